@@ -1,0 +1,1 @@
+//! A JMX client without a JVM.

@@ -1,0 +1,1 @@
+//! Storage layout, manifest and tokens file.

@@ -1,0 +1,1 @@
+//! What the agent and its callers say to each other: request, events, exit codes.

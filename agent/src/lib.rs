@@ -1,0 +1,1 @@
+//! Backs up one Cassandra node.

@@ -1,0 +1,2 @@
+//! The `cassandra-backup` program.
+fn main() {}

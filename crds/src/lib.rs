@@ -1,0 +1,1 @@
+//! The custom resources: types, validation rules, printer columns.

@@ -1,0 +1,1 @@
+//! The test bed: real Kubernetes, real Cassandra, real stores.

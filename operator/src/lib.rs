@@ -1,0 +1,1 @@
+//! Watches the resources, runs the agent in the pods, writes status.

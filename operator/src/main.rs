@@ -1,0 +1,2 @@
+//! The `cassandra-backup-operator` program.
+fn main() {}
