@@ -1,1 +1,21 @@
-//! What the agent and its callers say to each other: request, events, exit codes.
+//! What the agent and its callers say to each other: request, events, reasons, exit codes.
+//!
+//! `cassandra-backup --request -` reads one line of JSON, a [`Request`], from standard input and
+//! answers with one [`Event`] a line on standard output. The same events are kept in the run's
+//! journal. There is no code here that runs anything: only the words that both sides share.
+
+mod event;
+mod reason;
+mod request;
+mod secret;
+mod values;
+
+pub use event::{Event, EventKind, Outcome, Phase, Progress, Tally};
+pub use reason::{ExitCode, Reason};
+pub use request::{
+    BackupRequest, CqlAccess, InvalidRequest, JmxAccess, Limits, MAX_REQUEST_BYTES, Operation,
+    PROTOCOL_VERSION, Password, ProbeRequest, Request, S3Access, S3Credentials, StorageAccess,
+    SweepRequest,
+};
+pub use secret::Secret;
+pub use values::{NodeIdentity, RingMember, Scope, SnapshotTimes};

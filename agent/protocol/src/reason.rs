@@ -1,0 +1,170 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Exit codes of `cassandra-backup`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done.
+    Done = 0,
+    /// Failed, and no code below says why.
+    Failed = 1,
+    /// The request or the command line is wrong.
+    Usage = 2,
+    /// The backup or the storage does not exist.
+    NotFound = 10,
+    /// Another run holds the node.
+    Locked = 11,
+    /// Credentials or permissions are missing or wrong.
+    Denied = 12,
+    /// Content is not what its checksum says.
+    Mismatch = 13,
+    /// No space left.
+    NoSpace = 14,
+    /// The deadline passed.
+    Deadline = 15,
+    /// Worth retrying later, unchanged.
+    Retry = 75,
+    /// Cancelled on request.
+    Cancelled = 130,
+}
+
+/// Declares [`Reason`] with, for each, its exit code and what it means and what to do.
+macro_rules! reasons {
+    ($($name:ident, $exit:ident, $text:literal;)*) => {
+        /// Why something is as it is. The same word is used as exit reason of the agent, reason
+        /// of conditions and Events, and label of metrics.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum Reason {
+            $(#[doc = $text] $name,)*
+            /// A reason of a newer version that this one does not know.
+            #[serde(other)]
+            Unknown,
+        }
+
+        impl Reason {
+            /// Every reason, for documentation and tests.
+            pub const ALL: &[Reason] = &[$(Reason::$name,)* Reason::Unknown];
+
+            /// The name as it appears in conditions, Events and JSON.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Reason::$name => stringify!($name),)*
+                    Reason::Unknown => "Unknown",
+                }
+            }
+
+            /// The exit code of an agent that ends for this reason.
+            pub fn exit_code(self) -> ExitCode {
+                match self {
+                    $(Reason::$name => ExitCode::$exit,)*
+                    Reason::Unknown => ExitCode::Failed,
+                }
+            }
+
+            /// What it means and what to do, in one or two sentences.
+            pub fn explanation(self) -> &'static str {
+                match self {
+                    $(Reason::$name => $text,)*
+                    Reason::Unknown => "A reason that this version does not know; update it.",
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    Succeeded, Done, "All that was asked for is done.";
+    Failed, Failed, "Something failed that has no reason of its own; the message says what.";
+    Interrupted, Retry, "The run ended without a result, because its process was killed or its pod went away. A new attempt continues with what is already stored.";
+    Cancelled, Cancelled, "The run was cancelled on request.";
+    DeadlineExceeded, Deadline, "The run did not end before its deadline. Give it more time, more bandwidth, or fewer tables.";
+
+    InvalidRequest, Usage, "The request or the command line is wrong; the message names the field.";
+    KeyspaceNotFound, Usage, "A keyspace that was asked for does not exist on the node. Check its name.";
+    TableNotFound, Usage, "A table that was asked for does not exist on the node. Check its name.";
+    BackupExists, Usage, "A backup of this name was already made by another run. Names are never used twice: choose another.";
+    StorageUnsuitable, Usage, "The storage must not be used this way, such as a directory on the root file system or on the device of the data. Mount a separate volume.";
+    NotSupported, Usage, "This version does not support what was asked for; the message says what.";
+
+    BackupNotFound, NotFound, "The backup does not exist in the storage.";
+    StorageNotFound, NotFound, "The bucket or directory does not exist. Create it or correct its name.";
+
+    Locked, Locked, "Another run is at work on this node; the message names it.";
+    StorageDenied, Denied, "The storage refused the credentials, or they lack a permission. Correct the secret or the policy.";
+    JmxDenied, Denied, "Cassandra refused the JMX credentials, or they lack a permission.";
+
+    CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum. The disk or the file is damaged: scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
+    ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.";
+
+    NoSpace, NoSpace, "The storage is full. Free space or enlarge it.";
+
+    StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded.";
+    JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. Is Cassandra up and JMX enabled there?";
+    CassandraNotReady, Retry, "Cassandra is joining, draining or drained and cannot take a snapshot now.";
+    SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk.";
+    PurgeInProgress, Retry, "A purge is about to delete objects that this run needs; it must end first.";
+    OutOfMemory, Retry, "Less memory is left in the container than the agent needs beside Cassandra.";
+
+    PodsNotFound, Failed, "No pod matches the selector. Correct `spec.cassandra.podSelector`.";
+    PodNotReady, Retry, "The pod is not running, or its container is not.";
+    NodeWithoutPod, Failed, "A member of the ring has no pod among the selected ones, so that its data is not in the backup.";
+    AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable. Use `spec.agent.mode: container`.";
+    SecretNotFound, Failed, "A secret or a key of it that the resource names does not exist.";
+    BackupStorageNotFound, Failed, "The BackupStorage that the resource names does not exist in its namespace.";
+    NodesIncomplete, Failed, "Some nodes are backed up and some are not; `status.nodes` says which and why.";
+
+    SchemaIncomplete, Done, "The schema could not be read over CQL; the backup has the tables' own schema files, without keyspaces, functions and roles.";
+    SchemaChanged, Done, "The schema changed while the backup ran.";
+    RingChanged, Done, "The ring changed while the backup ran.";
+    SnapshotNotCleared, Done, "The snapshot could not be removed from the node and uses disk space there; the next run removes it.";
+    SSTableLeftOut, Done, "A damaged SSTable was left out of the backup, as asked.";
+    LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way.";
+
+    Pending, Done, "Waiting to start.";
+    Running, Done, "At work.";
+    Reachable, Done, "The storage answered a probe.";
+    NotProbed, Done, "The storage is checked by the pods at each backup, since only they mount it.";
+}
+
+impl Reason {
+    /// Whether the same request may succeed later without anybody changing anything.
+    pub fn is_retryable(self) -> bool {
+        self.exit_code() == ExitCode::Retry
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        std::process::ExitCode::from(code as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn every_reason_is_written_as_its_name_and_read_back() {
+        for reason in Reason::ALL {
+            let json = serde_json::to_string(reason).unwrap();
+            assert_eq!(json, format!("\"{}\"", reason.as_str()));
+            assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), *reason);
+        }
+    }
+
+    #[test]
+    fn a_reason_of_a_newer_version_is_read_as_unknown() {
+        assert_eq!(
+            serde_json::from_str::<Reason>("\"FromTheFuture\"").unwrap(),
+            Reason::Unknown
+        );
+    }
+}

@@ -1,0 +1,339 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Scope, Secret};
+
+/// The version that this crate writes. Readers refuse another major number.
+pub const PROTOCOL_VERSION: &str = "1.0";
+
+/// A request is one line of at most this many bytes.
+pub const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// One line of JSON on the agent's standard input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// [`PROTOCOL_VERSION`] of the writer.
+    pub protocol: String,
+    /// Makes the run idempotent: the same id never runs twice.
+    pub run_id: Uuid,
+    /// The attempt that the caller wants a result of, counted from 1. A result of this attempt or
+    /// a later one is told again; else a running attempt is attached to, or a new one begins.
+    #[serde(default = "one")]
+    pub attempt: u32,
+    /// Where journal and caches are kept; the default depends on the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_directory: Option<String>,
+    /// Events up to this sequence number are not told again.
+    #[serde(default)]
+    pub from_seq: u64,
+    /// What to do.
+    #[serde(flatten)]
+    pub operation: Operation,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What a run does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "operation", content = "with", rename_all = "camelCase")]
+pub enum Operation {
+    /// Back up this node.
+    Backup(Box<BackupRequest>),
+    /// See whether a storage answers and lets itself be used.
+    Probe(ProbeRequest),
+    /// Remove the snapshots that runs of ours left on this node.
+    Sweep(SweepRequest),
+}
+
+/// Back up one node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupRequest {
+    /// Name of the backup in the storage, the same on all nodes.
+    pub backup: String,
+    /// Cluster id in the storage.
+    pub cluster: String,
+    /// The schedule that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<String>,
+    /// What is covered.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Where to.
+    pub storage: StorageAccess,
+    /// Cassandra's JMX.
+    #[serde(default)]
+    pub jmx: JmxAccess,
+    /// Cassandra's native protocol, for the schema.
+    #[serde(default)]
+    pub cql: CqlAccess,
+    /// The pod, for the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// When to take the snapshot, by the node's clock. Without it: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_at: Option<Timestamp>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Objects younger than this many seconds are not touched.
+    #[serde(default)]
+    pub touch_after_seconds: u64,
+    /// Leave damaged SSTables out instead of failing.
+    #[serde(default)]
+    pub allow_corrupt: bool,
+    /// Refuse a FILE storage on the device of `/` or of the data.
+    #[serde(default)]
+    pub require_own_device: bool,
+}
+
+/// See whether a storage answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeRequest {
+    /// Which storage.
+    pub storage: StorageAccess,
+}
+
+/// Remove leftover snapshots of ended runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SweepRequest {
+    /// Cassandra's JMX.
+    pub jmx: JmxAccess,
+}
+
+/// A storage with what is needed to use it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    tag = "kind",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum StorageAccess {
+    /// A directory on a file system that all nodes mount.
+    File {
+        /// Absolute path of the directory.
+        path: String,
+    },
+    /// A bucket of S3 or of a server that speaks its protocol.
+    S3(S3Access),
+}
+
+/// An S3 bucket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct S3Access {
+    /// Bucket.
+    pub bucket: String,
+    /// Key prefix inside the bucket.
+    pub prefix: String,
+    /// Region; `us-east-1` where a server does not care.
+    pub region: Option<String>,
+    /// URL of the server, for others than AWS.
+    pub endpoint: Option<String>,
+    /// Bucket in the path instead of the host name.
+    pub path_style: bool,
+    /// Certificate authorities in PEM, besides the usual ones.
+    pub ca_pem: Option<String>,
+    /// Storage class of data objects.
+    pub storage_class: Option<String>,
+    /// Without them, the identity of the environment is used.
+    pub credentials: Option<S3Credentials>,
+}
+
+/// Keys of an S3 account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct S3Credentials {
+    /// Access key id.
+    pub access_key: String,
+    /// Secret access key.
+    pub secret_key: Secret,
+    /// Session token of temporary credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<Secret>,
+}
+
+/// A user name with its password.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Password {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// How to reach Cassandra's JMX.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JmxAccess {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Where JMX asks for a password.
+    pub credentials: Option<Password>,
+}
+
+impl Default for JmxAccess {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 7199,
+            credentials: None,
+        }
+    }
+}
+
+/// How to reach Cassandra's native protocol.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CqlAccess {
+    /// Host name or address; by default loopback, then the node's own addresses.
+    pub host: Option<String>,
+    /// TCP port.
+    pub port: u16,
+    /// Where CQL asks for a password.
+    pub credentials: Option<Password>,
+}
+
+impl Default for CqlAccess {
+    fn default() -> Self {
+        Self {
+            host: None,
+            port: 9042,
+            credentials: None,
+        }
+    }
+}
+
+/// What a run may use of the node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Limits {
+    /// Bytes per second read and sent by the node; none means no limit.
+    pub bandwidth: Option<u64>,
+    /// Files uploaded at the same time.
+    pub concurrency: Option<u32>,
+    /// Seconds from the start of the attempt to its deadline.
+    pub deadline_seconds: Option<u64>,
+}
+
+/// A request that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidRequest {
+    /// Too long a line.
+    #[error("the request is longer than {MAX_REQUEST_BYTES} bytes")]
+    TooLong,
+    /// Not JSON, or a field is wrong. The text never quotes values, which may be secret.
+    #[error("the request is not understood at column {column}: {category}")]
+    Json {
+        /// Column in the line.
+        column: usize,
+        /// What kind of mistake.
+        category: &'static str,
+    },
+    /// A newer protocol.
+    #[error("the request speaks protocol {0}, this agent speaks {PROTOCOL_VERSION}: update it")]
+    Version(String),
+}
+
+impl Request {
+    /// Reads a request from its line.
+    pub fn parse(line: &[u8]) -> Result<Self, InvalidRequest> {
+        if line.len() > MAX_REQUEST_BYTES {
+            return Err(InvalidRequest::TooLong);
+        }
+        let request: Self = serde_json::from_slice(line).map_err(|e| InvalidRequest::Json {
+            column: e.column(),
+            category: match e.classify() {
+                serde_json::error::Category::Data => "a field is missing or has a wrong value",
+                serde_json::error::Category::Eof => "the line ends too early",
+                _ => "not JSON",
+            },
+        })?;
+        let major = |version: &str| version.split('.').next().map(str::to_owned);
+        if major(&request.protocol) != major(PROTOCOL_VERSION) {
+            return Err(InvalidRequest::Version(request.protocol));
+        }
+        Ok(request)
+    }
+
+    /// The request as one line, without its line end. It holds secrets.
+    pub fn to_line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup() -> Request {
+        Request {
+            protocol: PROTOCOL_VERSION.into(),
+            run_id: Uuid::from_u128(7),
+            attempt: 2,
+            state_directory: None,
+            from_seq: 3,
+            operation: Operation::Backup(Box::new(BackupRequest {
+                backup: "b1".into(),
+                cluster: "prod".into(),
+                series: None,
+                scope: Scope::default(),
+                storage: StorageAccess::S3(S3Access {
+                    bucket: "b".into(),
+                    credentials: Some(S3Credentials {
+                        access_key: "a".into(),
+                        secret_key: Secret::new("hunter2"),
+                        session_token: None,
+                    }),
+                    ..S3Access::default()
+                }),
+                jmx: JmxAccess::default(),
+                cql: CqlAccess::default(),
+                pod: None,
+                snapshot_at: None,
+                limits: Limits::default(),
+                touch_after_seconds: 0,
+                allow_corrupt: false,
+                require_own_device: false,
+            })),
+        }
+    }
+
+    #[test]
+    fn a_request_is_one_line_and_read_back_unchanged() {
+        let line = backup().to_line().unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(Request::parse(line.as_bytes()).unwrap(), backup());
+    }
+
+    #[test]
+    fn a_newer_major_protocol_is_refused_and_a_newer_minor_one_is_read() {
+        let line = backup().to_line().unwrap();
+        let newer = line.replacen("\"1.0\"", "\"2.0\"", 1);
+        assert!(matches!(
+            Request::parse(newer.as_bytes()),
+            Err(InvalidRequest::Version(_))
+        ));
+        let minor = line.replacen("\"1.0\"", "\"1.9\"", 1);
+        assert!(Request::parse(minor.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_error_never_quotes_the_line() {
+        let line = backup()
+            .to_line()
+            .unwrap()
+            .replace("\"attempt\":2", "\"attempt\":\"hunter2\"");
+        let message = Request::parse(line.as_bytes()).unwrap_err().to_string();
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
