@@ -1,0 +1,157 @@
+//! Manifests and lists of keys are read back as written, and not believed when anything changed.
+
+use std::io::BufReader;
+
+use manifest::*;
+use proptest::prelude::*;
+use uuid::Uuid;
+
+fn header() -> Header {
+    Header {
+        format_version: FORMAT_VERSION.into(),
+        backup: "b1".parse().unwrap(),
+        run_id: Uuid::from_u128(1),
+        cluster: "prod".parse().unwrap(),
+        series: None,
+        scope: Scope::default(),
+        ring_hash: RingHash::default(),
+        expected_host_ids: vec![Uuid::from_u128(2)],
+        node: NodeHeader {
+            host_id: Uuid::from_u128(2),
+            datacenter: "dc1".into(),
+            rack: "r1".into(),
+            addresses: vec!["10.0.0.1".into()],
+            pod: None,
+            cassandra_version: "5.0.9".into(),
+            partitioner: "org.apache.cassandra.dht.Murmur3Partitioner".into(),
+            tokens: vec!["-1".into()],
+            data_directories: vec!["/var/lib/cassandra/data".into()],
+        },
+        schema_version: SchemaVersions::default(),
+        schema: None,
+        snapshot: Snapshot {
+            tag: "t".into(),
+            started_at: "2026-11-23T03:00:00Z".parse().unwrap(),
+            ended_at: "2026-11-23T03:00:01Z".parse().unwrap(),
+        },
+        agent_version: "0.1.0".into(),
+    }
+}
+
+fn sstable(n: u64) -> SsTable {
+    SsTable {
+        sstable: format!("nb-{n}-big.1a2b3c4d.{n}"),
+        index: None,
+        data_directory: 0,
+        first_token: Some("-5".into()),
+        last_token: Some("5".into()),
+        components: vec![Component {
+            name: format!("nb-{n}-big-Data.db"),
+            object: format!("nb-{n}-big-Data.db"),
+            bytes: n,
+            blake3: blake3::hash(&n.to_le_bytes()).to_string(),
+        }],
+    }
+}
+
+fn manifest(sstables: u64) -> Vec<u8> {
+    let mut writer = ManifestWriter::new(Vec::new(), header()).unwrap();
+    writer
+        .table(Table {
+            keyspace: "shop".into(),
+            table: "orders".into(),
+            id: "0".repeat(32),
+            directory: format!("orders-{}", "0".repeat(32)),
+            schema: None,
+        })
+        .unwrap();
+    for n in 0..sstables {
+        writer.sstable(sstable(n)).unwrap();
+    }
+    writer
+        .finish(Footer {
+            files: sstables,
+            ..Footer::default()
+        })
+        .unwrap()
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<Line>, ReadError> {
+    let mut reader = ManifestReader::new(BufReader::new(bytes))?;
+    let mut lines = Vec::new();
+    while let Some(line) = reader.next()? {
+        lines.push(line);
+    }
+    assert!(reader.footer().is_some());
+    Ok(lines)
+}
+
+#[test]
+fn the_format_stays_as_it_is() {
+    insta::assert_snapshot!(String::from_utf8(manifest(1)).unwrap());
+}
+
+#[test]
+fn a_manifest_is_read_back_as_written() {
+    let lines = read(&manifest(3)).unwrap();
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[3], Line::SsTable(sstable(2)));
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_newer_major_formats_refused() {
+    let text = String::from_utf8(manifest(0)).unwrap();
+    let footerless = |text: &str| matches!(read(text.as_bytes()), Err(ReadError::Hash { .. }));
+    assert!(footerless(&text.replacen(
+        "\"backup\"",
+        "\"new\":[1],\"backup\"",
+        1
+    )));
+    let newer = text.replacen("\"formatVersion\":\"1.0\"", "\"formatVersion\":\"2.0\"", 1);
+    assert!(matches!(read(newer.as_bytes()), Err(ReadError::Version(_))));
+}
+
+proptest! {
+    #[test]
+    fn a_cut_manifest_is_never_believed(cut in 1usize..2000) {
+        let whole = manifest(3);
+        let end = whole.len().saturating_sub(cut);
+        prop_assert!(read(&whole[..end]).is_err());
+    }
+
+    #[test]
+    fn a_changed_manifest_is_never_believed(at in 0usize..2000, bit in 0u8..7) {
+        let mut bytes = manifest(3);
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        // The footer's own figures are outside its hash; what it hashes is not.
+        let footer = bytes.len() - bytes[..bytes.len() - 1].iter().rev()
+            .position(|b| *b == b'\n').unwrap_or(0);
+        prop_assume!(at < footer);
+        prop_assert!(read(&bytes).is_err());
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = read(&bytes);
+        let _ = Intent::read(&bytes[..], |_| ());
+    }
+}
+
+#[test]
+fn an_intent_is_read_back_and_a_cut_one_refused() {
+    let intent = Intent {
+        format_version: FORMAT_VERSION.into(),
+        run_id: Uuid::from_u128(1),
+        attempt: 1,
+        deadline: "2026-11-23T03:00:00Z".parse().unwrap(),
+    };
+    let bytes = intent.write(Vec::new(), ["data/a", "data/\"b\""]).unwrap();
+    let mut keys = Vec::new();
+    assert_eq!(
+        Intent::read(&bytes[..], |key| keys.push(key)).unwrap(),
+        intent
+    );
+    assert_eq!(keys, ["data/a", "data/\"b\""]);
+    assert!(Intent::read(&bytes[..bytes.len() - 1], |_| ()).is_err());
+}
