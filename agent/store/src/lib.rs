@@ -1,1 +1,20 @@
-//! Where backups are kept: one trait, a file per storage.
+//! Where backups are kept: one trait, a folder per storage.
+//!
+//! [`Store`] has two implementations, [`FileStore`] and [`S3Store`], which pass one conformance
+//! suite. An object is written once and never overwritten with other content; [`Error`] speaks of
+//! what a caller can act on, never of HTTP codes.
+//!
+//! What is not here: the layout of the keys, manifests and the order of a backup. This crate moves
+//! bytes and keeps promises about single objects.
+
+mod error;
+mod file;
+mod key;
+mod probe;
+mod store;
+
+pub use error::{At, Cause, Error};
+pub use file::{FileConfig, FileStore};
+pub use key::{InvalidKey, Key};
+pub use probe::{FileSystem, ProbeReport, WriteReport};
+pub use store::{Chunks, Content, Object, Objects, Outcome, Source, Store};
