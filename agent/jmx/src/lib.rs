@@ -1,1 +1,24 @@
-//! A JMX client without a JVM.
+//! A JMX client without a JVM, and what a backup needs of Cassandra's MBeans.
+//!
+//! [`JmxClient`] speaks RMI over JRMP to the standard connector of any JVM: attributes,
+//! operations, queries, credentials, TLS. [`cassandra::Cassandra`] puts types on Cassandra's beans
+//! and works unchanged with 4.0, 4.1 and 5.0.
+//!
+//! Not here: notifications, MBean creation, leases (DGC), and serving JMX.
+
+#![forbid(unsafe_code)]
+
+pub mod cassandra;
+mod client;
+mod endpoint;
+mod error;
+mod jrmp;
+mod name;
+pub mod stream;
+mod thrown;
+
+pub use client::{Argument, CallOptions, JmxClient};
+pub use endpoint::{Credentials, Endpoint, Identity, ServerName, TlsSettings};
+pub use error::Error;
+pub use name::{InvalidObjectName, ObjectName};
+pub use stream::{JavaObject, Throwable, UnexpectedValue, Value};
