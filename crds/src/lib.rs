@@ -1,1 +1,33 @@
-//! The custom resources: types, validation rules, printer columns.
+//! The custom resources of `cassandrabackup.io/v1alpha1`: types, validation rules, printer columns.
+//!
+//! The custom resource definitions are generated from these types by `cargo generate`; a test
+//! compares them with what is committed. There is nothing here that talks to a cluster.
+
+mod backup;
+mod names;
+mod quantity;
+mod rules;
+mod status;
+mod storage;
+mod yaml;
+
+pub use backup::{
+    AgentMode, AgentSource, CassandraAccess, CassandraBackup, CassandraBackupSpec, CqlSettings,
+    DeletionPolicy, JmxSettings, PasswordKeys, PasswordSource, Retry, StorageRef,
+};
+pub use names::{ALLOWED_NAME, MAX_NAME_LENGTH};
+pub use quantity::{InvalidQuantity, parse_quantity};
+pub use status::{
+    Amount, BackupPhase, CassandraBackupStatus, MemberWithoutPod, NodePhase, NodeStatus,
+    NodeWarning, RingStatus, SnapshotStatus,
+};
+pub use storage::{
+    BackupStorage, BackupStorageSpec, BackupStorageStatus, CaCertificateSource, FileStorage,
+    S3CredentialKeys, S3CredentialSource, S3Storage,
+};
+pub use yaml::{CustomResource, custom_resources};
+
+/// The API group of all our kinds.
+pub const GROUP: &str = "cassandrabackup.io";
+/// The API version of all our kinds.
+pub const VERSION: &str = "v1alpha1";

@@ -1,2 +1,9 @@
 //! The `cassandra-backup-operator` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    operator::run(operator::Arguments::parse())
+}

@@ -1,0 +1,37 @@
+//! Validation rules in CEL whose text is put together from parts.
+
+use kube::core::{Message, Rule};
+
+use crate::names::ALLOWED_NAME;
+
+/// A cluster id or backup name that can become part of a path in the storage.
+pub(crate) fn storage_name(field: &str) -> Rule {
+    Rule::new(format!("self.matches('{ALLOWED_NAME}')")).message(Message::Message(format!(
+        "{field} becomes part of a path in the storage: use letters, digits, '.', '_' and '-', and begin with a letter or digit"
+    )))
+}
+
+/// Fields of a spec that always have a value, and fields that may be absent, keep what they are.
+///
+/// A rule on the field itself would not see a field that is added or removed.
+pub(crate) fn unchanged(present: &[&str], optional: &[&str], message: &str) -> Rule {
+    let present = present
+        .iter()
+        .map(|field| format!("self.{field} == oldSelf.{field}"));
+    let optional = optional.iter().map(|field| {
+        format!(
+            "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
+        )
+    });
+    let rule: Vec<_> = present.chain(optional).collect();
+    Rule::new(rule.join(" && ")).message(message)
+}
+
+/// Exactly one of the fields is set.
+pub(crate) fn exactly_one(fields: &[&str], message: &str) -> Rule {
+    let present: Vec<_> = fields
+        .iter()
+        .map(|field| format!("has(self.{field})"))
+        .collect();
+    Rule::new(format!("[{}].filter(x, x).size() == 1", present.join(", "))).message(message)
+}
