@@ -1,0 +1,71 @@
+//! Our own programs, built as users get them: optimised and static.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use crate::host::progress::step;
+use crate::host::run::Run;
+use crate::host::tools;
+
+/// Where the programs are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binaries {
+    /// `cassandra-backup`, the agent.
+    pub agent: PathBuf,
+    /// `cassandra-backup-operator`.
+    pub operator: PathBuf,
+}
+
+/// Builds both by a nested cargo, in the same target directory; done at once when nothing changed.
+pub async fn build() -> Result<Binaries> {
+    tools::require(&[tools::CARGO])?;
+    let cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "build",
+            "--release",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(["-p", "cassandra-backup", "-p", "operator"])
+        .dir(workspace()?);
+    let messages = step("build the agent and the operator", cargo.output()).await?;
+    Ok(Binaries {
+        agent: executable(&messages, "cassandra-backup")?,
+        operator: executable(&messages, "cassandra-backup-operator")?,
+    })
+}
+
+/// The root of the workspace.
+pub fn workspace() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the crate e2e has no workspace")
+}
+
+/// Finds the executable `name` in cargo's messages, one JSON object a line.
+fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    for line in messages.lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        if message["target"]["name"] == name
+            && let Some(path) = message["executable"].as_str()
+        {
+            return Ok(path.into());
+        }
+    }
+    bail!("cargo built no executable {name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executable_is_found_by_the_name_of_its_target() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"a\"},\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"target\":{\"name\":\"b\"},\"executable\":\"/t/b\"}\n";
+        assert_eq!(executable(messages, "b").unwrap(), Path::new("/t/b"));
+        assert!(executable(messages, "a").is_err());
+    }
+}

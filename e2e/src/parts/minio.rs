@@ -1,0 +1,264 @@
+//! MinIO, a real S3 server, built from its Go module. Its version and the few lines that turn the
+//! module into a program are in `e2e/go/minio`.
+
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
+use rustix::process::Signal;
+use serde::Serialize;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::host::child::Child;
+use crate::host::go::{Program, Source};
+use crate::host::run::Run;
+
+/// The region that MinIO says it is in.
+pub const REGION: &str = "us-east-1";
+
+/// The program, built when it is not in the cache: 4 min on two idle cores, 112 MB.
+pub async fn ensure() -> Result<PathBuf> {
+    let files = [
+        ("go.mod", include_str!("../../go/minio/go.mod")),
+        ("go.sum", include_str!("../../go/minio/go.sum")),
+        ("main.go", include_str!("../../go/minio/main.go")),
+    ];
+    Program {
+        name: "minio",
+        source: Source::Files(&files),
+        ldflags: "",
+    }
+    .ensure()
+    .await
+}
+
+/// An access key and its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Access key id.
+    pub id: String,
+    /// Secret access key.
+    pub secret: String,
+}
+
+/// A running server. Dropping it ends it; its data goes too when it was given none.
+#[derive(Debug)]
+pub struct Minio {
+    program: PathBuf,
+    child: Option<Child>,
+    address: SocketAddr,
+    root: Key,
+    data: PathBuf,
+    home: TempDir,
+}
+
+/// What can be set up on a server. Everything that is there already stays.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Setup {
+    /// Buckets to make.
+    pub buckets: Vec<String>,
+    /// Users to make.
+    pub users: Vec<User>,
+    /// Most bytes that a bucket may hold. MinIO counts what a bucket holds now and then, so a
+    /// quota stops writers late; a small file system stops them at once.
+    pub quotas: std::collections::BTreeMap<String, u64>,
+}
+
+/// A user with a policy of its own.
+#[derive(Debug, Clone, Serialize)]
+pub struct User {
+    /// Access key id.
+    pub name: String,
+    /// Secret access key, 8 characters or more.
+    pub password: String,
+    /// What it may do, as an IAM policy document.
+    pub policy: serde_json::Value,
+}
+
+impl User {
+    /// A user that may do the given S3 actions (`s3:GetObject`) in these buckets and nothing else.
+    pub fn allowed(name: &str, password: &str, actions: &[&str], buckets: &[&str]) -> Self {
+        let resources = buckets.iter().flat_map(|bucket| {
+            [
+                format!("arn:aws:s3:::{bucket}"),
+                format!("arn:aws:s3:::{bucket}/*"),
+            ]
+        });
+        let policy = serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Action": actions,
+                "Resource": resources.collect::<Vec<_>>(),
+            }],
+        });
+        Self {
+            name: name.into(),
+            password: password.into(),
+            policy,
+        }
+    }
+}
+
+impl Minio {
+    /// Starts a server on a free port of `address`, with an empty data directory of its own.
+    pub async fn start(address: IpAddr) -> Result<Self> {
+        Self::launch(address, None).await
+    }
+
+    /// The same with this data directory, on a small file system for example.
+    pub async fn start_in(address: IpAddr, data: &Path) -> Result<Self> {
+        Self::launch(address, Some(data.to_owned())).await
+    }
+
+    async fn launch(address: IpAddr, data: Option<PathBuf>) -> Result<Self> {
+        let program = ensure().await?;
+        let home = tempfile::Builder::new().prefix("bed-minio-").tempdir()?;
+        let data = data.unwrap_or_else(|| home.path().join("data"));
+        // Taken by nobody else in the moment that the server needs, as good as surely.
+        let address = TcpListener::bind((address, 0))
+            .with_context(|| format!("no free port on {address}"))?
+            .local_addr()?;
+        let secret = uuid::Uuid::new_v4().simple().to_string();
+        let root = Key {
+            id: "bed-root".into(),
+            secret,
+        };
+        let mut minio = Self {
+            program,
+            child: None,
+            address,
+            root,
+            data,
+            home,
+        };
+        minio.restart().await?;
+        Ok(minio)
+    }
+
+    /// Where it listens, as a URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The key that may do everything.
+    pub fn root(&self) -> &Key {
+        &self.root
+    }
+
+    /// Where it keeps its data.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its output so far.
+    pub fn log(&self) -> PathBuf {
+        self.home.path().join("minio.log")
+    }
+
+    /// Makes buckets, users and quotas.
+    pub async fn set_up(&self, setup: Setup) -> Result<()> {
+        let mut request = serde_json::to_value(setup)?;
+        request["endpoint"] = self.address.to_string().into();
+        request["user"] = self.root.id.clone().into();
+        request["password"] = self.root.secret.clone().into();
+        let run = Run::new(&self.program)
+            .arg("bed-setup")
+            .input(request.to_string());
+        Ok(run.ok().await?)
+    }
+
+    /// Makes one bucket.
+    pub async fn bucket(&self, name: &str) -> Result<()> {
+        self.set_up(Setup {
+            buckets: vec![name.into()],
+            ..Setup::default()
+        })
+        .await
+    }
+
+    /// A client that may do everything, to look at what others stored.
+    pub fn client(&self) -> Client {
+        self.client_of(&self.root)
+    }
+
+    /// A client with another key.
+    pub fn client_of(&self, key: &Key) -> Client {
+        let config = Builder::new()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(REGION))
+            .endpoint_url(self.endpoint())
+            .credentials_provider(Credentials::new(&key.id, &key.secret, None, None, "bed"))
+            // Buckets are no host names here.
+            .force_path_style(true)
+            .build();
+        Client::from_conf(config)
+    }
+
+    /// Ends it; its data stays until it is dropped.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.child.take() {
+            Some(child) => child.stop(Duration::from_secs(10)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Starts it again on the same address and data.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        let child = Child::start("minio", &self.program, &self.log(), |minio| {
+            minio
+                .arg("server")
+                .arg(&self.data)
+                .args(["--address", &self.address.to_string()])
+                .env("MINIO_ROOT_USER", &self.root.id)
+                .env("MINIO_ROOT_PASSWORD", &self.root.secret)
+                .env("MINIO_BROWSER", "off")
+                // It would ask its maker for news.
+                .env("MINIO_UPDATE", "off")
+                .env("HOME", self.home.path());
+        })?;
+        let address = self.address;
+        let child = self.child.insert(child);
+        child
+            .ready(Duration::from_secs(60), async || ready(address).await)
+            .await
+    }
+
+    /// Freezes it: connections stay open and nothing answers.
+    pub fn pause(&self) -> Result<()> {
+        self.child
+            .as_ref()
+            .context("MinIO does not run")?
+            .signal(Signal::STOP)
+    }
+
+    /// Lets it go on after [`Minio::pause`].
+    pub fn resume(&self) -> Result<()> {
+        self.child
+            .as_ref()
+            .context("MinIO does not run")?
+            .signal(Signal::CONT)
+    }
+}
+
+/// Whether it takes writes: its own word for that is "cluster health".
+async fn ready(address: SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!(
+            "GET /minio/health/cluster HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        std::io::Result::Ok(answer == *b"HTTP/1.1 200")
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
+    answer.is_ok_and(|answer| answer.unwrap_or(false))
+}
