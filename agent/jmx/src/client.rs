@@ -436,17 +436,7 @@ async fn open_session_unlimited(
     let connection = Connection::open(endpoint, registry.port, registry_tls).await?;
     let (server, _) = stub(connection, &registry, &lookup, &subject)
         .await
-        .map_err(|error| match error {
-            Error::Server { throwable, .. } if throwable.is("java.rmi.NotBoundException") => {
-                Error::NotJmx {
-                    address: endpoint.address(),
-                    found: format!(
-                        "it is an RMI registry in which {CONNECTOR_NAME:?} is not bound"
-                    ),
-                }
-            }
-            other => other,
-        })?;
+        .map_err(|error| no_connector(error, endpoint))?;
     if server.custom_sockets && tls.is_none() {
         return Err(Error::Tls {
             address: endpoint.address_of(server.port),
@@ -476,6 +466,23 @@ async fn open_session_unlimited(
         target,
         idle: Mutex::new(idle),
     })
+}
+
+/// What a failed lookup says about the port.
+fn no_connector(error: Error, endpoint: &Endpoint) -> Error {
+    let found = match &error {
+        Error::Server { throwable, .. } if throwable.is("java.rmi.NotBoundException") => {
+            format!("it is an RMI registry in which {CONNECTOR_NAME:?} is not bound")
+        }
+        Error::Server { throwable, .. } if throwable.is("java.rmi.NoSuchObjectException") => {
+            "it serves RMI objects and no registry; the registry's port is another one".to_owned()
+        }
+        _ => return error,
+    };
+    Error::NotJmx {
+        address: endpoint.address(),
+        found,
+    }
 }
 
 /// A call that returns a remote object; gives the connection back for more.

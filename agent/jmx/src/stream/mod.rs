@@ -70,13 +70,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Room for the token map of a ring of a quarter of a million tokens.
+    /// Room for the token map of a ring of 150 000 tokens (a thousand nodes of 150).
     fn default() -> Self {
         Limits {
-            bytes: 32 << 20,
+            bytes: 16 << 20,
             depth: 128,
             elements: 1 << 20,
-            cells: 4 << 20,
+            cells: 1 << 20,
         }
     }
 }
