@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -21,7 +21,14 @@ pub struct Child {
     /// Means this very process, even after its id has been used again.
     process: OwnedFd,
     log: PathBuf,
-    ended: mpsc::Receiver<std::io::Result<ExitStatus>>,
+    end: Arc<End>,
+}
+
+/// How it ended, once it has.
+#[derive(Debug, Default)]
+struct End {
+    status: Mutex<Option<ExitStatus>>,
+    came: Condvar,
 }
 
 impl Child {
@@ -47,7 +54,8 @@ impl Child {
             .stdout(out.try_clone()?)
             .stderr(out);
         let (started, start) = mpsc::channel();
-        let (end, ended) = mpsc::channel();
+        let end = Arc::new(End::default());
+        let told = end.clone();
         // For the kernel the parent is the thread that forks: this one lives as long as the child.
         std::thread::Builder::new()
             .name(name.clone())
@@ -56,7 +64,9 @@ impl Child {
                     let process = Pid::from_raw(child.id().cast_signed())
                         .map(|pid| pidfd_open(pid, PidfdFlags::empty()).map(|fd| (pid, fd)));
                     let _ = started.send(Ok(process));
-                    let _ = end.send(child.wait());
+                    let status = child.wait().ok();
+                    *told.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+                    told.came.notify_all();
                 }
                 Err(error) => drop(started.send(Err(error))),
             })?;
@@ -69,7 +79,7 @@ impl Child {
             pid: pid.as_raw_nonzero().get(),
             process,
             log: log.to_owned(),
-            ended,
+            end,
         })
     }
 
@@ -84,8 +94,12 @@ impl Child {
     }
 
     /// Whether it has ended, and how.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.ended.try_recv().ok()?.ok()
+    pub fn ended(&self) -> Option<ExitStatus> {
+        *self
+            .end
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends it a signal; fine if it has ended.
@@ -99,7 +113,7 @@ impl Child {
     }
 
     /// Asks it to end, and kills it when it has not after `patience`.
-    pub async fn stop(mut self, patience: Duration) -> Result<()> {
+    pub async fn stop(self, patience: Duration) -> Result<()> {
         self.signal(Signal::TERM)?;
         let began = Instant::now();
         while self.ended().is_none() {
@@ -112,7 +126,7 @@ impl Child {
     }
 
     /// Kills it and waits for its end.
-    pub async fn kill(mut self) -> Result<()> {
+    pub async fn kill(self) -> Result<()> {
         self.signal(Signal::KILL)?;
         let began = Instant::now();
         while self.ended().is_none() {
@@ -131,7 +145,7 @@ impl Child {
     /// Waits until `ready` says yes. An error with the end of the log if the program ends before,
     /// or after `patience`.
     pub async fn ready(
-        &mut self,
+        &self,
         patience: Duration,
         mut ready: impl AsyncFnMut() -> bool,
     ) -> Result<()> {
@@ -168,7 +182,17 @@ impl Drop for Child {
     fn drop(&mut self) {
         let _ = self.signal(Signal::KILL);
         // The mount or directory it works in goes next: wait until the kernel has let go of it.
-        let _ = self.ended.recv_timeout(Duration::from_secs(10));
+        let status = self
+            .end
+            .status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let patience = Duration::from_secs(10);
+        drop(
+            self.end
+                .came
+                .wait_timeout_while(status, patience, |status| status.is_none()),
+        );
     }
 }
 
@@ -215,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_child_that_ends_while_starting_is_reported_with_its_log() {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Child::start(
+        let child = Child::start(
             "broken",
             Path::new("sh"),
             &folder.path().join("log"),

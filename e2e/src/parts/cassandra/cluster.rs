@@ -3,62 +3,41 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use futures::future::try_join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{Api, AttachParams, DeleteParams, ListParams, LogParams, Patch, PatchParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::{Client, ResourceExt as _};
-use serde_json::Value;
-use tokio::io::AsyncReadExt as _;
+use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
 
+use super::Distribution;
 use super::config::{self, Credentials, Jmx};
 use super::cql::{self, Session};
 use super::manifests::{self, CONTAINER, HOME, Images, Options};
-use super::{Distribution, Version};
-use crate::bed::ground::Ground;
-use crate::host::progress::step;
-use crate::parts::{containerd, images};
+use crate::bed::wait::until;
+use crate::bed::{Bed, Namespace, Output};
+use crate::parts::images;
 
 /// How long all pods may take to become ready. Alone on two cores it is 30 s.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The directory of the bed with the volumes, by namespace.
+const VOLUMES: &str = "volumes";
 
-/// A Cassandra cluster in Kubernetes. It stays until [`Cluster::delete`], or until its namespace
-/// and directory are cleaned up.
-#[derive(Clone)]
-pub struct Cluster {
+/// A Cassandra cluster in a namespace, which ends with it.
+pub struct Cluster<'n> {
     /// What it was asked to be.
     pub options: Options,
-    /// The namespace it is in.
-    pub namespace: String,
-    client: Client,
+    namespace: &'n Namespace,
     folder: PathBuf,
 }
 
-/// What a command in a container said, and how it ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// Its exit code.
-    pub code: i32,
-    /// Standard output.
-    pub out: String,
-    /// Standard error.
-    pub err: String,
-}
-
-impl Cluster {
-    /// Makes a cluster in `namespace` and waits until all its pods are ready. Its data is below
-    /// `folder` on this machine, one directory a pod.
-    pub async fn start(
-        ground: &Ground,
-        client: Client,
-        namespace: &str,
-        folder: &Path,
-        options: Options,
-    ) -> Result<Self> {
-        let cluster = Self::apply(ground, client, namespace, folder, options).await?;
+impl<'n> Cluster<'n> {
+    /// Makes a cluster and waits until all its pods are ready: 30 s for three nodes on two idle
+    /// cores.
+    pub async fn start(bed: &Bed, namespace: &'n Namespace, options: Options) -> Result<Self> {
+        let cluster = Self::apply(bed, namespace, options).await?;
         cluster.wait_ready().await?;
         if let Some(wanted) = &cluster.options.cql
             && !cluster.options.asleep
@@ -69,100 +48,65 @@ impl Cluster {
     }
 
     /// The same without waiting for the pods.
-    pub async fn apply(
-        ground: &Ground,
-        client: Client,
-        namespace: &str,
-        folder: &Path,
-        options: Options,
-    ) -> Result<Self> {
+    pub async fn apply(bed: &Bed, namespace: &'n Namespace, options: Options) -> Result<Self> {
+        sweep(bed).await?;
         let distribution = Distribution::ensure(options.version).await?;
-        let images = images_of(ground, options.version, options.shell).await?;
-        let cluster = Self {
-            options,
-            namespace: namespace.to_owned(),
-            client,
-            folder: folder.to_owned(),
+        let configure = images::cassandra(options.version).await?;
+        let cassandra = match options.shell {
+            true => configure.clone(),
+            false => images::cassandra_without_shell(options.version).await?,
         };
-        let Self {
-            options, folder, ..
-        } = &cluster;
-        let volumes = (0..options.replicas).map(|pod| manifests::volume(folder, options, pod));
-        for directory in volumes.chain([manifests::seed(folder, options)]) {
+        for image in [&configure, &cassandra] {
+            bed.import(image).await?;
+        }
+        let folder = bed
+            .ground()
+            .dir(&format!("{VOLUMES}/{}", namespace.name()))?;
+        let volumes = (0..options.replicas).map(|pod| manifests::volume(&folder, &options, pod));
+        for directory in volumes.chain([manifests::seed(&folder, &options)]) {
             fs::create_dir_all(&directory)?;
             chown(&directory, Some(options.uid), Some(options.uid))?;
         }
-        let rendered = manifests::render(namespace, folder, options, &distribution, &images)?;
-        for manifest in rendered {
-            cluster.apply_one(manifest).await?;
-        }
-        Ok(cluster)
-    }
-
-    async fn apply_one(&self, manifest: Value) -> Result<()> {
-        let object: DynamicObject = serde_json::from_value(manifest)?;
-        let types = object.types.clone().context("a manifest without a kind")?;
-        let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
-        let api: Api<DynamicObject> = if types.kind == "PersistentVolume" {
-            Api::all_with(self.client.clone(), &resource)
-        } else {
-            Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        let images = Images {
+            cassandra,
+            configure,
         };
-        let name = object.name_any();
-        api.patch(
-            &name,
-            &PatchParams::apply("bed").force(),
-            &Patch::Apply(&object),
-        )
-        .await
-        .with_context(|| format!("could not apply {} {name}", types.kind))?;
-        Ok(())
+        let manifests =
+            manifests::render(namespace.name(), &folder, &options, &distribution, &images)?;
+        for manifest in manifests {
+            // JSON is YAML.
+            namespace.apply(&manifest.to_string()).await?;
+        }
+        Ok(Self {
+            options,
+            namespace,
+            folder,
+        })
     }
 
     /// Waits until every pod is ready.
     pub async fn wait_ready(&self) -> Result<()> {
-        let what = format!(
-            "Cassandra {}/{} in Kubernetes",
-            self.namespace, self.options.name
-        );
-        let waiting = async {
-            for pod in 0..self.options.replicas {
-                self.wait_pod_ready(pod).await?;
-            }
-            Ok(())
-        };
-        step(what, waiting).await
+        let pods = (0..self.options.replicas).map(|pod| self.wait_pod_ready(pod));
+        try_join_all(pods).await.map(drop)
     }
 
-    /// Waits until one pod is ready.
+    /// Waits until one pod is ready, and not about to go.
     pub async fn wait_pod_ready(&self, pod: usize) -> Result<()> {
+        let ready =
+            |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && crate::bed::is_ready(pod);
         let name = self.options.pod(pod);
-        let began = Instant::now();
-        loop {
-            let found = self.pods().get_opt(&name).await?;
-            if found.as_ref().is_some_and(ready) {
-                return Ok(());
-            }
-            if began.elapsed() > PATIENCE {
-                let status = found.and_then(|pod| pod.status);
-                let logs = self.logs(pod, CONTAINER).await.unwrap_or_default();
-                let logs: Vec<_> = logs.lines().rev().take(20).collect();
-                let logs = logs.into_iter().rev().collect::<Vec<_>>().join("\n");
-                bail!(
-                    "pod {name} is not ready after {} s: {}\nits last words:\n{logs}",
-                    PATIENCE.as_secs(),
-                    serde_json::to_string(&status)?
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+        self.namespace
+            .wait_for(&name, "is ready", PATIENCE, ready)
+            .await
+            .map(drop)
     }
 
     /// The address of a pod, reachable from this machine.
     pub async fn address(&self, pod: usize) -> Result<String> {
-        let found = self.pods().get(&self.options.pod(pod)).await?;
+        let name = self.options.pod(pod);
+        let found = self.namespace.api::<Pod>().get(&name).await?;
         let address = found.status.and_then(|status| status.pod_ip);
-        address.with_context(|| format!("pod {} has no address yet", self.options.pod(pod)))
+        address.with_context(|| format!("pod {name} has no address yet"))
     }
 
     /// A session with one node alone.
@@ -172,10 +116,8 @@ impl Cluster {
 
     /// A session with all nodes.
     pub async fn session(&self) -> Result<Session> {
-        let mut addresses = Vec::new();
-        for pod in 0..self.options.replicas {
-            addresses.push(self.address(pod).await?);
-        }
+        let addresses = (0..self.options.replicas).map(|pod| self.address(pod));
+        let addresses = try_join_all(addresses).await?;
         let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
         cql::connect(&addresses, self.options.cql.as_ref()).await
     }
@@ -192,30 +134,22 @@ impl Cluster {
         }
         command.extend(args);
         let said = self.exec(pod, &command).await?;
-        if said.code != 0 {
-            let pod = self.options.pod(pod);
-            bail!(
-                "nodetool {} on {pod}: {}{}",
-                args.join(" "),
-                said.out,
-                said.err
-            );
-        }
-        Ok(said.out)
+        said.text()
+            .with_context(|| format!("nodetool {} on pod {pod}", args.join(" ")))
     }
 
     /// Runs a command in Cassandra's container of a pod to its end.
-    pub async fn exec(&self, pod: usize, command: &[&str]) -> Result<Said> {
-        exec(&self.pods(), &self.options.pod(pod), CONTAINER, command).await
+    pub async fn exec(&self, pod: usize, command: &[&str]) -> Result<Output> {
+        self.namespace
+            .exec(&self.options.pod(pod), Some(CONTAINER), command, None)
+            .await
     }
 
-    /// What a container of a pod has logged.
-    pub async fn logs(&self, pod: usize, container: &str) -> Result<String> {
-        let params = LogParams {
-            container: Some(container.into()),
-            ..LogParams::default()
-        };
-        Ok(self.pods().logs(&self.options.pod(pod), &params).await?)
+    /// What Cassandra has logged in a pod.
+    pub async fn logs(&self, pod: usize) -> Result<String> {
+        self.namespace
+            .logs(&self.options.pod(pod), Some(CONTAINER))
+            .await
     }
 
     /// The directory of this machine that a pod sees as `/var/lib/cassandra`.
@@ -228,35 +162,22 @@ impl Cluster {
         self.volume(pod).join("data")
     }
 
-    /// Deletes a pod, by force and without grace if `now`; Kubernetes starts it again. Returns
-    /// when the old pod is gone.
+    /// Deletes a pod, without grace if `now`; Kubernetes starts it again. Returns when the old one
+    /// is gone.
     pub async fn delete_pod(&self, pod: usize, now: bool) -> Result<()> {
         let name = self.options.pod(pod);
-        let Some(old) = self.pods().get_opt(&name).await? else {
-            return Ok(());
+        let pods = self.namespace.api::<Pod>();
+        let old = pods.get(&name).await?.uid();
+        let grace = DeleteParams {
+            grace_period_seconds: now.then_some(0),
+            ..Default::default()
         };
-        let params = if now {
-            DeleteParams::default().grace_period(0)
-        } else {
-            DeleteParams::default()
+        pods.delete(&name, &grace).await?;
+        let gone = async || {
+            let there = pods.get_opt(&name).await?;
+            Ok(there.is_none_or(|pod| pod.uid() != old).then_some(()))
         };
-        self.pods().delete(&name, &params).await?;
-        let began = Instant::now();
-        while self
-            .pods()
-            .get_opt(&name)
-            .await?
-            .is_some_and(|pod| pod.uid() == old.uid())
-        {
-            if began.elapsed() > PATIENCE {
-                bail!(
-                    "pod {name} is not gone {} s after it was deleted",
-                    PATIENCE.as_secs()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
+        until(&format!("the deleted pod {name} is gone"), PATIENCE, gone).await
     }
 
     /// Restarts a node as an owner would, with its pod, and waits until it is ready.
@@ -265,9 +186,10 @@ impl Cluster {
         self.wait_pod_ready(pod).await
     }
 
-    /// Sets how many pods there are, down to none: a node without a pod stays in the ring.
+    /// Sets how many pods there are. A node without a pod stays in the ring. Waits until the
+    /// others are gone or ready.
     pub async fn scale(&self, replicas: usize) -> Result<()> {
-        let sets: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace);
+        let sets = self.namespace.api::<StatefulSet>();
         let patch = serde_json::json!({"spec": {"replicas": replicas}});
         sets.patch(
             &self.options.name,
@@ -275,135 +197,66 @@ impl Cluster {
             &Patch::Merge(patch),
         )
         .await?;
-        let began = Instant::now();
         for pod in replicas..self.options.replicas {
             let name = self.options.pod(pod);
-            while self.pods().get_opt(&name).await?.is_some() {
-                if began.elapsed() > PATIENCE {
-                    bail!("pod {name} did not go in {} s", PATIENCE.as_secs());
+            let pods = self.namespace.api::<Pod>();
+            let gone = async || Ok(pods.get_opt(&name).await?.is_none().then_some(()));
+            until(&format!("pod {name} is gone"), PATIENCE, gone).await?;
+        }
+        try_join_all((0..replicas).map(|pod| self.wait_pod_ready(pod)))
+            .await
+            .map(drop)
+    }
+
+    /// The snapshots on all nodes, by the directories themselves: the name of the pod and the
+    /// path of a table's snapshot.
+    pub fn snapshots(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut found = Vec::new();
+        for pod in 0..self.options.replicas {
+            for n in 1..=self.options.data_directories.max(1) {
+                let data = if n == 1 {
+                    "data".to_owned()
+                } else {
+                    format!("data{n}")
+                };
+                for table in folders(&self.volume(pod).join(data))?
+                    .iter()
+                    .map(|k| folders(k))
+                {
+                    for snapshot in table?.iter().map(|table| folders(&table.join("snapshots"))) {
+                        found.extend(snapshot?.into_iter().map(|s| (self.options.pod(pod), s)));
+                    }
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        for pod in 0..replicas {
-            self.wait_pod_ready(pod).await?;
-        }
-        Ok(())
-    }
-
-    /// Deletes everything of it in Kubernetes and its data on this machine.
-    pub async fn delete(self) -> Result<()> {
-        let sets: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace);
-        sets.delete(
-            &self.options.name,
-            &DeleteParams::foreground().grace_period(0),
-        )
-        .await?;
-        for pod in 0..self.options.replicas {
-            self.delete_pod(pod, true).await?;
-        }
-        let claims: Api<PersistentVolumeClaim> =
-            Api::namespaced(self.client.clone(), &self.namespace);
-        for pod in 0..self.options.replicas {
-            let claim = format!("data-{}", self.options.pod(pod));
-            claims.delete(&claim, &DeleteParams::default()).await?;
-        }
-        delete_volumes(&self.client, &self.namespace).await?;
-        for pod in 0..self.options.replicas {
-            fs::remove_dir_all(self.volume(pod))?;
-        }
-        Ok(())
-    }
-
-    /// The pods of the namespace.
-    pub fn pods(&self) -> Api<Pod> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+        Ok(found)
     }
 }
 
-/// Deletes the persistent volumes that were made for clusters in this namespace.
-pub async fn delete_volumes(client: &Client, namespace: &str) -> Result<()> {
-    let volumes: Api<PersistentVolume> = Api::all(client.clone());
-    let ours = ListParams::default().labels(&format!("bed/namespace={namespace}"));
-    volumes
-        .delete_collection(&DeleteParams::default(), &ours)
-        .await?;
+fn folders(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| path.display().to_string())?,
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let paths: std::io::Result<Vec<_>> = paths.collect();
+    Ok(paths?.into_iter().filter(|path| path.is_dir()).collect())
+}
+
+/// Removes the volumes of namespaces that are gone.
+async fn sweep(bed: &Bed) -> Result<()> {
+    let volumes = folders(&bed.ground().dir(VOLUMES)?)?;
+    // Listed after the folders: a namespace is there before its folder.
+    let namespaces = Api::<KubeNamespace>::all(bed.client());
+    let namespaces = namespaces.list(&ListParams::default()).await?;
+    for folder in volumes {
+        let there = namespaces
+            .iter()
+            .any(|namespace| folder.ends_with(namespace.name_any()));
+        if !there {
+            // Two who sweep at once may meet here; the loser finds nothing left.
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
     Ok(())
-}
-
-/// Runs a command in a container to its end.
-pub async fn exec(pods: &Api<Pod>, pod: &str, container: &str, command: &[&str]) -> Result<Said> {
-    let params = AttachParams::default().container(container).stdin(false);
-    let mut process = pods
-        .exec(pod, command.iter().copied(), &params)
-        .await
-        .with_context(|| format!("could not run {} in {pod}", command.join(" ")))?;
-    let (mut out, mut err) = (String::new(), String::new());
-    let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
-    let read_out = async {
-        match stdout {
-            Some(mut stdout) => stdout.read_to_string(&mut out).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    let read_err = async {
-        match stderr {
-            Some(mut stderr) => stderr.read_to_string(&mut err).await.map(drop),
-            None => Ok(()),
-        }
-    };
-    let (read, said, ended) = tokio::join!(read_out, read_err, async {
-        match status {
-            Some(status) => status.await,
-            None => None,
-        }
-    });
-    read?;
-    said?;
-    let ended =
-        ended.with_context(|| format!("{pod} did not say how {} ended", command.join(" ")))?;
-    let code = match ended.status.as_deref() {
-        Some("Success") => 0,
-        _ => exit_code(&ended)
-            .with_context(|| format!("{} in {pod}: {:?}", command.join(" "), ended.message))?,
-    };
-    Ok(Said { code, out, err })
-}
-
-fn exit_code(status: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Status) -> Option<i32> {
-    let causes = status.details.as_ref()?.causes.as_ref()?;
-    let code = causes
-        .iter()
-        .find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
-    code.message.as_ref()?.parse().ok()
-}
-
-fn ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    pod.metadata.deletion_timestamp.is_none()
-        && conditions.is_some_and(|conditions| {
-            conditions
-                .iter()
-                .any(|one| one.type_ == "Ready" && one.status == "True")
-        })
-}
-
-async fn images_of(ground: &Ground, version: Version, shell: bool) -> Result<Images> {
-    let configure = images::cassandra(version).await?;
-    containerd::import(ground, &configure).await?;
-    if shell {
-        return Ok(Images {
-            cassandra: configure.clone(),
-            configure,
-        });
-    }
-    let cassandra = images::cassandra_without_shell(version).await?;
-    containerd::import(ground, &cassandra).await?;
-    Ok(Images {
-        cassandra,
-        configure,
-    })
 }

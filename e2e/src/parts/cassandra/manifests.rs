@@ -247,8 +247,11 @@ if [ "$pod" = 0 ]; then
   echo "$POD_IP" > /seed/address.new
   mv /seed/address.new /seed/address
 fi
-until [ -s /seed/address ]; do sleep 0.2; done
-seed=$(cat /seed/address)
+seed=$POD_IP
+# A node that finds no seed when it starts gives up. The address in the file may be an old one.
+until [ "$pod" = 0 ] || { seed=$(cat /seed/address) && nc -z -w 1 "$seed" 7000; }; do
+  sleep 0.2
+done
 conf=/var/lib/cassandra/conf
 mkdir -p $conf /var/lib/cassandra/tmp
 umask 077
