@@ -150,3 +150,20 @@ pub struct Outcome {
     /// The last figures.
     pub progress: Progress,
 }
+
+impl Outcome {
+    /// An attempt that ended for this reason and has nothing else to tell.
+    pub fn ended(reason: Reason, message: impl Into<String>, attempt: u32) -> Self {
+        Self {
+            exit_code: reason.exit_code() as u8,
+            reason,
+            message: message.into(),
+            attempt,
+            node: None,
+            ring: Vec::new(),
+            manifest: None,
+            snapshot: None,
+            progress: Progress::default(),
+        }
+    }
+}
