@@ -10,7 +10,8 @@ mod snapshot;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::client::{Argument, CallOptions, JmxClient};
+use crate::argument::Argument;
+use crate::client::{CallOptions, JmxClient};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::name::ObjectName;

@@ -8,16 +8,20 @@
 
 #![forbid(unsafe_code)]
 
+mod argument;
 pub mod cassandra;
 mod client;
 mod endpoint;
 mod error;
 mod jrmp;
 mod name;
+mod session;
 pub mod stream;
+mod subject;
 mod thrown;
 
-pub use client::{Argument, CallOptions, JmxClient};
+pub use argument::Argument;
+pub use client::{CallOptions, JmxClient};
 pub use endpoint::{Credentials, Endpoint, Identity, ServerName, TlsSettings};
 pub use error::Error;
 pub use name::{InvalidObjectName, ObjectName};

@@ -1,8 +1,8 @@
 //! What an exception from the server means for the caller.
 
-use crate::client::Subject;
 use crate::error::Error;
 use crate::stream::Throwable;
+use crate::subject::Subject;
 
 /// Exceptions of `javax.management` that only wrap another one.
 const WRAPPERS: &[&str] = &[

@@ -117,7 +117,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(cases(4096))]
+    #![proptest_config(cases(1024))]
 
     #[test]
     fn a_damaged_stream_does_not_panic(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use super::{Cassandra, STORAGE_SERVICE, typed};
-use crate::client::Argument;
+use crate::argument::Argument;
 use crate::error::Error;
 use crate::stream::{UnexpectedValue, Value};
 

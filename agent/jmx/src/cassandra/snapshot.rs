@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Cassandra, STORAGE_SERVICE, Table, typed};
-use crate::client::{Argument, CallOptions};
+use crate::argument::Argument;
+use crate::client::CallOptions;
 use crate::error::Error;
 use crate::stream::{UnexpectedValue, Value};
 

@@ -67,8 +67,7 @@ impl Method {
     }
 }
 
-/// A call, ready to be sent any number of times.
-#[derive(Debug)]
+/// A call, ready to be sent any number of times. No `Debug`: arguments may be a password.
 pub(crate) struct Call {
     pub method: Method,
     pub arguments: Vec<JavaObject>,

@@ -332,6 +332,7 @@ public class JmxTestServer {
         boolean needClientAuth = false;
         boolean plainRegistry = false;
         boolean bind = true;
+        int registryPort = freePort();
         for (String arg : args) {
             String[] option = arg.split("=", 2);
             switch (option[0]) {
@@ -342,6 +343,7 @@ public class JmxTestServer {
                 case "client-auth" -> needClientAuth = true;
                 case "plain-registry" -> plainRegistry = true;
                 case "unbound" -> bind = false;
+                case "registry-port" -> registryPort = Integer.parseInt(option[1]);
                 default -> throw new IllegalArgumentException(arg);
             }
         }
@@ -361,7 +363,6 @@ public class JmxTestServer {
             clientSockets = new SslRMIClientSocketFactory();
             serverSockets = new SslRMIServerSocketFactory(null, null, needClientAuth);
         }
-        int registryPort = freePort();
         int connectorPort = freePort();
         Registry registry = plainRegistry || !tls
             ? LocateRegistry.createRegistry(registryPort, null, JmxTestServer::onLoopback)

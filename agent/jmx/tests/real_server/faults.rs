@@ -231,3 +231,19 @@ async fn a_server_that_is_gone_is_unreachable_and_a_change_is_not_repeated() {
     let error = client.get_attribute(&values(), "Flag").await.unwrap_err();
     assert!(matches!(&error, Error::Unreachable { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_restarted_server_is_found_again_though_its_connector_moved() {
+    let first = Server::start(&[]);
+    let client = first.client().await;
+    let trouble = trouble();
+    let increment = || client.invoke(&trouble, "increment", vec![]);
+    assert_eq!(increment().await.unwrap(), Value::Int(1));
+    let same_port = format!("registry-port={}", first.registry_port);
+    let old_connector = first.connector_port;
+    drop(first);
+    let second = Server::start(&[&same_port]);
+    assert_ne!(second.connector_port, old_connector);
+    assert_eq!(increment().await.unwrap(), Value::Int(1));
+    client.close().await.unwrap();
+}
