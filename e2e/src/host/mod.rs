@@ -2,10 +2,13 @@
 //! for what was built. Nothing here knows Kubernetes or Cassandra.
 
 pub mod cache;
+pub mod cgroup;
 pub mod child;
 pub mod go;
+pub mod mounts;
 pub mod packages;
 pub mod process;
 pub mod progress;
 pub mod run;
+pub mod sysctl;
 pub mod tools;

@@ -5,7 +5,6 @@
 //! its environment, which its children inherit: what was started just before its starter was
 //! killed, and never recorded, is found by it. Nothing is ended by name.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -265,27 +264,40 @@ impl Daemons {
 
 /// Ends processes: SIGTERM to all, ten seconds later SIGKILL to those that are left.
 pub async fn end(processes: &[Identity]) -> Result<()> {
-    for (signal, patience) in [(Signal::TERM, 10), (Signal::KILL, 10)] {
-        for process in processes {
-            process.signal(signal)?;
-        }
-        let deadline = Instant::now() + Duration::from_secs(patience);
-        while Instant::now() < deadline {
-            if !processes.iter().any(|process| process.alive()) {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    if signal_all(processes, Signal::TERM).await? {
+        Ok(())
+    } else {
+        kill(processes).await
     }
-    let left: HashSet<_> = processes
+}
+
+/// Ends processes by SIGKILL.
+pub async fn kill(processes: &[Identity]) -> Result<()> {
+    if signal_all(processes, Signal::KILL).await? {
+        return Ok(());
+    }
+    let left: Vec<_> = processes
         .iter()
         .filter(|p| p.alive())
         .map(|p| p.pid)
         .collect();
-    if left.is_empty() {
-        Ok(())
-    } else {
-        bail!("processes {left:?} do not end, even by SIGKILL")
+    bail!("processes {left:?} do not end, even by SIGKILL")
+}
+
+/// Signals all and waits up to ten seconds; tells whether all have ended.
+async fn signal_all(processes: &[Identity], signal: Signal) -> Result<bool> {
+    for process in processes {
+        process.signal(signal)?;
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        if !processes.iter().any(|process| process.alive()) {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -1,0 +1,289 @@
+//! The bed as its users see it: [`Bed::acquire`] brings it up or joins the one that is up; when
+//! the last user is gone, however they went, it goes down by itself.
+
+mod apply;
+mod clean;
+pub mod ground;
+pub mod keeper;
+mod namespace;
+mod pods;
+pub mod protocol;
+pub mod wait;
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use kube::Client;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use tokio::net::UnixStream;
+
+pub use apply::apply;
+use clean::clean;
+use ground::Ground;
+pub use namespace::{Namespace, is_ready};
+pub use pods::Output;
+use protocol::{Ask, Connection, Line, Status};
+
+use crate::host::process::{Identity, MARK};
+use crate::host::progress::step;
+use crate::host::tools;
+use crate::parts::{Facts, containerd, images::Image};
+
+/// The bed, up and held. It stays up at least as long as this lives.
+pub struct Bed {
+    ground: Ground,
+    client: Client,
+    config: Config,
+    /// Closed by the kernel when this process ends, however it ends: that is what ends the hold.
+    _hold: Connection,
+    _users: File,
+}
+
+impl Bed {
+    /// Joins the bed, starting it first when it is down. Shows progress; waits for those who
+    /// use it exclusively.
+    pub async fn acquire() -> Result<Self> {
+        tools::require(&[])?;
+        let ground = Ground::here();
+        fs::create_dir_all(ground.state())?;
+        let users = lock_shared(&ground.users_lock()).await?;
+        let mut hold = ask(&ground, Ask::Part("kubernetes".into())).await?;
+        let Some(Line::Up(_)) = hold.answer().await? else {
+            bail!(
+                "the keeper of the bed ended; see {}",
+                log(&ground).display()
+            );
+        };
+        let config = config(&ground.kubeconfig()).await?;
+        let client = Client::try_from(config.clone())?;
+        Ok(Self {
+            ground,
+            client,
+            config,
+            _hold: hold,
+            _users: users,
+        })
+    }
+
+    /// A client of the cluster's administrator.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Where the API server is and how one identifies oneself, for clients of other kinds.
+    pub fn config(&self) -> Config {
+        self.config.clone()
+    }
+
+    /// The kubeconfig of the cluster's administrator, for `kubectl` and `helm`.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.ground.kubeconfig()
+    }
+
+    /// The state directory, for what ends with the bed.
+    pub fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    /// Starts a part if it is not up, and tells how it is reached.
+    pub async fn part(&self, name: &str) -> Result<Facts> {
+        let mut connection = ask(&self.ground, Ask::Part(name.into())).await?;
+        match connection.answer().await? {
+            Some(Line::Up(facts)) => Ok(facts),
+            _ => bail!(
+                "the keeper of the bed ended; see {}",
+                log(&self.ground).display()
+            ),
+        }
+    }
+
+    /// Gives an image to the node, so that pods can use it with `imagePullPolicy: Never`.
+    pub async fn import(&self, image: &Image) -> Result<()> {
+        containerd::import(&self.ground, image).await
+    }
+
+    /// A namespace of its own, whose name begins with `prefix`.
+    pub async fn namespace(&self, prefix: &str) -> Result<Namespace> {
+        Namespace::create(self, prefix).await
+    }
+
+    /// Applies the objects of a YAML text. Objects that live in namespaces have to name theirs.
+    pub async fn apply(&self, yaml: &str) -> Result<()> {
+        apply(&self.client, None, yaml).await
+    }
+}
+
+/// Brings every part up, to stay until [`down`].
+pub async fn up() -> Result<Status> {
+    tools::require(&[])?;
+    let ground = Ground::here();
+    fs::create_dir_all(ground.state())?;
+    match ask(&ground, Ask::Up).await?.answer().await? {
+        Some(Line::Status(status)) => Ok(status),
+        _ => bail!(
+            "the keeper of the bed ended; see {}",
+            log(&ground).display()
+        ),
+    }
+}
+
+/// Takes the bed down, whoever uses it, and removes what a killed one left.
+pub async fn down() -> Result<()> {
+    tools::require(&[])?;
+    let ground = Ground::here();
+    if !ground.state().exists() {
+        return Ok(());
+    }
+    if let Ok(stream) = UnixStream::connect(ground.socket()).await {
+        // Without an answer: the connection ends when the bed is gone.
+        Connection::ask(stream, Ask::Down).await?.answer().await?;
+    }
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let _lock = loop {
+        if let Some(lock) = try_lock(&ground.keeper_lock())? {
+            break lock;
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the keeper of the bed does not end; see {}",
+                log(&ground).display()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let this = i32::try_from(std::process::id())
+        .ok()
+        .and_then(Identity::of);
+    let spare: Vec<_> = this.into_iter().collect();
+    step("remove what is left of the bed", clean(&ground, &spare)).await
+}
+
+/// What is up; `None` when no keeper runs.
+pub async fn status() -> Result<Option<Status>> {
+    let ground = Ground::here();
+    let Ok(stream) = UnixStream::connect(ground.socket()).await else {
+        return Ok(None);
+    };
+    match Connection::ask(stream, Ask::Status).await?.answer().await? {
+        Some(Line::Status(status)) => Ok(Some(status)),
+        _ => Ok(None),
+    }
+}
+
+/// A client for the cluster of this kubeconfig.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
+    Ok(Client::try_from(config(kubeconfig).await?)?)
+}
+
+async fn config(kubeconfig: &Path) -> Result<Config> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+}
+
+/// Asks the keeper, starting it first when there is none.
+async fn ask(ground: &Ground, ask: Ask) -> Result<Connection> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut keeper = None;
+    loop {
+        if let Ok(stream) = UnixStream::connect(ground.socket()).await {
+            return Connection::ask(stream, ask).await;
+        }
+        // One that finds another keeper already there ends at once, and then that one answers.
+        let running = keeper
+            .as_mut()
+            .is_some_and(|keeper: &mut std::process::Child| matches!(keeper.try_wait(), Ok(None)));
+        if Instant::now() > deadline {
+            bail!(
+                "the keeper of the bed does not answer; see {}",
+                log(ground).display()
+            );
+        }
+        if !running {
+            keeper = Some(start_keeper(ground)?);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn start_keeper(ground: &Ground) -> Result<std::process::Child> {
+    let program = keeper_program()?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log(ground))?;
+    let mut command = Command::new(&program);
+    command
+        .arg("keep")
+        .current_dir("/")
+        // Everything that it starts inherits the mark.
+        .env(MARK, ground.state())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    command
+        .spawn()
+        .with_context(|| format!("could not start {}", program.display()))
+}
+
+/// The `bed` program, beside this one: cargo builds it before it runs a test.
+fn keeper_program() -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let mut folder = this.parent().context("this program is nowhere")?;
+    if folder.ends_with("deps") {
+        folder = folder.parent().unwrap_or(folder);
+    }
+    let program = folder.join("bed");
+    if !program.exists() {
+        bail!(
+            "{} is missing: build it with `cargo build -p e2e --bin bed`",
+            program.display()
+        );
+    }
+    Ok(program)
+}
+
+fn log(ground: &Ground) -> PathBuf {
+    ground.state().join("keeper.log")
+}
+
+/// An exclusive lock, or `None` when somebody else holds it.
+fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = File::options().create(true).append(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+async fn lock_shared(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    let wait = async {
+        loop {
+            match file.try_lock_shared() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+    };
+    step("wait for those who use the bed exclusively", wait).await?;
+    Ok(file)
+}
+
+/// Keeps everybody else away from the bed, for tests that break it on purpose: waits until all
+/// users are gone and lets no new one in while the returned file is open.
+pub async fn exclusively() -> Result<File> {
+    let ground = Ground::here();
+    fs::create_dir_all(ground.state())?;
+    step(
+        "wait until nobody else uses the bed",
+        crate::host::cache::lock(&ground.users_lock()),
+    )
+    .await
+}

@@ -1,0 +1,79 @@
+//! Control groups, to find what runs in a container when nothing else remembers it. Works on
+//! version 1, where each controller has a tree of its own, and on version 2.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::mounts;
+use super::process::{Identity, kill};
+
+/// Kills every process in the group `path` (relative to the root of the tree) and below it, and
+/// removes the group.
+pub async fn remove(path: &Path) -> Result<()> {
+    for root in roots() {
+        let group = root.join(path);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while group.is_dir() {
+            // In a loop: one that forks while we look leaves a child behind.
+            kill(&members(&group)).await?;
+            match remove_tree(&group) {
+                Err(error) if Instant::now() > deadline => {
+                    return Err(error).with_context(|| {
+                        format!("could not remove the cgroup {}", group.display())
+                    });
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(()) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes the group `path` from every tree where nothing is in it.
+pub fn remove_empty(path: &Path) {
+    for root in roots() {
+        let _ = fs::remove_dir(root.join(path));
+    }
+}
+
+fn roots() -> Vec<PathBuf> {
+    let is_cgroup = |kind: &str| matches!(kind, "cgroup" | "cgroup2");
+    mounts::list()
+        .into_iter()
+        .filter(|m| is_cgroup(&m.kind))
+        .map(|m| m.point)
+        .collect()
+}
+
+fn members(group: &Path) -> Vec<Identity> {
+    let procs = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let mut all: Vec<_> = procs
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+        .filter_map(Identity::of)
+        .collect();
+    all.extend(children(group).iter().flat_map(|child| members(child)));
+    all
+}
+
+/// A group's files cannot be removed, only the group, when no other group is in it.
+fn remove_tree(group: &Path) -> std::io::Result<()> {
+    for child in children(group) {
+        remove_tree(&child)?;
+    }
+    fs::remove_dir(group)
+}
+
+fn children(group: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(group) else {
+        return Vec::new();
+    };
+    let directories = entries
+        .flatten()
+        .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    directories.map(|entry| entry.path()).collect()
+}
