@@ -7,14 +7,21 @@
 //! What is not here: the layout of the keys, manifests and the order of a backup. This crate moves
 //! bytes and keeps promises about single objects.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+#[cfg(feature = "testing")]
+pub mod testing;
+
 mod error;
 mod file;
 mod key;
 mod probe;
+mod s3;
 mod store;
 
 pub use error::{At, Cause, Error};
 pub use file::{FileConfig, FileStore};
 pub use key::{InvalidKey, Key};
 pub use probe::{FileSystem, ProbeReport, WriteReport};
+pub use s3::{Credentials, Encryption, S3Config, S3Store};
 pub use store::{Chunks, Content, Object, Objects, Outcome, Source, Store};

@@ -1,0 +1,305 @@
+//! The SDK's client, and what all requests of one storage share.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{
+    BehaviorVersion, ConfigBag, Intercept, Region, RequestChecksumCalculation,
+    ResponseChecksumValidation, RuntimeComponents, StalledStreamProtectionConfig,
+};
+use aws_sdk_s3::error::BoxError;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::sync::Semaphore;
+
+use super::config::{AtRest, Credentials, S3Config};
+use super::touch::SelfCopy;
+use crate::{At, Error, Key};
+
+/// The longest key of S3, prefix included, in bytes.
+const MAX_KEY_BYTES: usize = 1024;
+/// How often one request is sent at most, with growing pauses.
+const ATTEMPTS: u32 = 5;
+/// How long the server may take to begin its answer. Slow operations have [`SLOW_ANSWER`].
+const ANSWER: Duration = Duration::from_secs(60);
+/// The same for completing an upload and for copies, which take time by the size.
+const SLOW_ANSWER: Duration = Duration::from_secs(15 * 60);
+/// How long a body may stand still in either direction.
+const STALLED: Duration = Duration::from_secs(30);
+/// The unit of the budget: a semaphore counts to less than 2³² at once.
+const BUDGET_UNIT: u64 = 1024;
+
+/// A bucket, and how its objects are named and kept.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub sdk: aws_sdk_s3::Client,
+    pub bucket: String,
+    pub name: Arc<str>,
+    pub at_rest: AtRest,
+    pub part_size: u64,
+    pub max_in_flight: u64,
+    /// The server refused or ignored the condition on completing a multipart upload.
+    pub unconditional_completion: AtomicBool,
+    pub self_copy: SelfCopy,
+    prefix: String,
+    budget: Arc<Semaphore>,
+}
+
+/// A share of the bytes in flight, given back when dropped.
+pub(super) struct Share {
+    _permit: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+impl Client {
+    pub async fn connect(config: S3Config) -> Result<Self, Error> {
+        let name: Arc<str> = config.name().into();
+        let invalid = |reason| {
+            let at = At {
+                storage: Arc::clone(&name),
+                key: None,
+            };
+            Error::Invalid { at, reason }
+        };
+        if let Some(fault) = config.fault() {
+            return Err(invalid(fault));
+        }
+        let sdk = sdk_client(&config).await.map_err(invalid)?;
+        let prefix = match config.prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        Ok(Self {
+            sdk,
+            at_rest: config.at_rest(),
+            bucket: config.bucket,
+            part_size: config.part_size,
+            max_in_flight: config.max_in_flight,
+            unconditional_completion: AtomicBool::new(false),
+            self_copy: SelfCopy::default(),
+            budget: Arc::new(Semaphore::new(units(config.max_in_flight) as usize)),
+            prefix,
+            name,
+        })
+    }
+
+    /// This storage, and an object in it.
+    pub fn at(&self, key: Option<&Key>) -> At {
+        At {
+            storage: Arc::clone(&self.name),
+            key: key.cloned(),
+        }
+    }
+
+    /// The object's name in the bucket.
+    pub fn path(&self, key: &Key) -> Result<String, Error> {
+        let path = format!("{}{key}", self.prefix);
+        if path.len() > MAX_KEY_BYTES {
+            let reason = format!("with its prefix the key has more than {MAX_KEY_BYTES} bytes");
+            return Err(Error::Invalid {
+                at: self.at(Some(key)),
+                reason,
+            });
+        }
+        Ok(path)
+    }
+
+    /// What the keys in the bucket begin with; empty, or ending in a slash.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Waits until `bytes` more may be in memory. Taken for a whole part before its first byte,
+    /// so that uploads never wait for each other with parts half filled.
+    pub async fn share(&self, bytes: u64) -> Share {
+        let wanted = units(bytes.min(self.max_in_flight));
+        // The semaphore is never closed; without a permit the only loss would be the bound.
+        Share {
+            _permit: Arc::clone(&self.budget)
+                .acquire_many_owned(wanted)
+                .await
+                .ok(),
+        }
+    }
+}
+
+/// For one request: time for work that the server does by the object's size.
+pub(super) fn slow() -> aws_sdk_s3::config::Builder {
+    let timeouts = TimeoutConfig::builder().read_timeout(SLOW_ANSWER).build();
+    aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
+}
+
+fn units(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
+}
+
+async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
+    let http = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(trust(config.ca_pem.as_deref())?)
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(ANSWER);
+    let builder = match &config.credentials {
+        Credentials::Explicit {
+            access_key,
+            secret_key,
+            session_token,
+        } => {
+            let credentials = aws_sdk_s3::config::Credentials::new(
+                access_key.trim(),
+                secret_key.trim(),
+                session_token
+                    .as_deref()
+                    .map(|token| token.trim().to_owned()),
+                None,
+                "configuration",
+            );
+            let region = config
+                .region
+                .clone()
+                .unwrap_or_else(|| "us-east-1".to_owned());
+            aws_sdk_s3::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(region))
+                .credentials_provider(credentials)
+        }
+        Credentials::Ambient => {
+            let mut loader =
+                aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
+            if let Some(region) = &config.region {
+                loader = loader.region(Region::new(region.clone()));
+            }
+            let ambient = loader.load().await;
+            if ambient.region().is_none() {
+                return Err("no region is given and none is in the environment".to_owned());
+            }
+            aws_sdk_s3::config::Builder::from(&ambient)
+        }
+    };
+    let mut builder = builder
+        .http_client(http)
+        .force_path_style(config.path_style)
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts.build())
+        .stalled_stream_protection(
+            StalledStreamProtectionConfig::enabled()
+                .grace_period(STALLED)
+                .build(),
+        )
+        // Our own checksum of the whole object goes with every upload instead.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    Ok(aws_sdk_s3::Client::from_conf(builder.build()))
+}
+
+/// Whom to trust: the system's roots, where there are any, the bundled ones (the program also runs
+/// where there is no `/etc/ssl`), and the user's own.
+fn trust(ca_pem: Option<&str>) -> Result<TlsContext, String> {
+    let system = !rustls_native_certs::load_native_certs().certs.is_empty();
+    let mut bundled = String::new();
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        bundled.push_str("-----BEGIN CERTIFICATE-----\n");
+        bundled.push_str(&aws_smithy_types::base64::encode(root));
+        bundled.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    let mut store = TrustStore::empty()
+        .with_native_roots(system)
+        .with_pem_certificate(bundled);
+    if let Some(pem) = ca_pem {
+        check_certificates(pem)?;
+        store = store.with_pem_certificate(pem);
+    }
+    TlsContext::builder()
+        .with_trust_store(store)
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+/// The SDK's client panics on certificates that cannot be read.
+fn check_certificates(pem: &str) -> Result<(), String> {
+    let bad = |why: String| format!("the CA certificates cannot be read as PEM: {why}");
+    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| bad(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(bad("there is no certificate in it".to_owned()));
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates {
+        roots
+            .add(certificate)
+            .map_err(|error| bad(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// What outputs do not tell: how often a request was sent, and the server's time.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch(Arc<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    attempts: AtomicU32,
+    date: Mutex<Option<SystemTime>>,
+}
+
+impl Watch {
+    /// Whether an earlier attempt may have done what the last one answered.
+    pub fn retried(&self) -> bool {
+        self.0.attempts.load(Ordering::Relaxed) > 1
+    }
+
+    /// The last answer's `Date`.
+    pub fn date(&self) -> Option<SystemTime> {
+        *self.0.date.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Watch {
+    fn name(&self) -> &'static str {
+        "Watch"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.attempts.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context
+            .response()
+            .headers()
+            .get("date")
+            .and_then(|date| DateTime::from_str(date, Format::HttpDate).ok())
+            .and_then(|date| SystemTime::try_from(date).ok());
+        if date.is_some() {
+            *self.0.date.lock().unwrap_or_else(PoisonError::into_inner) = date;
+        }
+        Ok(())
+    }
+}

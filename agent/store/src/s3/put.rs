@@ -1,0 +1,134 @@
+//! Objects in one request, which succeeds only where nothing is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_s3::error::SdkError;
+
+use super::body::{Body, Feed};
+use super::client::{Client, Watch};
+use super::error::answer;
+use super::read;
+use crate::{Error, Key, Outcome};
+
+/// Pauses between attempts where another conditional write of the same key is under way.
+const CONFLICT_PAUSES: [Duration; 4] = [
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+];
+
+/// Creates a small object.
+pub(super) async fn create(client: &Arc<Client>, key: &Key, body: Body) -> Result<(), Error> {
+    let watch = Watch::default();
+    let created = put(client, key, &body, &watch).await;
+    // An attempt whose answer was lost may have been the one that wrote it.
+    if matches!(created, Err(Error::AlreadyExists { .. }))
+        && watch.retried()
+        && read::has_content(client, key, &body).await?
+    {
+        return Ok(());
+    }
+    created
+}
+
+/// Uploads an object that is no larger than a part.
+pub(super) async fn upload(
+    client: &Client,
+    key: &Key,
+    size: u64,
+    mut feed: Feed<'_>,
+) -> Result<Outcome, Error> {
+    let unread = |source| Error::Source {
+        at: client.at(Some(key)),
+        source,
+    };
+    let _share = client.share(size).await;
+    let body = Body::new(feed.take(size).await.map_err(unread)?);
+    feed.end().await.map_err(unread)?;
+    match put(client, key, &body, &Watch::default()).await {
+        Ok(()) => Ok(Outcome::Stored),
+        Err(Error::AlreadyExists { .. }) => already_there(client, key, size).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// What to say where the key is taken.
+pub(super) async fn already_there(
+    client: &Client,
+    key: &Key,
+    expected: u64,
+) -> Result<Outcome, Error> {
+    let found = read::stat(client, key).await?.object.size;
+    if found == expected {
+        return Ok(Outcome::AlreadyThere);
+    }
+    Err(Error::Differs {
+        at: client.at(Some(key)),
+        expected,
+        found,
+    })
+}
+
+async fn put(client: &Client, key: &Key, body: &Body, watch: &Watch) -> Result<(), Error> {
+    let mut pauses = CONFLICT_PAUSES.iter();
+    loop {
+        let request = request(client, key, body)?.if_none_match("*");
+        let sent = request
+            .customize()
+            .disable_payload_signing()
+            .interceptor(watch.clone())
+            .send()
+            .await;
+        match sent {
+            Ok(_) => return Ok(()),
+            Err(error) => match pauses.next() {
+                Some(pause) if is_conflict(&error) => tokio::time::sleep(*pause).await,
+                _ => return Err(client.failed(Some(key), error)),
+            },
+        }
+    }
+}
+
+/// Writes content that is there already again, which moves its time.
+pub(super) async fn repeat(client: &Client, key: &Key, body: &Body) -> Result<(), Error> {
+    let request = request(client, key, body)?;
+    match request.customize().disable_payload_signing().send().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(client.failed(Some(key), error)),
+    }
+}
+
+fn request(
+    client: &Client,
+    key: &Key,
+    body: &Body,
+) -> Result<aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder, Error> {
+    let kept = client.at_rest.clone();
+    // The payload is not hashed for the signature: its checksum is, and the server compares it.
+    Ok(client
+        .sdk
+        .put_object()
+        .bucket(&client.bucket)
+        .key(client.path(key)?)
+        .set_storage_class(kept.class)
+        .set_server_side_encryption(kept.encryption)
+        .set_ssekms_key_id(kept.kms_key)
+        .checksum_crc64_nvme(body.crc.base64())
+        .body(body.stream()))
+}
+
+/// Another writer of the key is at work, and who wins is open.
+fn is_conflict<E>(error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> bool
+where
+    E: aws_sdk_s3::error::ProvideErrorMetadata,
+{
+    answer(error).is_some_and(|answer| {
+        answer.status == 409
+            && matches!(
+                answer.code.as_deref(),
+                Some("ConditionalRequestConflict" | "OperationAborted")
+            )
+    })
+}

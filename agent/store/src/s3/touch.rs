@@ -1,0 +1,174 @@
+//! Renewing an object's time: the server copies it onto itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_s3::types::MetadataDirective;
+use futures::TryStreamExt;
+use tokio::task::JoinSet;
+
+use super::body::Body;
+use super::client::{Client, Watch, slow};
+use super::multipart::{Multipart, Part, lengths};
+use super::{put, read};
+use crate::{Error, Key};
+
+/// The largest object that S3 copies in one request, in bytes.
+const COPY_LIMIT: u64 = 5 * 1024 * 1024 * 1024;
+/// The size of the parts by which larger ones are copied: 5 TiB in 5,120 parts.
+const PART: u64 = 1024 * 1024 * 1024;
+/// How many of them the server copies at the same time.
+const PARTS_AT_ONCE: usize = 4;
+/// S3's times are in whole seconds, and its servers do not agree on them to the last one.
+const CLOCK_STEP: Duration = Duration::from_secs(5);
+
+/// Whether copying an object onto itself moves its time: some servers answer well and do nothing.
+#[derive(Debug, Default)]
+pub(super) struct SelfCopy(AtomicU8);
+
+const UNKNOWN: u8 = 0;
+const MOVES: u8 = 1;
+const KEEPS: u8 = 2;
+
+/// Moves the time of an object of `size` bytes to now.
+pub(super) async fn touch(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
+    if size > COPY_LIMIT {
+        return copy_parts(client, key, size).await;
+    }
+    let known = client.self_copy.0.load(Ordering::Relaxed);
+    if known != KEEPS {
+        // Only an object that was old before shows whether the copy moved its time.
+        let before = match known {
+            UNKNOWN => Some(read::stat(client, key).await?.object.modified),
+            _ => None,
+        };
+        let now = copy(client, key).await?;
+        let (Some(before), Some(now)) = (before, now) else {
+            return Ok(());
+        };
+        if now.duration_since(before).is_ok_and(|age| age < CLOCK_STEP) {
+            return Ok(());
+        }
+        let kept = read::stat(client, key).await?.object.modified == before;
+        client
+            .self_copy
+            .0
+            .store(if kept { KEEPS } else { MOVES }, Ordering::Relaxed);
+        if !kept {
+            return Ok(());
+        }
+        let storage = &client.name;
+        tracing::info!(%storage, "a self-copy does not move the time here: touching by rewriting");
+    }
+    if size <= client.part_size.min(client.max_in_flight) {
+        repeat(client, key, size).await
+    } else {
+        copy_parts(client, key, size).await
+    }
+}
+
+/// Copies an object onto itself; the server's time after it.
+async fn copy(client: &Client, key: &Key) -> Result<Option<SystemTime>, Error> {
+    let path = client.path(key)?;
+    let kept = client.at_rest.clone();
+    let watch = Watch::default();
+    // Tags stay by default; all else has to be stated again. Without REPLACE, S3 refuses.
+    client
+        .sdk
+        .copy_object()
+        .bucket(&client.bucket)
+        .copy_source(source(client, &path))
+        .key(path)
+        .metadata_directive(MetadataDirective::Replace)
+        .set_storage_class(kept.class)
+        .set_server_side_encryption(kept.encryption)
+        .set_ssekms_key_id(kept.kms_key)
+        .customize()
+        .config_override(slow())
+        .interceptor(watch.clone())
+        .send()
+        .await
+        .map_err(|e| client.failed(Some(key), e))?;
+    Ok(watch.date())
+}
+
+/// Makes the object anew out of its own parts, all within the server.
+async fn copy_parts(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
+    let mut upload = Multipart::start(client, key).await?;
+    let mut tasks = JoinSet::new();
+    let copied = spawn_copies(client, key, size, &upload, &mut tasks).await;
+    tasks.shutdown().await;
+    let done = match copied {
+        Ok(parts) => upload.complete_again(parts).await,
+        Err(error) => Err(error),
+    };
+    upload.end().await;
+    done
+}
+
+async fn spawn_copies(
+    client: &Arc<Client>,
+    key: &Key,
+    size: u64,
+    upload: &Multipart,
+    tasks: &mut JoinSet<Result<Part, Error>>,
+) -> Result<Vec<Part>, Error> {
+    let source = source(client, &client.path(key)?);
+    let mut parts = Vec::new();
+    let mut first = 0;
+    for (number, length) in (1..).zip(lengths(size, PART)) {
+        if tasks.len() == PARTS_AT_ONCE
+            && let Some(done) = tasks.join_next().await
+        {
+            parts.push(upload.joined(done)?);
+        }
+        let request = upload.copy_part(number, &source, (first, first + length - 1));
+        let (client, key) = (Arc::clone(client), key.clone());
+        tasks.spawn(async move {
+            let copied = request.customize().config_override(slow()).send().await;
+            let copied = copied.map_err(|e| client.failed(Some(&key), e))?;
+            let etag = copied.copy_part_result.and_then(|result| result.e_tag);
+            Ok(Part {
+                number,
+                etag,
+                crc: None,
+            })
+        });
+        first += length;
+    }
+    while let Some(done) = tasks.join_next().await {
+        parts.push(upload.joined(done)?);
+    }
+    Ok(parts)
+}
+
+/// Reads a small object and writes the same content again.
+async fn repeat(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
+    let _share = client.share(size).await;
+    let content = read::get(client, key, None).await?;
+    if content.size != size {
+        let (at, found) = (client.at(Some(key)), content.size);
+        return Err(Error::Differs {
+            at,
+            expected: size,
+            found,
+        });
+    }
+    let body = Body::new(content.chunks.try_collect().await?);
+    put::repeat(client, key, &body).await
+}
+
+/// An object as the source of a copy: bucket and name, percent-encoded but for the slashes.
+fn source(client: &Client, path: &str) -> String {
+    let mut source = format!("{}/", client.bucket);
+    for byte in path.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                source.push(char::from(byte));
+            }
+            _ => source.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    source
+}

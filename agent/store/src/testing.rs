@@ -1,0 +1,233 @@
+//! For tests of what uses a storage: sources from memory, and a storage that fails on command.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+
+use crate::{At, Content, Error, FileSystem, Key, Object, Objects, Outcome, Source, Store};
+
+/// Chunks from memory, and an error instead of the end if one is wanted.
+pub struct Chunked {
+    content: Bytes,
+    chunk: usize,
+    end: Option<io::Error>,
+}
+
+impl Chunked {
+    /// `content` in chunks of `chunk` bytes.
+    pub fn new(content: impl Into<Bytes>, chunk: usize) -> Self {
+        Self {
+            content: content.into(),
+            chunk,
+            end: None,
+        }
+    }
+
+    /// The same, with `error` where the end would be.
+    pub fn failing(content: impl Into<Bytes>, chunk: usize, error: io::Error) -> Self {
+        Self {
+            content: content.into(),
+            chunk,
+            end: Some(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Chunked {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.content.is_empty() {
+            return self.end.take().map_or(Ok(None), Err);
+        }
+        Ok(Some(
+            self.content.split_to(self.chunk.min(self.content.len())),
+        ))
+    }
+}
+
+/// The operations of a [`Store`] that [`Faulty`] counts and fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// [`Store::create`].
+    Create,
+    /// [`Store::upload`].
+    Upload,
+    /// [`Store::stat`].
+    Stat,
+    /// [`Store::get`].
+    Get,
+    /// [`Store::list`].
+    List,
+    /// [`Store::touch`].
+    Touch,
+    /// [`Store::delete`].
+    Delete,
+    /// [`Store::now`].
+    Now,
+    /// [`Store::reach`].
+    Reach,
+}
+
+/// How an operation fails.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It is not done, and ends with this error.
+    Refused(fn(At) -> Error),
+    /// It is done, but its answer is lost on the way: [`Error::Unavailable`].
+    AnswerLost,
+}
+
+/// A storage some of whose operations fail.
+pub struct Faulty<S> {
+    inner: S,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    done: HashMap<Operation, u64>,
+    faults: HashMap<(Operation, u64), Fault>,
+}
+
+impl<S: Store> Faulty<S> {
+    /// `inner`, with no fault yet.
+    pub fn new(inner: S) -> Self {
+        Self {
+            inner,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Fails the `nth` call of `operation` from the start, counted from 1.
+    pub fn fail(self, operation: Operation, nth: u64, fault: Fault) -> Self {
+        self.state().faults.insert((operation, nth), fault);
+        self
+    }
+
+    /// How often `operation` was called.
+    pub fn calls(&self, operation: Operation) -> u64 {
+        self.state().done.get(&operation).copied().unwrap_or(0)
+    }
+
+    /// The storage below.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call; the error if it is not to be done, else whether its answer is to be lost.
+    fn call(&self, operation: Operation, key: Option<&Key>) -> Result<bool, Error> {
+        let mut state = self.state();
+        let count = state.done.entry(operation).or_default();
+        *count += 1;
+        let call = (operation, *count);
+        match state.faults.get(&call) {
+            None => Ok(false),
+            Some(Fault::AnswerLost) => Ok(true),
+            Some(Fault::Refused(error)) => Err(error(self.at(key))),
+        }
+    }
+
+    fn at(&self, key: Option<&Key>) -> At {
+        At {
+            storage: self.inner.name().into(),
+            key: key.cloned(),
+        }
+    }
+
+    async fn run<T>(
+        &self,
+        operation: Operation,
+        key: Option<&Key>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let lost = self.call(operation, key)?;
+        let result = work.await;
+        if lost {
+            Err(answer_lost(self.at(key)))
+        } else {
+            result
+        }
+    }
+}
+
+/// What a lost answer looks like to the caller.
+pub fn answer_lost(at: At) -> Error {
+    let source = Box::new(io::Error::from(io::ErrorKind::ConnectionReset));
+    Error::Unavailable { at, source }
+}
+
+#[async_trait]
+impl<S: Store> Store for Faulty<S> {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    async fn create(&self, key: &Key, body: Bytes) -> Result<(), Error> {
+        self.run(Operation::Create, Some(key), self.inner.create(key, body))
+            .await
+    }
+
+    async fn upload(
+        &self,
+        key: &Key,
+        size: u64,
+        source: &mut dyn Source,
+    ) -> Result<Outcome, Error> {
+        self.run(
+            Operation::Upload,
+            Some(key),
+            self.inner.upload(key, size, source),
+        )
+        .await
+    }
+
+    async fn stat(&self, key: &Key) -> Result<Object, Error> {
+        self.run(Operation::Stat, Some(key), self.inner.stat(key))
+            .await
+    }
+
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Content, Error> {
+        self.run(Operation::Get, Some(key), self.inner.get(key, range))
+            .await
+    }
+
+    fn list(&self, prefix: &Key) -> Objects {
+        match self.call(Operation::List, Some(prefix)) {
+            Ok(false) => self.inner.list(prefix),
+            // Lists break off at their end, when their reader already has taken everything in.
+            Ok(true) => {
+                let end = Err(answer_lost(self.at(Some(prefix))));
+                self.inner.list(prefix).chain(stream::iter([end])).boxed()
+            }
+            Err(error) => stream::iter([Err(error)]).boxed(),
+        }
+    }
+
+    async fn touch(&self, key: &Key, size: u64) -> Result<(), Error> {
+        self.run(Operation::Touch, Some(key), self.inner.touch(key, size))
+            .await
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), Error> {
+        self.run(Operation::Delete, Some(key), self.inner.delete(key))
+            .await
+    }
+
+    async fn now(&self) -> Result<SystemTime, Error> {
+        self.run(Operation::Now, None, self.inner.now()).await
+    }
+
+    async fn reach(&self) -> Result<Option<FileSystem>, Error> {
+        self.run(Operation::Reach, None, self.inner.reach()).await
+    }
+}
