@@ -3,9 +3,27 @@
 //! It knows no cloud: what talks to a storage is the agent, as a process in a pod or as a child
 //! of this one.
 
+mod access;
+mod agent_binary;
 mod arguments;
+mod backup;
+mod cluster;
+mod conditions;
+mod context;
+mod exec;
 mod generate;
+mod http;
+mod humane;
+mod inject;
+mod metrics;
+mod names;
+mod node;
+mod pod;
 mod run;
+mod storage;
 
 pub use arguments::Arguments;
 pub use run::run;
+
+/// Name under which the operator writes and reports.
+const FIELD_MANAGER: &str = "cassandra-backup-operator";

@@ -1,0 +1,325 @@
+//! `CassandraBackup`: from the resource to a status that is true.
+
+mod news;
+mod plan;
+mod publish;
+mod ring;
+mod runs;
+mod start;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub(crate) use runs::Runs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus};
+use jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::access;
+use crate::context::Context;
+use crate::names;
+use crate::node::{Job, NodeRun, Reporter, sweep};
+use plan::plan;
+use publish::When;
+use runs::Tracked;
+use start::Obstacle;
+use verdict::Verdict;
+
+/// The resource, or why it cannot be read.
+pub(crate) type Guarded = DeserializeGuard<CassandraBackup>;
+
+/// Looked at again after so long even if nothing wakes us.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// What is missing is looked for again after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// Between two tries to remove a leftover snapshot.
+const SWEEP_AGAIN: Duration = Duration::from_secs(10);
+
+/// A reconciliation that did not go through.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot read the CassandraBackup: {0}")]
+    Read(#[source] Box<kube::Error>),
+    #[error("cannot read the pods: {0}")]
+    ReadPods(#[source] Box<kube::Error>),
+    #[error("cannot read the BackupStorage: {0}")]
+    ReadStorage(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Access(#[from] access::AccessError),
+    #[error("cannot write the status: {0}")]
+    Write(#[source] Box<kube::Error>),
+}
+
+/// Brings the resource's status and its runs forward.
+pub(crate) async fn reconcile(
+    object: Arc<Guarded>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let backup = match &object.0 {
+        Ok(backup) => backup,
+        Err(invalid) => {
+            tracing::warn!(name = ?invalid.metadata.name, error = %invalid.error, "a CassandraBackup that cannot be read");
+            return Ok(Action::await_change());
+        }
+    };
+    let adopted = context.runs.adopt(&context.client, backup).await;
+    let Some(tracked) = adopted.map_err(|error| Error::Read(Box::new(error)))? else {
+        return Ok(Action::await_change());
+    };
+    let mut tracked = tracked.lock().await;
+    let now = Timestamp::now();
+    tracked.collect(&backup.spec.datacenters);
+    if !has_begun(&tracked.status) {
+        begin(&context, backup, &mut tracked, now).await?;
+    }
+    let mut actions = Vec::new();
+    if has_begun(&tracked.status) {
+        if tracked.job.is_none() {
+            tracked.job = Some(job(backup, &tracked.status));
+        }
+        let planned = plan(
+            &backup.spec,
+            backup.meta().generation,
+            &tracked.status,
+            &tracked.active(),
+            now,
+        );
+        tracked.status = planned.status;
+        actions = planned.actions;
+    }
+    // Written before anything is done, so that a restart finds what was begun.
+    let Some(again) = write(&context, backup, &mut tracked).await? else {
+        return Ok(Action::await_change());
+    };
+    for action in actions {
+        act(&context, backup, &mut tracked, action);
+    }
+    if tracked.is_over() {
+        context.runs.forget(&tracked.uid);
+        return Ok(Action::await_change());
+    }
+    Ok(Action::requeue(if has_begun(&tracked.status) {
+        again
+    } else {
+        LOOK_AGAIN
+    }))
+}
+
+/// Whether the nodes are known, or it ended before they were.
+fn has_begun(status: &CassandraBackupStatus) -> bool {
+    !status.nodes.is_empty() || status.phase.is_some_and(BackupPhase::is_final)
+}
+
+/// Looks up what the backup needs and, if all is there, fixes its nodes.
+async fn begin(
+    context: &Context,
+    backup: &CassandraBackup,
+    tracked: &mut Tracked,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let status = &mut tracked.status;
+    status.observed_generation = backup.meta().generation;
+    if backup.spec.cancel {
+        let verdict = Verdict {
+            phase: BackupPhase::Cancelled,
+            reason: protocol::Reason::Cancelled.to_string(),
+            message: "cancelled before it began".into(),
+        };
+        plan::end(status, verdict, now);
+        return Ok(());
+    }
+    match lookup(context, backup, now).await? {
+        Ok(begun) => {
+            let observed = status.observed_generation;
+            *status = begun;
+            status.observed_generation = observed;
+        }
+        Err(obstacle) if obstacle.passing && start::within_grace(backup, now) => {
+            status.phase = Some(BackupPhase::Pending);
+            plan::at_work(status, obstacle.reason, &obstacle.message, now);
+        }
+        Err(Obstacle {
+            reason, message, ..
+        }) => {
+            let reason = reason.to_string();
+            plan::end(
+                status,
+                Verdict {
+                    phase: BackupPhase::Failed,
+                    reason,
+                    message,
+                },
+                now,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The status of the backup as it begins, or what keeps it from that.
+async fn lookup(
+    context: &Context,
+    backup: &CassandraBackup,
+    now: Timestamp,
+) -> Result<Result<CassandraBackupStatus, Obstacle>, Error> {
+    let cluster = &*context.tools.cluster;
+    let namespace = backup.namespace().unwrap_or_default();
+    let spec = &backup.spec;
+    let validated = match start::validate(spec) {
+        Ok(validated) => validated,
+        Err(obstacle) => return Ok(Err(obstacle)),
+    };
+    let storage = cluster
+        .storage(&namespace, &spec.storage.name)
+        .await
+        .map_err(|error| Error::ReadStorage(Box::new(error)))?;
+    let Some(storage) = storage else {
+        return Ok(Err(Obstacle {
+            reason: protocol::Reason::BackupStorageNotFound,
+            message: format!(
+                "BackupStorage {} does not exist in namespace {namespace}",
+                spec.storage.name
+            ),
+            passing: true,
+        }));
+    };
+    let secrets = async {
+        access::storage(cluster, &namespace, &storage.spec).await?;
+        access::password(cluster, &namespace, spec.cassandra.jmx.credentials.as_ref()).await?;
+        access::password(cluster, &namespace, spec.cassandra.cql.credentials.as_ref()).await
+    };
+    if let Err(error) = secrets.await {
+        if error.is_temporary() {
+            return Err(error.into());
+        }
+        let (reason, message) = (error.reason(), error.to_string());
+        return Ok(Err(Obstacle {
+            reason,
+            message,
+            passing: true,
+        }));
+    }
+    let pods = cluster
+        .pods(&namespace, &validated.selector)
+        .await
+        .map_err(|error| Error::ReadPods(Box::new(error)))?;
+    Ok(start::begin(backup, &pods, now))
+}
+
+fn job(backup: &CassandraBackup, status: &CassandraBackupStatus) -> Arc<Job> {
+    Arc::new(Job {
+        namespace: backup.namespace().unwrap_or_default(),
+        resource: backup.name_any(),
+        uid: backup.uid().unwrap_or_default(),
+        spec: backup.spec.clone(),
+        backup: status.backup_name.clone().unwrap_or_default(),
+        bandwidth: start::validate(&backup.spec)
+            .ok()
+            .and_then(|valid| valid.bandwidth),
+        snapshot_at: status.snapshot_at.as_ref().map(|time| time.0),
+        deadline: plan::deadline(&backup.spec, status),
+    })
+}
+
+/// Writes the status if it is time to. Returns when to look again; `None` if the resource is gone.
+async fn write(
+    context: &Context,
+    backup: &CassandraBackup,
+    tracked: &mut Tracked,
+) -> Result<Option<Duration>, Error> {
+    match publish::when(tracked.written.as_ref(), &tracked.status, Instant::now()) {
+        When::Never => return Ok(Some(HEARTBEAT)),
+        When::After(rest) => return Ok(Some(rest)),
+        When::Now => {}
+    }
+    match publish::write(&context.client, backup, &tracked.status).await {
+        Ok(()) => {}
+        // A namesake has another uid, which conflicts.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            tracked.stop_all();
+            context.runs.forget(&tracked.uid);
+            return Ok(None);
+        }
+        Err(error) => return Err(Error::Write(Box::new(error))),
+    }
+    let old = tracked
+        .written
+        .replace((tracked.status.clone(), Instant::now()));
+    let old = old.map(|(status, _)| status);
+    context
+        .metrics
+        .observe(backup, old.as_ref(), &tracked.status);
+    for event in news::news(old.as_ref(), &tracked.status) {
+        if let Err(error) = context
+            .recorder
+            .publish(&event, &backup.object_ref(&()))
+            .await
+        {
+            tracing::warn!(%error, "an Event could not be recorded");
+        }
+    }
+    Ok(Some(HEARTBEAT))
+}
+
+fn act(
+    context: &Arc<Context>,
+    backup: &CassandraBackup,
+    tracked: &mut Tracked,
+    action: plan::Action,
+) {
+    let Some(job) = tracked.job.clone() else {
+        return;
+    };
+    let object = ObjectRef::<Guarded>::new(&backup.name_any()).within(&job.namespace);
+    let waker = Arc::clone(context);
+    let wake = move || waker.wakes.wake(object.clone());
+    match action {
+        plan::Action::Stop { pod, stop } => tracked.stop(&pod, stop),
+        plan::Action::Follow { pod } => {
+            let Some(node) = tracked.status.nodes.iter().find(|node| node.pod == pod) else {
+                return;
+            };
+            let (reporter, report) =
+                Reporter::new(node.clone(), context.tools.pace, Box::new(wake.clone()));
+            let (stop, stopped) = watch::channel(None);
+            let run = NodeRun {
+                tools: Arc::clone(&context.tools),
+                run_id: names::run_id(&job.uid, &pod),
+                pod: pod.clone(),
+                reporter,
+                stop: stopped,
+                job,
+            };
+            let task = tokio::spawn(async move {
+                run.follow().await;
+                wake();
+            });
+            tracked.follow(pod, report, stop, task);
+        }
+        plan::Action::Sweep { pod } => {
+            let (tools, name) = (Arc::clone(&context.tools), pod.clone());
+            let task = tokio::spawn(async move {
+                while let Err(error) = sweep(&tools, &job, &name).await {
+                    tracing::info!(
+                        pod = name,
+                        backup = job.backup,
+                        error,
+                        "snapshots are not removed yet"
+                    );
+                    sleep(SWEEP_AGAIN).await;
+                }
+                wake();
+            });
+            tracked.sweep(pod, task);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What to do next with a backup that has begun, from what is known of it. Nothing here waits or
+//! talks to anybody.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crds::{
+    Amount, BackupPhase, CassandraBackupSpec, CassandraBackupStatus, NodePhase, NodeStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use protocol::{Reason, Tally};
+
+use super::verdict::{Verdict, verdict};
+use crate::conditions::{self, Is};
+use crate::humane;
+use crate::node::Stop;
+
+/// After so long, a node whose snapshot could not be removed is left alone; the agent's next run
+/// there removes it.
+const SWEEP_LIMIT: Duration = Duration::from_secs(3600);
+/// How long an agent has to end by itself at the deadline that it was told.
+const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Follow the node's run.
+    Follow { pod: String },
+    /// Tell the node's run to stop.
+    Stop { pod: String, stop: Stop },
+    /// Remove leftover snapshots.
+    Sweep { pod: String },
+}
+
+/// What to do next, and the status that goes with it.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) status: CassandraBackupStatus,
+    pub(super) actions: Vec<Action>,
+}
+
+/// Plans from the spec, the status with all reports folded in, the pods that are being worked on,
+/// and the time.
+pub(super) fn plan(
+    spec: &CassandraBackupSpec,
+    generation: Option<i64>,
+    status: &CassandraBackupStatus,
+    active: &BTreeSet<String>,
+    now: Timestamp,
+) -> Plan {
+    let mut status = status.clone();
+    status.observed_generation = generation;
+    if status.phase.is_some_and(BackupPhase::is_final) {
+        let actions = sweeps(&mut status, active, now);
+        return Plan { status, actions };
+    }
+    let stop = stop(spec, &status, now);
+    let actions = match stop {
+        Some(stop) => stops(&mut status, active, stop, now),
+        None => follows(spec, &status, active),
+    };
+    summarize(&mut status, now);
+    match verdict(&status) {
+        Some(verdict) => end(&mut status, verdict, now),
+        None => {
+            status.phase = Some(phase(&status.nodes));
+            let message = format!(
+                "{} nodes are backed up",
+                status.nodes_done.as_deref().unwrap_or("no")
+            );
+            at_work(&mut status, Reason::Running, &message, now);
+        }
+    }
+    Plan { status, actions }
+}
+
+/// Whether the backup has to stop, and why.
+fn stop(
+    spec: &CassandraBackupSpec,
+    status: &CassandraBackupStatus,
+    now: Timestamp,
+) -> Option<Stop> {
+    if spec.cancel {
+        return Some(Stop::Cancelled);
+    }
+    let deadline = deadline(spec, status)?;
+    let margin = SignedDuration::try_from(DEADLINE_MARGIN).unwrap_or(SignedDuration::ZERO);
+    (now.duration_since(deadline) >= margin).then_some(Stop::Deadline)
+}
+
+/// When the backup is given up.
+pub(super) fn deadline(
+    spec: &CassandraBackupSpec,
+    status: &CassandraBackupStatus,
+) -> Option<Timestamp> {
+    let start = status.start_time.as_ref()?.0;
+    let seconds = spec.active_deadline_seconds?;
+    start.checked_add(SignedDuration::from_secs(seconds)).ok()
+}
+
+/// Nodes that never began end here; for the others the agent has to be told.
+fn stops(
+    status: &mut CassandraBackupStatus,
+    active: &BTreeSet<String>,
+    stop: Stop,
+    now: Timestamp,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for node in status
+        .nodes
+        .iter_mut()
+        .filter(|node| !node.phase.is_final())
+    {
+        let pod = node.pod.clone();
+        if active.contains(&pod) {
+            actions.push(Action::Stop { pod, stop });
+        } else if node.started_at.is_some() {
+            // Found after a restart: what it does has to be found out before it can be stopped.
+            actions.push(Action::Follow { pod: pod.clone() });
+            actions.push(Action::Stop { pod, stop });
+        } else {
+            let (phase, reason) = match stop {
+                Stop::Cancelled => (NodePhase::Cancelled, Reason::Cancelled),
+                Stop::Deadline => (NodePhase::Failed, Reason::DeadlineExceeded),
+            };
+            node.phase = phase;
+            node.reason = Some(reason.to_string());
+            node.message = Some("its turn had not come".into());
+            node.completed_at = Some(Time(now));
+        }
+    }
+    actions
+}
+
+/// Nodes whose turn it is; those that began before come first.
+fn follows(
+    spec: &CassandraBackupSpec,
+    status: &CassandraBackupStatus,
+    active: &BTreeSet<String>,
+) -> Vec<Action> {
+    let at_once = spec
+        .concurrent_nodes
+        .and_then(|nodes| usize::try_from(nodes).ok())
+        .unwrap_or(usize::MAX);
+    let mut waiting: Vec<_> = status
+        .nodes
+        .iter()
+        .filter(|node| !node.phase.is_final() && !active.contains(&node.pod))
+        .collect();
+    waiting.sort_by_key(|node| node.phase == NodePhase::Pending);
+    waiting
+        .into_iter()
+        .take(at_once.saturating_sub(active.len()))
+        .map(|node| Action::Follow {
+            pod: node.pod.clone(),
+        })
+        .collect()
+}
+
+fn sweeps(
+    status: &mut CassandraBackupStatus,
+    active: &BTreeSet<String>,
+    now: Timestamp,
+) -> Vec<Action> {
+    let limit = SignedDuration::try_from(SWEEP_LIMIT).unwrap_or(SignedDuration::ZERO);
+    let over = status
+        .completion_time
+        .as_ref()
+        .is_some_and(|ended| now.duration_since(ended.0) >= limit);
+    let mut actions = Vec::new();
+    for node in status.nodes.iter_mut().filter(|node| node.sweep_pending) {
+        if over {
+            node.sweep_pending = false;
+        } else if !active.contains(&node.pod) {
+            actions.push(Action::Sweep {
+                pod: node.pod.clone(),
+            });
+        }
+    }
+    actions
+}
+
+/// The furthest that a node is.
+fn phase(nodes: &[NodeStatus]) -> BackupPhase {
+    nodes
+        .iter()
+        .map(|node| match node.phase {
+            NodePhase::Planning
+            | NodePhase::Uploading
+            | NodePhase::Committing
+            | NodePhase::Succeeded => 2,
+            NodePhase::Snapshotting => 1,
+            _ => i32::from(node.snapshot.is_some()),
+        })
+        .max()
+        .map_or(BackupPhase::Preparing, |furthest| match furthest {
+            2 => BackupPhase::Uploading,
+            1 => BackupPhase::Snapshotting,
+            _ => BackupPhase::Preparing,
+        })
+}
+
+fn summarize(status: &mut CassandraBackupStatus, now: Timestamp) {
+    let done = status
+        .nodes
+        .iter()
+        .filter(|node| node.phase == NodePhase::Succeeded)
+        .count();
+    status.nodes_done = Some(format!("{done}/{}", status.nodes.len()));
+    let sum = |of: fn(&NodeStatus) -> Option<&Amount>| {
+        let mut tally = Tally::default();
+        for amount in status.nodes.iter().filter_map(of) {
+            tally += Tally {
+                files: u64::try_from(amount.files).unwrap_or(0),
+                bytes: u64::try_from(amount.bytes).unwrap_or(0),
+            };
+        }
+        status
+            .nodes
+            .iter()
+            .any(|node| of(node).is_some())
+            .then(|| humane::amount(tally))
+    };
+    let total = sum(|node| node.total.as_ref());
+    let uploaded = sum(|node| node.uploaded.as_ref());
+    let reused = sum(|node| node.reused.as_ref());
+    (status.total, status.uploaded, status.reused) = (total, uploaded, reused);
+    status.duration = status
+        .start_time
+        .as_ref()
+        .map(|start| elapsed(start.0, now));
+}
+
+fn elapsed(from: Timestamp, to: Timestamp) -> String {
+    humane::duration(Duration::try_from(to.duration_since(from)).unwrap_or_default())
+}
+
+/// The conditions of a backup that goes on.
+pub(super) fn at_work(
+    status: &mut CassandraBackupStatus,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+) {
+    let generation = status.observed_generation;
+    let why = (reason.as_str(), message);
+    let conditions = &mut status.conditions;
+    conditions::set(conditions, "Complete", Is::Unknown, why, generation, now);
+    conditions::set(conditions, "Reconciling", Is::True, why, generation, now);
+    conditions::set(conditions, "Stalled", Is::False, why, generation, now);
+}
+
+/// The conditions of a backup that ended.
+pub(super) fn end(status: &mut CassandraBackupStatus, verdict: Verdict, now: Timestamp) {
+    let Verdict {
+        phase,
+        reason,
+        message,
+    } = verdict;
+    status.phase = Some(phase);
+    status.completion_time = Some(Time(now));
+    let generation = status.observed_generation;
+    let why = (reason.as_str(), message.as_str());
+    let complete = phase == BackupPhase::Succeeded;
+    let stalled = matches!(phase, BackupPhase::Failed | BackupPhase::PartiallyFailed);
+    let conditions = &mut status.conditions;
+    conditions::set(
+        conditions,
+        "Complete",
+        complete.into(),
+        why,
+        generation,
+        now,
+    );
+    conditions::set(conditions, "Reconciling", Is::False, why, generation, now);
+    conditions::set(conditions, "Stalled", stalled.into(), why, generation, now);
+}

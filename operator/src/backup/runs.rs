@@ -1,0 +1,239 @@
+//! The backups that are at work, in memory. For them, what is here is the truth: what the watch
+//! delivers may be older than what was written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, NodePhase};
+use kube::api::Api;
+use kube::{Client, ResourceExt};
+use protocol::Reason;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::ring;
+use crate::node::{Job, NodeReport, Stop};
+
+/// Warnings that a status keeps.
+const WARNINGS: usize = 50;
+
+/// A backup at work.
+pub(crate) struct Tracked {
+    pub(super) uid: String,
+    pub(super) status: CassandraBackupStatus,
+    /// What the API server has, and since when.
+    pub(super) written: Option<(CassandraBackupStatus, Instant)>,
+    /// What its nodes have in common, once it has begun.
+    pub(super) job: Option<Arc<Job>>,
+    following: BTreeMap<String, Following>,
+    sweeping: BTreeMap<String, JoinHandle<()>>,
+}
+
+struct Following {
+    report: watch::Receiver<NodeReport>,
+    stop: watch::Sender<Option<Stop>>,
+    task: JoinHandle<()>,
+}
+
+impl Tracked {
+    pub(super) fn new(uid: String, status: CassandraBackupStatus) -> Self {
+        Self {
+            uid,
+            status,
+            written: None,
+            job: None,
+            following: BTreeMap::new(),
+            sweeping: BTreeMap::new(),
+        }
+    }
+
+    /// Pods that are being worked on.
+    pub(super) fn active(&self) -> BTreeSet<String> {
+        self.following
+            .keys()
+            .chain(self.sweeping.keys())
+            .cloned()
+            .collect()
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        pod: String,
+        report: watch::Receiver<NodeReport>,
+        stop: watch::Sender<Option<Stop>>,
+        task: JoinHandle<()>,
+    ) {
+        self.following.insert(pod, Following { report, stop, task });
+    }
+
+    pub(super) fn sweep(&mut self, pod: String, task: JoinHandle<()>) {
+        self.sweeping.insert(pod, task);
+    }
+
+    pub(super) fn stop(&self, pod: &str, stop: Stop) {
+        if let Some(following) = self.following.get(pod) {
+            following.stop.send_if_modified(|now| {
+                let first = now.is_none();
+                *now = now.or(Some(stop));
+                first
+            });
+        }
+    }
+
+    /// Cancels everything; nobody wants to know any more.
+    pub(super) fn stop_all(&self) {
+        for pod in self.following.keys() {
+            self.stop(pod, Stop::Cancelled);
+        }
+    }
+
+    /// Folds what the tasks report into the status, and lets go of those that ended.
+    pub(super) fn collect(&mut self, datacenters: &[String]) {
+        let mut ended = Vec::new();
+        for (pod, following) in &self.following {
+            // Looked at first: what is reported before the end is then not missed.
+            let task_ended = following.task.is_finished();
+            let report = following.report.borrow().clone();
+            fold(&mut self.status, report, datacenters);
+            if task_ended {
+                ended.push(pod.clone());
+            }
+        }
+        for pod in ended {
+            self.following.remove(&pod);
+            let node = self.status.nodes.iter_mut().find(|node| node.pod == pod);
+            if let Some(node) = node.filter(|node| !node.phase.is_final()) {
+                // The task panicked; the next one finds out where the run is.
+                node.phase = NodePhase::Waiting;
+                node.reason = Some(Reason::Interrupted.to_string());
+            }
+        }
+        ring::leave_out_selected(&mut self.status);
+        let status = &mut self.status;
+        self.sweeping.retain(|pod, task| {
+            if task.is_finished() {
+                for node in status.nodes.iter_mut().filter(|node| node.pod == *pod) {
+                    node.sweep_pending = false;
+                }
+            }
+            !task.is_finished()
+        });
+    }
+
+    /// Whether nothing is left to do.
+    pub(super) fn is_over(&self) -> bool {
+        self.status.phase.is_some_and(BackupPhase::is_final)
+            && self.following.is_empty()
+            && !self.status.nodes.iter().any(|node| node.sweep_pending)
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        for task in self.sweeping.values() {
+            task.abort();
+        }
+    }
+}
+
+fn fold(status: &mut CassandraBackupStatus, report: NodeReport, datacenters: &[String]) {
+    let NodeReport {
+        node,
+        ring,
+        warnings,
+    } = report;
+    for warning in warnings {
+        if status.warnings.len() < WARNINGS && !status.warnings.contains(&warning) {
+            status.warnings.push(warning);
+        }
+    }
+    if let Some(known) = status.nodes.iter_mut().find(|known| known.pod == node.pod) {
+        *known = node;
+    }
+    if !ring.is_empty() {
+        ring::fold(status, &ring, datacenters);
+    }
+}
+
+/// All backups at work, by the uid of their resource.
+#[derive(Default)]
+pub(crate) struct Runs {
+    tracked: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Tracked>>>>,
+    /// Uids by namespace and name, to find what a deleted resource left.
+    names: Mutex<HashMap<(String, String), String>>,
+}
+
+impl Runs {
+    /// The backup's state, taken over from the API server if it is not here yet; `None` if there
+    /// is nothing left to do.
+    pub(super) async fn adopt(
+        &self,
+        client: &Client,
+        backup: &CassandraBackup,
+    ) -> Result<Option<Arc<tokio::sync::Mutex<Tracked>>>, kube::Error> {
+        let uid = backup.uid().unwrap_or_default();
+        if let Some(tracked) = self.get(&uid) {
+            return Ok(Some(tracked));
+        }
+        if is_over(backup.status.as_ref()) {
+            return Ok(None);
+        }
+        let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
+        let api: Api<CassandraBackup> = Api::namespaced(client.clone(), &namespace);
+        let Some(fresh) = api.get_opt(&name).await? else {
+            return Ok(None);
+        };
+        if fresh.uid().as_deref() != Some(&uid) || is_over(fresh.status.as_ref()) {
+            return Ok(None);
+        }
+        let status = fresh.status.unwrap_or_default();
+        let mut tracked = Tracked::new(uid.clone(), status.clone());
+        tracked.written = Some((status, Instant::now()));
+        let tracked = Arc::new(tokio::sync::Mutex::new(tracked));
+        lock(&self.tracked).insert(uid.clone(), Arc::clone(&tracked));
+        lock(&self.names).insert((namespace, name), uid);
+        Ok(Some(tracked))
+    }
+
+    fn get(&self, uid: &str) -> Option<Arc<tokio::sync::Mutex<Tracked>>> {
+        lock(&self.tracked).get(uid).cloned()
+    }
+
+    /// Forgets a backup that is over.
+    pub(super) fn forget(&self, uid: &str) {
+        lock(&self.tracked).remove(uid);
+        lock(&self.names).retain(|_, other| other != uid);
+    }
+
+    /// Stops the work of a resource that was deleted.
+    pub(crate) async fn abandon(&self, namespace: &str, name: &str) {
+        let uid = lock(&self.names).remove(&(namespace.to_owned(), name.to_owned()));
+        let Some(uid) = uid else { return };
+        let tracked = lock(&self.tracked).remove(&uid);
+        if let Some(tracked) = tracked {
+            tracing::info!(
+                namespace,
+                name,
+                "the resource was deleted, its runs are cancelled"
+            );
+            tracked.lock().await.stop_all();
+        }
+    }
+
+    /// How many backups are at work.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.tracked).len()
+    }
+}
+
+fn is_over(status: Option<&CassandraBackupStatus>) -> bool {
+    status.is_some_and(|status| {
+        status.phase.is_some_and(BackupPhase::is_final)
+            && !status.nodes.iter().any(|node| node.sweep_pending)
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,127 @@
+//! One stream to a run: the request goes in, events come out.
+
+use std::time::Duration;
+
+use protocol::{Event, EventKind, Outcome};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::time::{Instant, sleep_until, timeout};
+use uuid::Uuid;
+
+use super::decide::End;
+use crate::exec::{Bounded, Exit, Session};
+
+/// The longest event is the result with a ring of some thousand members.
+const LONGEST_LINE: usize = 8 << 20;
+/// The request is small and the agent reads it first.
+const REQUEST_SENT: Duration = Duration::from_secs(30);
+/// After both outputs ended, the process's exit is told at once or never.
+const EXIT_TOLD: Duration = Duration::from_secs(10);
+
+/// What a stream is opened for.
+pub(crate) struct Asked {
+    pub(crate) run_id: Uuid,
+    /// Results of earlier attempts are history.
+    pub(crate) attempt: u32,
+    /// Attempts that the run may have in all.
+    pub(crate) attempts: u32,
+    /// A stream without a word for so long is given up.
+    pub(crate) silence: Duration,
+}
+
+/// Sends the request and hands every event of the run to `hear` until the stream ends.
+///
+/// Dropping the future cuts the stream; the run goes on.
+pub(crate) async fn attach(
+    session: Session,
+    request: &str,
+    asked: &Asked,
+    mut hear: impl FnMut(&Event),
+) -> End {
+    let Session {
+        mut stdin,
+        stdout,
+        stderr,
+        exit,
+        connection,
+    } = session;
+    let complaints = tokio::spawn(Bounded::read(stderr));
+    let send = async {
+        stdin.write_all(request.as_bytes()).await?;
+        stdin.write_all(b"\n").await?;
+        stdin.flush().await
+    };
+    // If the request does not arrive, the agent's silence or exit says so.
+    let _ = timeout(REQUEST_SENT, send).await;
+
+    let mut lines = BufReader::new(stdout);
+    let mut line = Vec::new();
+    let mut heard = false;
+    let silence = sleep_until(Instant::now() + asked.silence);
+    tokio::pin!(silence);
+    let cut = loop {
+        tokio::select! {
+            read = lines.read_until(b'\n', &mut line) => match read {
+                Ok(1..) if line.ends_with(b"\n") && line.len() <= LONGEST_LINE => {
+                    silence.as_mut().reset(Instant::now() + asked.silence);
+                    let event = read_event(&line, asked.run_id);
+                    line.clear();
+                    let Some(event) = event else { continue };
+                    if event.seq > 0 {
+                        heard = true;
+                        hear(&event);
+                    }
+                    if let Some(end) = ended(event, asked) {
+                        return end;
+                    }
+                }
+                // The end, half a line before the end, or an error: nothing more comes.
+                _ => break false,
+            },
+            () = &mut silence => break true,
+        }
+    };
+    let exit = if cut {
+        Exit::Unknown
+    } else {
+        timeout(EXIT_TOLD, exit).await.unwrap_or(Exit::Unknown)
+    };
+    drop((stdin, connection));
+    let stderr = match timeout(EXIT_TOLD, complaints).await {
+        Ok(Ok(kept)) => kept.text(),
+        _ => String::new(),
+    };
+    End::Unknown {
+        exit,
+        stderr,
+        heard,
+    }
+}
+
+/// An event of this run, or a refusal to make it one, which has no number. What is no event, such
+/// as a line of a login script, is passed over.
+fn read_event(line: &[u8], run_id: Uuid) -> Option<Event> {
+    match serde_json::from_slice::<Event>(line) {
+        Ok(event) if event.run_id == run_id || event.seq == 0 => Some(event),
+        Ok(event) => {
+            tracing::warn!(other = %event.run_id, "an event of another run");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a line that is no event");
+            None
+        }
+    }
+}
+
+fn ended(event: Event, asked: &Asked) -> Option<End> {
+    match event.kind {
+        EventKind::Result(outcome) if event.seq == 0 => Some(End::Refused(outcome)),
+        EventKind::Result(outcome) if is_answer(&outcome, asked) => Some(End::Result(outcome)),
+        EventKind::Started { attempt, .. } if attempt > asked.attempts => Some(End::TooOften),
+        _ => None,
+    }
+}
+
+fn is_answer(outcome: &Outcome, asked: &Asked) -> bool {
+    outcome.attempt >= asked.attempt
+}

@@ -1,0 +1,395 @@
+//! What follows from the way a stream ended. Nothing here waits or talks to anybody.
+
+use std::time::Duration;
+
+use crds::NodePhase;
+use protocol::{ExitCode, Outcome, Reason};
+
+use super::{Pace, backoff};
+use crate::exec::Exit;
+
+/// An agent that ends so often without a word will not say more the next time.
+const SILENT_EXITS: u32 = 5;
+
+/// How a stream ended.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    /// With a result of the attempt that was asked for, or of a later one.
+    Result(Box<Outcome>),
+    /// With the agent's word that it cannot make the request a run.
+    Refused(Box<Outcome>),
+    /// Without one. The run may go on, or may have died.
+    Unknown {
+        /// What is known of the process.
+        exit: Exit,
+        /// What it said besides events.
+        stderr: String,
+        /// Whether an event came.
+        heard: bool,
+    },
+    /// The run died and began anew more often than it may.
+    TooOften,
+    /// It was told to stop, and did not say that it did.
+    Unstopped,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The node's share has ended.
+    Finish(Finish),
+    /// Ask again.
+    Again {
+        after: Duration,
+        attempt: u32,
+        reason: Reason,
+        message: String,
+    },
+}
+
+/// How the node's share ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finish {
+    pub(crate) phase: NodePhase,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    /// A snapshot may be left on the node.
+    pub(crate) sweep: bool,
+}
+
+impl Finish {
+    pub(crate) fn failed(reason: Reason, message: impl Into<String>, sweep: bool) -> Self {
+        Self {
+            phase: NodePhase::Failed,
+            reason,
+            message: message.into(),
+            sweep,
+        }
+    }
+}
+
+/// Counts what must not go on for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tries {
+    /// Attempts that a node has in all.
+    pub(crate) attempts: u32,
+    /// Streams in a row that ended without an event.
+    pub(crate) unheard: u32,
+    /// Of those, processes that ended.
+    pub(crate) silent_exits: u32,
+}
+
+impl Tries {
+    pub(crate) fn new(retry_limit: i32) -> Self {
+        Self {
+            attempts: u32::try_from(retry_limit).unwrap_or(0).saturating_add(1),
+            unheard: 0,
+            silent_exits: 0,
+        }
+    }
+}
+
+/// What follows from the end of a stream that was opened for `attempt`.
+pub(crate) fn decide(end: End, attempt: u32, tries: &mut Tries, pace: &Pace) -> Next {
+    match end {
+        End::Result(outcome) => result(*outcome, tries, pace),
+        End::Refused(outcome) => refused(*outcome, attempt, tries, pace),
+        End::TooOften => Next::Finish(Finish::failed(
+            Reason::Interrupted,
+            format!(
+                "the run was interrupted in each of its {} attempts",
+                tries.attempts
+            ),
+            true,
+        )),
+        End::Unstopped => Next::Finish(Finish {
+            phase: NodePhase::Cancelled,
+            reason: Reason::Cancelled,
+            message: "cancelled; the agent has not confirmed it".into(),
+            sweep: true,
+        }),
+        End::Unknown {
+            exit,
+            stderr,
+            heard,
+        } => unknown(&exit, &stderr, heard, attempt, tries, pace),
+    }
+}
+
+fn result(outcome: Outcome, tries: &mut Tries, pace: &Pace) -> Next {
+    tries.unheard = 0;
+    tries.silent_exits = 0;
+    let Outcome {
+        reason,
+        message,
+        attempt,
+        ..
+    } = outcome;
+    // Only what says in every way that it is a success is one.
+    if reason == Reason::Succeeded {
+        if outcome.exit_code == ExitCode::Done as u8 && outcome.manifest.is_some() {
+            return Next::Finish(Finish {
+                phase: NodePhase::Succeeded,
+                reason,
+                message,
+                sweep: false,
+            });
+        }
+        return Next::Finish(Finish::failed(
+            Reason::Failed,
+            format!(
+                "the agent reported success with exit code {} and without a manifest: {message}",
+                outcome.exit_code
+            ),
+            true,
+        ));
+    }
+    if reason == Reason::Cancelled {
+        return Next::Finish(Finish {
+            phase: NodePhase::Cancelled,
+            reason,
+            message,
+            sweep: false,
+        });
+    }
+    let retryable = reason.is_retryable() || outcome.exit_code == ExitCode::Retry as u8;
+    if retryable && attempt < tries.attempts {
+        return Next::Again {
+            after: backoff(pace.retry, attempt.saturating_sub(1), pace.longest_retry),
+            attempt: attempt + 1,
+            reason,
+            message,
+        };
+    }
+    Next::Finish(Finish::failed(
+        reason,
+        message,
+        reason == Reason::Interrupted,
+    ))
+}
+
+fn refused(outcome: Outcome, attempt: u32, tries: &mut Tries, pace: &Pace) -> Next {
+    let Outcome {
+        reason, message, ..
+    } = outcome;
+    tries.silent_exits += 1;
+    if !reason.is_retryable() || tries.silent_exits >= SILENT_EXITS {
+        return Next::Finish(Finish::failed(reason, message, attempt > 1));
+    }
+    Next::Again {
+        after: backoff(pace.retry, tries.silent_exits - 1, pace.longest_retry),
+        attempt,
+        reason,
+        message,
+    }
+}
+
+fn unknown(
+    exit: &Exit,
+    stderr: &str,
+    heard: bool,
+    attempt: u32,
+    tries: &mut Tries,
+    pace: &Pace,
+) -> Next {
+    let says = match exit {
+        Exit::Code(code) if stderr.is_empty() => {
+            format!("the agent's process ended with {code} and without a result")
+        }
+        Exit::Code(code) => {
+            format!("the agent's process ended with {code} and without a result: {stderr}")
+        }
+        Exit::NotRun(cause) => format!("the agent could not be started: {cause}"),
+        Exit::Unknown => "the stream to the agent was cut".to_owned(),
+    };
+    if heard {
+        tries.unheard = 0;
+        tries.silent_exits = 0;
+    } else {
+        tries.unheard += 1;
+        if !matches!(exit, Exit::Unknown) {
+            tries.silent_exits += 1;
+        }
+        // It will not like the same request better the next time.
+        if *exit == Exit::Code(ExitCode::Usage as i32) {
+            return Next::Finish(Finish::failed(Reason::InvalidRequest, says, attempt > 1));
+        }
+        if tries.silent_exits >= SILENT_EXITS {
+            return Next::Finish(Finish::failed(Reason::Interrupted, says, true));
+        }
+    }
+    Next::Again {
+        after: backoff(pace.reattach, tries.unheard, pace.longest_retry / 4),
+        attempt,
+        reason: Reason::Interrupted,
+        message: says,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::Progress;
+
+    use super::*;
+
+    fn outcome(reason: Reason, attempt: u32) -> End {
+        End::Result(Box::new(Outcome {
+            exit_code: reason.exit_code() as u8,
+            reason,
+            message: "m".into(),
+            attempt,
+            node: None,
+            ring: Vec::new(),
+            manifest: (reason == Reason::Succeeded).then(|| "manifests/b/h.jsonl".into()),
+            snapshot: None,
+            progress: Progress::default(),
+        }))
+    }
+
+    fn next(end: End, limit: i32) -> Next {
+        decide(end, 1, &mut Tries::new(limit), &Pace::default())
+    }
+
+    fn finish(next: Next) -> Finish {
+        match next {
+            Next::Finish(finish) => finish,
+            Next::Again { .. } => panic!("expected the end, got {next:?}"),
+        }
+    }
+
+    #[test]
+    fn only_a_success_with_a_manifest_and_exit_code_zero_is_one() {
+        assert_eq!(
+            finish(next(outcome(Reason::Succeeded, 1), 3)).phase,
+            NodePhase::Succeeded
+        );
+        let End::Result(good) = outcome(Reason::Succeeded, 1) else {
+            unreachable!()
+        };
+        for bad in [
+            Outcome {
+                manifest: None,
+                ..(*good).clone()
+            },
+            Outcome {
+                exit_code: 1,
+                ..(*good).clone()
+            },
+            Outcome {
+                reason: Reason::Running,
+                ..(*good).clone()
+            },
+        ] {
+            let end = finish(next(End::Result(Box::new(bad)), 3));
+            assert_eq!(end.phase, NodePhase::Failed);
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_up_to_the_limit_and_ever_later() {
+        let again = |attempt| match next(outcome(Reason::JmxUnreachable, attempt), 3) {
+            Next::Again { after, attempt, .. } => (after.as_secs(), attempt),
+            Next::Finish(_) => (0, 0),
+        };
+        assert_eq!([again(1), again(2), again(3)], [(5, 2), (10, 3), (20, 4)]);
+        let end = finish(next(outcome(Reason::JmxUnreachable, 4), 3));
+        assert_eq!(
+            (end.phase, end.reason),
+            (NodePhase::Failed, Reason::JmxUnreachable)
+        );
+        assert_eq!(
+            finish(next(outcome(Reason::JmxUnreachable, 1), 0)).phase,
+            NodePhase::Failed
+        );
+    }
+
+    #[test]
+    fn every_reason_that_does_not_pass_fails_at_once() {
+        for reason in Reason::ALL {
+            if reason.is_retryable() || [Reason::Succeeded, Reason::Cancelled].contains(reason) {
+                continue;
+            }
+            let end = finish(next(outcome(*reason, 1), 3));
+            assert_eq!((end.phase, end.reason), (NodePhase::Failed, *reason));
+        }
+    }
+
+    fn cut(heard: bool, exit: Exit) -> End {
+        End::Unknown {
+            exit,
+            stderr: "e".into(),
+            heard,
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_without_a_result_is_asked_again_for_the_same_attempt() {
+        for exit in [Exit::Unknown, Exit::Code(0), Exit::Code(137)] {
+            assert!(matches!(
+                next(cut(true, exit), 0),
+                Next::Again {
+                    attempt: 1,
+                    reason: Reason::Interrupted,
+                    ..
+                }
+            ));
+        }
+    }
+
+    #[test]
+    fn cut_streams_never_end_a_run_but_an_agent_that_says_nothing_does() {
+        let mut tries = Tries::new(3);
+        for _ in 0..100 {
+            let next = decide(cut(false, Exit::Unknown), 1, &mut tries, &Pace::default());
+            assert!(matches!(next, Next::Again { .. }));
+        }
+        let mut tries = Tries::new(3);
+        for _ in 1..SILENT_EXITS {
+            let next = decide(cut(false, Exit::Code(1)), 1, &mut tries, &Pace::default());
+            assert!(matches!(next, Next::Again { .. }));
+        }
+        let end = finish(decide(
+            cut(false, Exit::Code(1)),
+            1,
+            &mut tries,
+            &Pace::default(),
+        ));
+        assert!(end.sweep);
+        assert!(
+            end.message.contains("without a result: e"),
+            "{}",
+            end.message
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_final_or_repeated_a_few_times() {
+        let refused = |reason| {
+            let End::Result(outcome) = outcome(reason, 0) else {
+                unreachable!()
+            };
+            End::Refused(outcome)
+        };
+        assert_eq!(
+            finish(next(refused(Reason::NoSpace), 3)).reason,
+            Reason::NoSpace
+        );
+        let mut tries = Tries::new(3);
+        let count = (0..100)
+            .take_while(|_| {
+                let end = refused(Reason::OutOfMemory);
+                matches!(
+                    decide(end, 1, &mut tries, &Pace::default()),
+                    Next::Again { .. }
+                )
+            })
+            .count();
+        assert_eq!(count, 4);
+    }
+
+    #[test]
+    fn a_request_that_the_agent_does_not_understand_is_not_sent_again() {
+        let end = finish(next(cut(false, Exit::Code(2)), 3));
+        assert_eq!(end.reason, Reason::InvalidRequest);
+    }
+}

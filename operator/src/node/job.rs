@@ -1,0 +1,159 @@
+//! What the nodes of a backup have in common, and the requests that follow from it.
+
+use crds::{AgentMode, BackupStorageSpec, CassandraBackupSpec};
+use jiff::Timestamp;
+use protocol::{
+    BackupRequest, CqlAccess, JmxAccess, Limits, Operation, PROTOCOL_VERSION, Password, Request,
+    Scope, StorageAccess, SweepRequest,
+};
+use uuid::Uuid;
+
+use crate::inject::Placed;
+
+/// What the nodes of a backup have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) namespace: String,
+    /// Name of the resource.
+    pub(crate) resource: String,
+    pub(crate) uid: String,
+    pub(crate) spec: CassandraBackupSpec,
+    /// Name of the backup in the storage.
+    pub(crate) backup: String,
+    /// Bytes per second.
+    pub(crate) bandwidth: Option<u64>,
+    pub(crate) snapshot_at: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
+}
+
+/// What a request needs that is fetched anew each time: storage, passwords.
+pub(crate) struct Fetched {
+    pub(crate) storage_spec: BackupStorageSpec,
+    pub(crate) storage: StorageAccess,
+    pub(crate) jmx: Option<Password>,
+    pub(crate) cql: Option<Password>,
+}
+
+/// Which run, and from where on it is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Telling {
+    pub(crate) run_id: Uuid,
+    pub(crate) attempt: u32,
+    pub(crate) from_seq: u64,
+}
+
+impl Job {
+    /// The container that the agent works in.
+    pub(crate) fn container(&self) -> Option<&str> {
+        match self.spec.agent.mode {
+            AgentMode::Inject => self.spec.cassandra.container.as_deref(),
+            AgentMode::Container => self.spec.agent.container.as_deref(),
+        }
+    }
+
+    /// The agent where the container already has it.
+    pub(crate) fn present_agent(&self) -> Option<Placed> {
+        match self.spec.agent.mode {
+            AgentMode::Inject => None,
+            AgentMode::Container => Some(Placed {
+                path: self.spec.agent.path.clone(),
+                state_directory: self
+                    .spec
+                    .agent
+                    .directories
+                    .first()
+                    .map(|directory| format!("{directory}/state")),
+            }),
+        }
+    }
+
+    fn jmx(&self, credentials: Option<Password>) -> JmxAccess {
+        JmxAccess {
+            port: port(self.spec.cassandra.jmx.port, JmxAccess::default().port),
+            credentials,
+            ..JmxAccess::default()
+        }
+    }
+
+    /// The request for a node's backup.
+    pub(crate) fn backup_request(
+        &self,
+        pod: &str,
+        telling: Telling,
+        placed: &Placed,
+        fetched: Fetched,
+        now: Timestamp,
+    ) -> Request {
+        let spec = &self.spec;
+        let require_own_device = fetched
+            .storage_spec
+            .file
+            .as_ref()
+            .is_some_and(|file| !file.allow_shared_device);
+        request(
+            telling,
+            placed,
+            Operation::Backup(Box::new(BackupRequest {
+                backup: self.backup.clone(),
+                cluster: spec.cluster.clone(),
+                series: None,
+                scope: Scope {
+                    keyspaces: spec.keyspaces.clone(),
+                    tables: spec.tables.clone(),
+                    datacenters: spec.datacenters.clone(),
+                },
+                storage: fetched.storage,
+                jmx: self.jmx(fetched.jmx),
+                cql: CqlAccess {
+                    port: port(spec.cassandra.cql.port, CqlAccess::default().port),
+                    credentials: fetched.cql,
+                    ..CqlAccess::default()
+                },
+                pod: Some(pod.to_owned()),
+                snapshot_at: self.snapshot_at,
+                limits: Limits {
+                    bandwidth: self.bandwidth,
+                    concurrency: None,
+                    deadline_seconds: self.deadline.map(|deadline| seconds_until(deadline, now)),
+                },
+                touch_after_seconds: 0,
+                allow_corrupt: spec.allow_corrupt,
+                require_own_device,
+            })),
+        )
+    }
+
+    /// The request that removes leftover snapshots from a node.
+    pub(crate) fn sweep_request(
+        &self,
+        telling: Telling,
+        placed: &Placed,
+        jmx: Option<Password>,
+    ) -> Request {
+        let jmx = self.jmx(jmx);
+        request(telling, placed, Operation::Sweep(SweepRequest { jmx }))
+    }
+}
+
+fn request(telling: Telling, placed: &Placed, operation: Operation) -> Request {
+    Request {
+        protocol: PROTOCOL_VERSION.into(),
+        run_id: telling.run_id,
+        attempt: telling.attempt,
+        state_directory: placed.state_directory.clone(),
+        from_seq: telling.from_seq,
+        operation,
+    }
+}
+
+/// A port of the spec; the schema allows no other than these.
+fn port(port: i32, default: u16) -> u16 {
+    u16::try_from(port).unwrap_or(default)
+}
+
+/// At least one second, since an agent without a deadline would never end.
+fn seconds_until(deadline: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(deadline.duration_since(now).as_secs())
+        .unwrap_or(0)
+        .max(1)
+}

@@ -1,0 +1,506 @@
+//! Following a node's run until it has a result.
+
+use std::sync::Arc;
+
+use crds::NodePhase;
+use jiff::Timestamp;
+use protocol::Reason;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::attach::{Asked, attach};
+use super::decide::{End, Finish, Next, Tries, decide};
+use super::job::{Fetched, Job, Telling};
+use super::state::{Reporter, apply, apply_outcome};
+use super::{Pace, backoff};
+use crate::access::{self, AccessError};
+use crate::agent_binary::AgentBinary;
+use crate::cluster::Cluster;
+use crate::exec::{ExecError, PodExec, Target, run_to_end};
+use crate::inject::{InjectError, Placed, inject};
+use crate::pod::{ContainerProblem, PodView};
+
+/// What all runs need.
+pub(crate) struct Tools {
+    pub(crate) cluster: Arc<dyn Cluster>,
+    pub(crate) exec: Arc<dyn PodExec>,
+    pub(crate) agent: AgentBinary,
+    pub(crate) pace: Pace,
+}
+
+/// Why a run is told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The user said so, or the resource is gone.
+    Cancelled,
+    /// The backup's deadline passed.
+    Deadline,
+}
+
+/// A node's share of a backup.
+pub(crate) struct NodeRun {
+    pub(crate) tools: Arc<Tools>,
+    pub(crate) job: Arc<Job>,
+    pub(crate) run_id: Uuid,
+    pub(crate) pod: String,
+    pub(crate) reporter: Reporter,
+    pub(crate) stop: watch::Receiver<Option<Stop>>,
+}
+
+/// Where the agent of this run is.
+#[derive(Clone)]
+struct Place {
+    target: Target,
+    container_id: Option<String>,
+    agent: Placed,
+}
+
+/// What keeps a request from being sent.
+enum Obstacle {
+    /// It may pass.
+    Passing(Reason, String),
+    /// It will not.
+    Lasting(Finish),
+}
+
+/// State of the loop that is not in the report.
+struct Loop {
+    attempt: u32,
+    /// The attempt was begun in the container that the status names and has no result.
+    open: bool,
+    tries: Tries,
+    place: Option<Place>,
+    /// Events up to this number were heard from the journal at `place`.
+    heard: u64,
+    /// Last time that an event came or a pod was waited for in vain for the first time.
+    contact: Instant,
+    failures: u32,
+}
+
+impl NodeRun {
+    /// Follows the run until the node's share has ended; the report then says how.
+    pub(crate) async fn follow(mut self) {
+        let span = tracing::info_span!(
+            "node",
+            backup = %self.job.backup, namespace = %self.job.namespace, resource = %self.job.resource,
+            pod = %self.pod, run = %self.run_id
+        );
+        async {
+            let finish = self.until_finished().await;
+            tracing::info!(reason = %finish.reason, phase = ?finish.phase, message = %finish.message, "node ended");
+            let sweep = finish.sweep || self.reporter.warned(Reason::SnapshotNotCleared);
+            self.reporter.finish(finish.phase, finish.reason, &finish.message, sweep);
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn until_finished(&mut self) -> Finish {
+        let node = self.reporter.node();
+        let reattached = [Reason::Interrupted, Reason::PodNotReady]
+            .iter()
+            .any(|reason| node.reason.as_deref() == Some(reason.as_str()));
+        let mut state = Loop {
+            attempt: u32::try_from(node.attempt).unwrap_or(1).max(1),
+            open: node.started_at.is_some() && (node.phase != NodePhase::Waiting || reattached),
+            tries: Tries::new(self.job.spec.retry.limit),
+            place: None,
+            heard: 0,
+            contact: Instant::now(),
+            failures: 0,
+        };
+        loop {
+            let stop = *self.stop.borrow();
+            if let Some(stop) = stop {
+                return self.give_up(&state, stop).await;
+            }
+            match self.ask(&mut state).await {
+                Ok(end) => {
+                    state.failures = 0;
+                    if let Some(finish) = self.proceed(end, &mut state).await {
+                        return finish;
+                    }
+                }
+                Err(Obstacle::Lasting(finish)) => return finish,
+                Err(Obstacle::Passing(reason, message)) => {
+                    if state.contact.elapsed() >= self.tools.pace.patience {
+                        return Finish::failed(reason, message, state.open);
+                    }
+                    tracing::debug!(%reason, message, "waiting");
+                    self.reporter.waiting(reason, message);
+                    let pace = self.tools.pace;
+                    let pause = backoff(pace.poll, state.failures / 4, pace.poll * 8);
+                    state.failures += 1;
+                    self.pause(pause).await;
+                }
+            }
+        }
+    }
+
+    /// Waits, but not when told to stop.
+    async fn pause(&mut self, time: std::time::Duration) {
+        tokio::select! {
+            () = sleep(time) => {}
+            _ = stopped(&mut self.stop) => {}
+        }
+    }
+
+    /// Sends the request once and follows the stream to its end.
+    async fn ask(&mut self, state: &mut Loop) -> Result<End, Obstacle> {
+        let place = self.place(state).await?;
+        let fetched = self.fetch().await?;
+        let telling = Telling {
+            run_id: self.run_id,
+            attempt: state.attempt,
+            from_seq: state.heard,
+        };
+        let request = self
+            .job
+            .backup_request(&self.pod, telling, &place.agent, fetched, Timestamp::now())
+            .to_line()
+            .map_err(|error| {
+                Obstacle::Lasting(Finish::failed(
+                    Reason::Failed,
+                    error.to_string(),
+                    state.open,
+                ))
+            })?;
+        let command = [place.agent.path.clone(), "--request".into(), "-".into()];
+        let session = self
+            .tools
+            .exec
+            .start(&place.target, &command)
+            .await
+            .map_err(|error| exec_obstacle(error, state.open))?;
+        self.attach(session, &request, &place, state).await
+    }
+
+    async fn attach(
+        &mut self,
+        session: crate::exec::Session,
+        request: &str,
+        place: &Place,
+        state: &mut Loop,
+    ) -> Result<End, Obstacle> {
+        let asked = Asked {
+            run_id: self.run_id,
+            attempt: state.attempt,
+            attempts: state.tries.attempts,
+            silence: self.tools.pace.silence,
+        };
+        // After a restart of the operator, the journal is told from its beginning, and what the
+        // status already contains is not news.
+        let node = self.reporter.node();
+        let known = u64::try_from(node.last_seq.unwrap_or(0)).unwrap_or(0);
+        let (reporter, heard, open, contact) = (
+            &mut self.reporter,
+            &mut state.heard,
+            &mut state.open,
+            &mut state.contact,
+        );
+        let following = attach(session, request, &asked, |event| {
+            *heard = event.seq;
+            *open = true;
+            *contact = Instant::now();
+            if event.seq > known {
+                reporter.change(|report| apply(event, report));
+            }
+        });
+        let cancel = async {
+            let stop = stopped(&mut self.stop).await;
+            tracing::info!(?stop, "telling the agent to stop");
+            if let Err(error) = cancel(&self.tools, place, self.run_id).await {
+                tracing::warn!(%error, "the agent could not be told to stop");
+            }
+            sleep(self.tools.pace.cancel).await;
+        };
+        tokio::select! {
+            end = following => Ok(end),
+            () = cancel => Ok(End::Unstopped),
+        }
+    }
+
+    /// What follows from the end of a stream; `None` means to ask again.
+    async fn proceed(&mut self, end: End, state: &mut Loop) -> Option<Finish> {
+        if let End::Result(outcome) = &end {
+            state.open = false;
+            self.reporter
+                .change(|report| apply_outcome(outcome, report));
+        }
+        if matches!(end, End::TooOften)
+            && let Some(place) = &state.place
+        {
+            // It is at work again, without anybody who wants to wait for it.
+            let _ = cancel(&self.tools, place, self.run_id).await;
+        }
+        let stop = *self.stop.borrow();
+        let confirmed = matches!(end, End::Result(_));
+        match decide(end, state.attempt, &mut state.tries, &self.tools.pace) {
+            Next::Finish(finish) => Some(for_stop(finish, stop)),
+            // Nothing of it goes on, and nothing more is wanted.
+            Next::Again { .. } if stop.is_some() && confirmed => {
+                stop.map(|stop| stopped_finish(stop, false))
+            }
+            Next::Again {
+                after,
+                attempt,
+                reason,
+                message,
+            } => {
+                tracing::info!(attempt, %reason, message, "asking again");
+                if attempt == state.attempt {
+                    // The executable may be gone; looking costs one exec.
+                    state.place = None;
+                }
+                state.attempt = attempt;
+                self.reporter.change(|report| {
+                    report.node.attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
+                });
+                self.reporter.waiting(reason, message);
+                self.pause(after).await;
+                None
+            }
+        }
+    }
+
+    /// The container that runs, with the agent in it.
+    async fn place(&mut self, state: &mut Loop) -> Result<Place, Obstacle> {
+        let job = Arc::clone(&self.job);
+        let pod = match self.tools.cluster.pod(&job.namespace, &self.pod).await {
+            Ok(Some(pod)) => pod,
+            Ok(None) => return Err(not_ready(format!("pod {} does not exist", self.pod))),
+            Err(error) => return Err(Obstacle::Passing(Reason::PodNotReady, error.to_string())),
+        };
+        let container = pod
+            .container(job.container())
+            .map_err(|problem| match problem {
+                ContainerProblem::NotReady(message) => not_ready(message),
+                other => Obstacle::Lasting(Finish::failed(
+                    Reason::InvalidRequest,
+                    other.to_string(),
+                    state.open,
+                )),
+            })?;
+        self.note_container(&pod, container.id.as_deref(), state)?;
+        if let Some(place) = &state.place
+            && place.container_id == container.id
+        {
+            return Ok(place.clone());
+        }
+        let target = Target {
+            namespace: job.namespace.clone(),
+            pod: self.pod.clone(),
+            container: container.name.clone(),
+        };
+        let agent = match job.present_agent() {
+            Some(agent) => agent,
+            None => inject(
+                &*self.tools.exec,
+                &target,
+                &self.tools.agent,
+                &job.spec.agent.directories,
+            )
+            .await
+            .map_err(|error| inject_obstacle(error, state.open))?,
+        };
+        let place = Place {
+            target,
+            container_id: container.id.clone(),
+            agent,
+        };
+        if state
+            .place
+            .as_ref()
+            .is_none_or(|before| before.agent != place.agent)
+        {
+            state.heard = 0;
+        }
+        state.place = Some(place.clone());
+        Ok(place)
+    }
+
+    /// Notes in which container the run is. In another one than before, no process of it is left,
+    /// and what it wrote there may be gone: a new attempt begins, and it is told from its start.
+    fn note_container(
+        &mut self,
+        pod: &PodView,
+        container_id: Option<&str>,
+        state: &mut Loop,
+    ) -> Result<(), Obstacle> {
+        let node = self.reporter.node();
+        if node.container_id.as_deref() == container_id {
+            return Ok(());
+        }
+        if node.container_id.is_some() {
+            state.heard = 0;
+            state.place = None;
+            state.contact = Instant::now();
+            if state.open {
+                state.attempt += 1;
+                state.open = false;
+                if state.attempt > state.tries.attempts {
+                    return Err(Obstacle::Lasting(Finish::failed(
+                        Reason::Interrupted,
+                        format!(
+                            "container restarted in each of the {} attempts",
+                            state.tries.attempts
+                        ),
+                        true,
+                    )));
+                }
+            }
+        }
+        let attempt = i32::try_from(state.attempt).unwrap_or(i32::MAX);
+        self.reporter.change(|report| {
+            report.node.pod_uid = Some(pod.uid.clone());
+            report.node.container_id = container_id.map(str::to_owned);
+            report.node.attempt = attempt;
+            report.node.last_seq = None;
+        });
+        Ok(())
+    }
+
+    /// Storage and passwords, read anew so that a rotated secret is taken up.
+    async fn fetch(&self) -> Result<Fetched, Obstacle> {
+        let (cluster, job) = (&*self.tools.cluster, &*self.job);
+        let (namespace, name) = (&job.namespace, &job.spec.storage.name);
+        let storage_spec = match cluster.storage(namespace, name).await {
+            Ok(Some(storage)) => storage.spec,
+            Ok(None) => {
+                return Err(Obstacle::Lasting(Finish::failed(
+                    Reason::BackupStorageNotFound,
+                    format!("BackupStorage {name} does not exist in namespace {namespace}"),
+                    false,
+                )));
+            }
+            Err(error) => return Err(Obstacle::Passing(Reason::Interrupted, error.to_string())),
+        };
+        let access = async {
+            Ok(Fetched {
+                storage: access::storage(cluster, namespace, &storage_spec).await?,
+                jmx: access::password(
+                    cluster,
+                    namespace,
+                    job.spec.cassandra.jmx.credentials.as_ref(),
+                )
+                .await?,
+                cql: access::password(
+                    cluster,
+                    namespace,
+                    job.spec.cassandra.cql.credentials.as_ref(),
+                )
+                .await?,
+                storage_spec: storage_spec.clone(),
+            })
+        };
+        access.await.map_err(access_obstacle)
+    }
+
+    /// Told to stop between two streams: an agent that may be at work is told as well.
+    async fn give_up(&mut self, state: &Loop, stop: Stop) -> Finish {
+        if state.open {
+            let limit = self.tools.pace.cancel;
+            let tell = async {
+                let mut state = Loop {
+                    place: state.place.clone(),
+                    ..*state
+                };
+                if let Ok(place) = self.place(&mut state).await {
+                    let _ = cancel(&self.tools, &place, self.run_id).await;
+                }
+            };
+            let _ = timeout(limit, tell).await;
+        }
+        stopped_finish(stop, state.open)
+    }
+}
+
+/// Resolves when the run is told to stop.
+async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
+    let told = stop.wait_for(Option::is_some).await.map(|stop| *stop);
+    match told {
+        Ok(stop) => stop,
+        // Nobody is left who could say so.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Tells the agent to cancel the run.
+async fn cancel(tools: &Tools, place: &Place, run_id: Uuid) -> Result<(), ExecError> {
+    let command = [
+        place.agent.path.clone(),
+        "cancel".into(),
+        "--run".into(),
+        run_id.to_string(),
+    ];
+    let output = run_to_end(
+        &*tools.exec,
+        &place.target,
+        &command,
+        &[],
+        tools.pace.cancel,
+    )
+    .await?;
+    tracing::debug!(exit = ?output.exit, stderr = output.stderr, "cancel sent");
+    Ok(())
+}
+
+/// A run that was told to stop for the deadline is told as cancelled by the agent.
+fn for_stop(finish: Finish, stop: Option<Stop>) -> Finish {
+    match (finish.phase, stop) {
+        (NodePhase::Cancelled, Some(Stop::Deadline)) => {
+            stopped_finish(Stop::Deadline, finish.sweep)
+        }
+        _ => finish,
+    }
+}
+
+fn stopped_finish(stop: Stop, sweep: bool) -> Finish {
+    match stop {
+        Stop::Cancelled => Finish {
+            phase: NodePhase::Cancelled,
+            reason: Reason::Cancelled,
+            message: "cancelled".into(),
+            sweep,
+        },
+        Stop::Deadline => Finish::failed(
+            Reason::DeadlineExceeded,
+            "the backup did not end within spec.activeDeadlineSeconds",
+            sweep,
+        ),
+    }
+}
+
+fn not_ready(message: String) -> Obstacle {
+    Obstacle::Passing(Reason::PodNotReady, message)
+}
+
+fn exec_obstacle(error: ExecError, open: bool) -> Obstacle {
+    match error {
+        ExecError::Forbidden(_) => {
+            Obstacle::Lasting(Finish::failed(Reason::Failed, error.to_string(), open))
+        }
+        ExecError::Unreachable(_) => Obstacle::Passing(Reason::Interrupted, error.to_string()),
+    }
+}
+
+fn inject_obstacle(error: InjectError, open: bool) -> Obstacle {
+    if error.is_temporary() {
+        return Obstacle::Passing(Reason::PodNotReady, error.to_string());
+    }
+    let reason = match error {
+        InjectError::Exec(_) => Reason::Failed,
+        _ => Reason::AgentNotInjectable,
+    };
+    Obstacle::Lasting(Finish::failed(reason, error.to_string(), open))
+}
+
+fn access_obstacle(error: AccessError) -> Obstacle {
+    if error.is_temporary() {
+        Obstacle::Passing(Reason::Interrupted, error.to_string())
+    } else {
+        Obstacle::Lasting(Finish::failed(error.reason(), error.to_string(), false))
+    }
+}

@@ -1,0 +1,75 @@
+//! Removing the snapshots that ended runs left on a node.
+
+use std::sync::Arc;
+
+use protocol::ExitCode;
+use uuid::Uuid;
+
+use super::attach::{Asked, attach};
+use super::decide::End;
+use super::job::{Job, Telling};
+use super::run::Tools;
+use crate::access;
+use crate::exec::Target;
+use crate::inject::inject;
+
+/// Tries once to remove leftover snapshots. Each try has an id of its own, since a run that was
+/// answered is answered the same way again. The text of a failure is for the log.
+pub(crate) async fn sweep(tools: &Arc<Tools>, job: &Job, pod: &str) -> Result<(), String> {
+    let view = tools
+        .cluster
+        .pod(&job.namespace, pod)
+        .await
+        .map_err(|error| error.to_string())?
+        .ok_or_else(|| format!("pod {pod} does not exist"))?;
+    let container = view
+        .container(job.container())
+        .map_err(|problem| problem.to_string())?;
+    let target = Target {
+        namespace: job.namespace.clone(),
+        pod: pod.to_owned(),
+        container: container.name.clone(),
+    };
+    let agent = match job.present_agent() {
+        Some(agent) => agent,
+        None => inject(
+            &*tools.exec,
+            &target,
+            &tools.agent,
+            &job.spec.agent.directories,
+        )
+        .await
+        .map_err(|error| error.to_string())?,
+    };
+    let credentials = job.spec.cassandra.jmx.credentials.as_ref();
+    let jmx = access::password(&*tools.cluster, &job.namespace, credentials)
+        .await
+        .map_err(|error| error.to_string())?;
+    let run_id = Uuid::new_v4();
+    let telling = Telling {
+        run_id,
+        attempt: 1,
+        from_seq: 0,
+    };
+    let request = job
+        .sweep_request(telling, &agent, jmx)
+        .to_line()
+        .map_err(|error| error.to_string())?;
+    let command = [agent.path.clone(), "--request".into(), "-".into()];
+    let session = tools
+        .exec
+        .start(&target, &command)
+        .await
+        .map_err(|error| error.to_string())?;
+    let asked = Asked {
+        run_id,
+        attempt: 1,
+        attempts: u32::MAX,
+        silence: tools.pace.silence,
+    };
+    match attach(session, &request, &asked, |_| ()).await {
+        End::Result(outcome) if outcome.exit_code == ExitCode::Done as u8 => Ok(()),
+        End::Result(outcome) => Err(format!("{}: {}", outcome.reason, outcome.message)),
+        other => Err(format!("no result: {other:?}")),
+    }
+}

@@ -1,0 +1,142 @@
+//! Asking the agent, as a child process, whether a storage answers.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use protocol::{
+    Event, EventKind, Operation, Outcome, PROTOCOL_VERSION, ProbeRequest, Request, StorageAccess,
+};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+/// A storage that does not answer within this time does not answer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The agent did not say anything about the storage.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProbeError {
+    #[error("cannot start the agent {path}: {cause}", path = .path.display())]
+    Start {
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    #[error("cannot make the request: {0}")]
+    Request(#[source] serde_json::Error),
+    #[error("cannot talk to the agent: {0}")]
+    Talk(#[source] std::io::Error),
+    #[error("the agent ended without a result")]
+    NoResult,
+    #[error("the storage did not answer within {} s", LIMIT.as_secs())]
+    TooSlow,
+}
+
+/// Probes the storage with the agent at `path`.
+pub(crate) async fn probe(path: &Path, storage: StorageAccess) -> Result<Outcome, ProbeError> {
+    let request = Request {
+        protocol: PROTOCOL_VERSION.into(),
+        run_id: Uuid::new_v4(),
+        attempt: 1,
+        state_directory: Some(std::env::temp_dir().join("probes").display().to_string()),
+        from_seq: 0,
+        operation: Operation::Probe(ProbeRequest { storage }),
+    };
+    let mut line = request.to_line().map_err(ProbeError::Request)?;
+    line.push('\n');
+    // Nothing of the environment: the operator's own identity is not for tenants to borrow.
+    let mut child = Command::new(path)
+        .args(["--request", "-"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|cause| ProbeError::Start {
+            path: path.to_owned(),
+            cause,
+        })?;
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
+        return Err(ProbeError::NoResult);
+    };
+    let conversation = async {
+        stdin.write_all(line.as_bytes()).await?;
+        stdin.flush().await?;
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = lines.next_line().await? {
+            if let Ok(Event {
+                kind: EventKind::Result(outcome),
+                ..
+            }) = serde_json::from_str(&line)
+            {
+                return Ok(Some(*outcome));
+            }
+        }
+        Ok(None)
+    };
+    let outcome = match timeout(LIMIT, conversation).await {
+        Ok(talked) => talked
+            .map_err(ProbeError::Talk)?
+            .ok_or(ProbeError::NoResult),
+        Err(_) => Err(ProbeError::TooSlow),
+    };
+    // It has said all; waiting for it keeps it from becoming a zombie.
+    if timeout(Duration::from_secs(5), child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use protocol::Reason;
+
+    use super::*;
+
+    async fn probe_with(script: &str) -> Result<Outcome, ProbeError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+        probe(&path, StorageAccess::File { path: "/b".into() }).await
+    }
+
+    #[tokio::test]
+    async fn the_result_of_the_child_is_the_finding_and_its_environment_is_empty() {
+        let outcome = Outcome::ended(Reason::StorageDenied, "m", 1);
+        let event = serde_json::json!({
+            "runId": Uuid::nil(), "seq": 1, "time": jiff::Timestamp::UNIX_EPOCH,
+            "event": "result",
+        });
+        let mut event = event.as_object().unwrap().clone();
+        event.extend(
+            serde_json::to_value(&outcome)
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+        let line = serde_json::to_string(&event).unwrap();
+        let script = format!("read -r request; [ -z \"$HOME$CARGO\" ] || exit 1; echo '{line}'");
+        assert_eq!(probe_with(&script).await.unwrap(), outcome);
+    }
+
+    #[tokio::test]
+    async fn an_agent_without_a_result_is_no_finding() {
+        assert!(matches!(
+            probe_with("read -r request; echo nonsense").await,
+            Err(ProbeError::NoResult)
+        ));
+        let missing = probe(
+            Path::new("/nonexistent"),
+            StorageAccess::File { path: "/b".into() },
+        );
+        assert!(matches!(missing.await, Err(ProbeError::Start { .. })));
+    }
+}
