@@ -85,27 +85,33 @@ impl Restored {
 /// Restores a backup to fresh nodes on this machine, one for each that was backed up.
 pub async fn on_host(storage: &Storage, cluster: &str, name: &str) -> Result<Restored> {
     let backup = Backup::read(storage, cluster, name).await?;
-    let mut nodes: Vec<HostCassandra> = Vec::new();
-    for node in &backup.nodes {
-        let options = Options {
-            cluster_name: "restored".into(),
-            seed: nodes.first().map(|first| first.address().to_owned()),
-            datacenter: node.tokens.datacenter.clone(),
-            rack: node.tokens.rack.clone(),
-            initial_tokens: node.tokens.tokens.clone(),
-            ..Options::default()
-        };
-        nodes.push(HostCassandra::start(options).await?);
-    }
-    let session = Restored { nodes };
+    let options = |node: &Node| Options {
+        cluster_name: "restored".into(),
+        datacenter: node.tokens.datacenter.clone(),
+        rack: node.tokens.rack.clone(),
+        initial_tokens: node.tokens.tokens.clone(),
+        ..Options::default()
+    };
+    let first = HostCassandra::start(options(&backup.nodes[0])).await?;
+    let seed = first.address().to_owned();
+    let others = backup.nodes[1..].iter().map(|node| {
+        HostCassandra::start(Options {
+            seed: Some(seed.clone()),
+            ..options(node)
+        })
+    });
+    let mut nodes = vec![first];
+    nodes.extend(try_join_all(others).await?);
+    let restored = Restored { nodes };
+    let session = restored.session().await?;
     fill(
         storage,
         &backup,
-        &session.session().await?,
-        &session.nodes.iter().collect::<Vec<_>>(),
+        &session,
+        &restored.nodes.iter().collect::<Vec<_>>(),
     )
     .await?;
-    Ok(session)
+    Ok(restored)
 }
 
 /// The options of a fresh cluster in Kubernetes that has a place for each node of a backup.

@@ -249,7 +249,7 @@ if [ "$pod" = 0 ]; then
 fi
 seed=$POD_IP
 # A node that finds no seed when it starts gives up. The address in the file may be an old one.
-until [ "$pod" = 0 ] || { seed=$(cat /seed/address) && nc -z -w 1 "$seed" 7000; }; do
+until [ "$pod" = 0 ] || { seed=$(cat /seed/address) && (: < "/dev/tcp/$seed/7000"); } 2> /dev/null; do
   sleep 0.2
 done
 conf=/var/lib/cassandra/conf
@@ -286,7 +286,8 @@ fn stateful_set(folder: &Path, options: &Options, images: &Images) -> Value {
         "ports": [{"name": "cql", "containerPort": 9042}],
         "resources": {
             "limits": {"memory": format!("{}Mi", options.memory_mib)},
-            "requests": {"memory": "256Mi"},
+            // Without a share of the processor whatever else runs on the machine would starve it.
+            "requests": {"memory": "256Mi", "cpu": "200m"},
         },
         "securityContext": security,
         "volumeMounts": mounts,
@@ -305,7 +306,7 @@ fn stateful_set(folder: &Path, options: &Options, images: &Images) -> Value {
         "name": "configure",
         "image": images.configure.name,
         "imagePullPolicy": "Never",
-        "command": ["/bin/sh", "-c", CONFIGURE],
+        "command": ["/bin/bash", "-c", CONFIGURE],
         "env": [
             {"name": "POD_NAME", "valueFrom": field("metadata.name")},
             {"name": "POD_IP", "valueFrom": field("status.podIP")},
