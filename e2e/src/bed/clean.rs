@@ -54,7 +54,7 @@ pub async fn clean(ground: &Ground, spare: &[Identity]) -> Result<()> {
         .collect();
     let ends = names.iter().map(|name| daemons.end(name));
     futures::future::try_join_all(ends).await?;
-    daemons.end_strays(spare).await?;
+    daemons.kill_strays(spare).await?;
     containerd::clean(ground).await?;
     mounts::unmount_below(ground.state())?;
     network::clean().await?;

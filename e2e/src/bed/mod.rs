@@ -27,6 +27,7 @@ pub use namespace::{Namespace, is_ready};
 pub use pods::Output;
 use protocol::{Ask, Connection, Line, Status};
 
+use crate::host::cache::lock;
 use crate::host::process::{Identity, MARK};
 use crate::host::progress::step;
 use crate::host::tools;
@@ -39,17 +40,19 @@ pub struct Bed {
     config: Config,
     /// Closed by the kernel when this process ends, however it ends: that is what ends the hold.
     _hold: Connection,
-    _users: File,
+    _users: Option<File>,
 }
 
 impl Bed {
     /// Joins the bed, starting it first when it is down. Shows progress; waits for those who
     /// use it exclusively.
     pub async fn acquire() -> Result<Self> {
-        tools::require(&[])?;
-        let ground = Ground::here();
-        fs::create_dir_all(ground.state())?;
+        let ground = ground()?;
         let users = lock_shared(&ground.users_lock()).await?;
+        Self::join(ground, Some(users)).await
+    }
+
+    async fn join(ground: Ground, users: Option<File>) -> Result<Self> {
         let mut hold = ask(&ground, Ask::Part("kubernetes".into())).await?;
         let Some(Line::Up(_)) = hold.answer().await? else {
             bail!(
@@ -118,9 +121,7 @@ impl Bed {
 
 /// Brings every part up, to stay until [`down`].
 pub async fn up() -> Result<Status> {
-    tools::require(&[])?;
-    let ground = Ground::here();
-    fs::create_dir_all(ground.state())?;
+    let ground = ground()?;
     match ask(&ground, Ask::Up).await?.answer().await? {
         Some(Line::Status(status)) => Ok(status),
         _ => bail!(
@@ -276,14 +277,34 @@ async fn lock_shared(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Keeps everybody else away from the bed, for tests that break it on purpose: waits until all
-/// users are gone and lets no new one in while the returned file is open.
-pub async fn exclusively() -> Result<File> {
+/// The bed for oneself, for tests that break it on purpose: everybody else waits while this lives.
+pub struct Exclusive {
+    ground: Ground,
+    _users: File,
+}
+
+impl Exclusive {
+    /// Waits until nobody else uses the bed.
+    pub async fn wait() -> Result<Self> {
+        let ground = ground()?;
+        let path = ground.users_lock();
+        let users = step("wait until nobody else uses the bed", lock(&path)).await?;
+        Ok(Self {
+            ground,
+            _users: users,
+        })
+    }
+
+    /// As [`Bed::acquire`].
+    pub async fn acquire(&self) -> Result<Bed> {
+        Bed::join(self.ground.clone(), None).await
+    }
+}
+
+/// The bed of this machine, which has what every bed needs.
+fn ground() -> Result<Ground> {
+    tools::require(&[tools::APT, tools::GO])?;
     let ground = Ground::here();
     fs::create_dir_all(ground.state())?;
-    step(
-        "wait until nobody else uses the bed",
-        crate::host::cache::lock(&ground.users_lock()),
-    )
-    .await
+    Ok(ground)
 }

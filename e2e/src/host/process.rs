@@ -237,24 +237,30 @@ impl Daemons {
         }
     }
 
-    /// Ends whatever else carries this bed's mark, but for the processes in `spare`.
-    pub async fn end_strays(&self, spare: &[Identity]) -> Result<()> {
-        let mark = format!("{MARK}={}", self.state.display()).into_bytes();
+    /// Kills whatever carries this bed's mark, but for the processes in `spare`. What could end in
+    /// good order was ended before; what is left, as containerd's shims, ignores SIGTERM.
+    pub async fn kill_strays(&self, spare: &[Identity]) -> Result<()> {
         loop {
-            let mut strays = processes(|pid| {
-                let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-                environment
-                    .split(|byte| *byte == 0)
-                    .any(|entry| entry == mark)
-                    .then_some(())
-            });
+            let mut strays = self.marked();
             strays.retain(|stray| !spare.contains(stray));
             if strays.is_empty() {
                 return Ok(());
             }
             // Looked again afterwards: one of them may have started another in the meantime.
-            end(&strays).await?;
+            kill(&strays).await?;
         }
+    }
+
+    /// All processes that carry this bed's mark, recorded or not.
+    pub fn marked(&self) -> Vec<Identity> {
+        let mark = format!("{MARK}={}", self.state.display()).into_bytes();
+        processes(|pid| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+            environment
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == mark)
+                .then_some(())
+        })
     }
 
     fn record(&self, name: &str) -> PathBuf {
@@ -390,7 +396,7 @@ mod tests {
         fs::remove_file(daemons.record("d")).unwrap();
         daemons.end("d").await.unwrap();
         assert!(daemon.alive());
-        daemons.end_strays(&[spared.process]).await.unwrap();
+        daemons.kill_strays(&[spared.process]).await.unwrap();
         assert!(!daemon.alive() && spared.alive());
         daemons.end("spared").await.unwrap();
     }

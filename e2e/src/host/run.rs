@@ -11,6 +11,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
+use super::tools::find;
+
 /// How much of the end of standard error an error message repeats, in bytes.
 const TAIL: usize = 2048;
 
@@ -52,6 +54,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Run {
     command: Command,
+    found: bool,
     shown: String,
     input: Option<Vec<u8>>,
     log: Option<PathBuf>,
@@ -60,16 +63,24 @@ pub struct Run {
 impl Run {
     /// A command without arguments. Standard input is empty.
     pub fn new(program: impl AsRef<OsStr>) -> Self {
-        let shown = program.as_ref().to_string_lossy().into_owned();
-        let mut command = Command::new(program);
-        // Its own group, so that its children end with it. A terminal's Ctrl-C then reaches only
-        // us, and cancels by dropping.
+        let program = program.as_ref();
+        let shown = program.to_string_lossy().into_owned();
+        // setpriv becomes the program, after asking the kernel to kill it when we are killed: in a
+        // group of its own it would not get our terminal's Ctrl-C, and go on without us.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+        // Its own group, so that its children end with it when its future is dropped.
         command
             .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let found = match shown.contains('/') {
+            true => Path::new(program).exists(),
+            false => find(&shown).is_some(),
+        };
         Self {
             command,
+            found,
             shown,
             input: None,
             log: None,
@@ -152,6 +163,13 @@ impl Run {
     /// error.
     pub async fn finish(mut self) -> Result<(ExitStatus, Vec<u8>, Vec<u8>), Error> {
         let shown = self.shown;
+        if !self.found {
+            let source = std::io::ErrorKind::NotFound.into();
+            return Err(Error::Start {
+                command: shown,
+                source,
+            });
+        }
         let stdin = if self.input.is_some() {
             Stdio::piped()
         } else {

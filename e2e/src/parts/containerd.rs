@@ -83,8 +83,9 @@ pub async fn clean(ground: &Ground) -> Result<()> {
         if let Some(socket) = address.trim().strip_prefix("unix://") {
             let _ = fs::remove_file(socket);
         }
-        if let Some(id) = bundle.file_name() {
+        if let Some(id) = bundle.file_name().and_then(|id| id.to_str()) {
             cgroup::remove(&Path::new(NAMESPACE).join(id)).await?;
+            network::forget_sandbox(id)?;
         }
     }
     for shared in [SHIM_SOCKETS, "/run/containerd"] {

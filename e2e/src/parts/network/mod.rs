@@ -80,11 +80,26 @@ pub async fn clean() -> Result<()> {
     if Path::new("/sys/class/net").join(BRIDGE).exists() {
         ip(&["link", "delete", BRIDGE]).await?;
     }
-    if let Ok(results) = fs::read_dir(RESULTS) {
-        for result in results.flatten() {
-            if result.file_name().to_string_lossy().starts_with(NETWORK) {
-                fs::remove_file(result.path())?;
-            }
+    forget(|result| result.starts_with(NETWORK))?;
+    for shared in [RESULTS, "/var/lib/cni"] {
+        // Goes only when it is empty.
+        let _ = fs::remove_dir(shared);
+    }
+    Ok(())
+}
+
+/// Removes what CNI remembers of the sandbox with this id; its loopback is not in our network.
+pub fn forget_sandbox(id: &str) -> Result<()> {
+    forget(|result| result.contains(id))
+}
+
+fn forget(ours: impl Fn(&str) -> bool) -> Result<()> {
+    let Ok(results) = fs::read_dir(RESULTS) else {
+        return Ok(());
+    };
+    for result in results.flatten() {
+        if ours(&result.file_name().to_string_lossy()) {
+            fs::remove_file(result.path())?;
         }
     }
     Ok(())
