@@ -8,6 +8,7 @@ use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::config::{Credentials, Jmx};
 use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
+use e2e::parts::images;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_hold_every_row_and_one_comes_back_with_its_data() {
@@ -81,5 +82,55 @@ async fn a_node_runs_as_root_on_a_read_only_file_system_with_passwords_that_no_p
         "{shown}"
     );
     assert!(!shown.contains("over-jmx") && !shown.contains("over-cql"));
+    namespace.done().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_shell_shares_its_data_with_a_container_of_another_libc() {
+    let bed = Bed::acquire().await.unwrap();
+    let namespace = bed.namespace("cassandra").await.unwrap();
+    let musl = images::musl().await.unwrap();
+    bed.import(&musl).await.unwrap();
+    let beside = serde_json::json!({
+        "name": "beside",
+        "image": musl.name,
+        "imagePullPolicy": "Never",
+        "securityContext": {"runAsUser": 999, "runAsGroup": 999},
+        "volumeMounts": [{"name": "data", "mountPath": "/var/lib/cassandra"}],
+    });
+    let options = Options {
+        replicas: 1,
+        shell: false,
+        jmx: Jmx::Off,
+        containers: vec![serde_json::from_value(beside).unwrap()],
+        ..Options::new("db")
+    };
+    let cluster = Cluster::start(&bed, &namespace, options).await.unwrap();
+    assert!(
+        cluster
+            .exec(0, &["/bin/sh", "-c", "true"])
+            .await
+            .is_err_and(|error| { format!("{error:#}").contains("/bin/sh") })
+    );
+    let list = [
+        "/bin/sh",
+        "-c",
+        "ls -d /var/lib/cassandra/data/system && ls /lib",
+    ];
+    let seen = namespace
+        .exec("db-0", Some("beside"), &list, None)
+        .await
+        .unwrap()
+        .text()
+        .unwrap();
+    assert_eq!(
+        seen,
+        "/var/lib/cassandra/data/system\nld-musl-x86_64.so.1\n"
+    );
+    let refused = cluster.nodetool(0, &["info"]).await.unwrap_err();
+    assert!(
+        format!("{refused:#}").contains("Connection refused"),
+        "{refused:#}"
+    );
     namespace.done().await.unwrap();
 }

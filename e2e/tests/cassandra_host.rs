@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use e2e::host::process::Identity;
+use e2e::parts::cassandra::Version;
 use e2e::parts::cassandra::config::{Credentials, Format, Jmx};
 use e2e::parts::cassandra::host::{HostCassandra, Options};
 use e2e::parts::cassandra::rows::Rows;
@@ -98,6 +99,23 @@ async fn passwords_are_asked_for_over_jmx_and_cql_where_wanted() {
     let pid = cassandra.pid().unwrap();
     let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(command.contains(&port) && !command.contains("over-jmx"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_dot_one_runs_on_java_11() {
+    let options = Options {
+        version: Version::V4_1,
+        uuid_ids: true,
+        ..Options::default()
+    };
+    let cassandra = HostCassandra::start(options).await.unwrap();
+    let rows = Rows::new("shop", "orders");
+    let session = cassandra.session().await.unwrap();
+    rows.create(&session, "dc1", 1).await.unwrap();
+    rows.write(&session, 0..50).await.unwrap();
+    rows.check(&session, 0..50).await.unwrap();
+    let version = cassandra.nodetool(&["version"]).await.unwrap();
+    assert_eq!(version.trim(), "ReleaseVersion: 4.1.10");
 }
 
 /// The names of the files of a snapshot, whichever table they belong to.

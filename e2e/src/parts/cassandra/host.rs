@@ -184,8 +184,11 @@ impl HostCassandra {
     /// Runs nodetool against this node; returns what it printed.
     pub async fn nodetool(&self, args: &[&str]) -> Result<String> {
         let config = &self.node.config_directory;
-        let mut run = Run::new(self.distribution.jdk.java())
-            .args(config::nodetool_jvm(self.node.version, config))
+        // The Java 11 at hand has no module that resolves a JMX URL, so nodetool of every version
+        // runs on 17.
+        let on = Version::V5_0;
+        let mut run = Run::new(on.jdk().await?.java())
+            .args(config::nodetool_jvm(on, config))
             .arg("-cp")
             .arg(self.jars())
             .arg(config::NODETOOL)
