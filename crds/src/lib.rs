@@ -3,6 +3,9 @@
 //! The custom resource definitions are generated from these types by `cargo generate`; a test
 //! compares them with what is committed. There is nothing here that talks to a cluster.
 
+// Each `printcolumn(...)` has the same keys, which is not what the lint means.
+#![allow(clippy::duplicated_attributes)]
+
 mod backup;
 mod names;
 mod quantity;

@@ -5,7 +5,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::rules::exactly_one;
+use crate::rules::{exactly_one, unchanged};
+
+/// Half of a backup must not end up elsewhere, and what is kept must not be lost sight of.
+const PLACE_IS_FIXED: &str =
+    "the place of a storage cannot be changed: make a new BackupStorage instead";
 
 /// A place to keep backups: a directory that all Cassandra pods mount, or a bucket.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -42,7 +46,10 @@ use crate::rules::exactly_one;
         json_path = ".metadata.creationTimestamp"
     )
 )]
-#[x_kube(validation = exactly_one(&["file", "s3"], "name exactly one kind of storage: file or s3"))]
+#[x_kube(
+    validation = exactly_one(&["file", "s3"], "name exactly one kind of storage: file or s3"),
+    validation = Rule::new("has(self.file) == has(oldSelf.file)").message(PLACE_IS_FIXED)
+)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupStorageSpec {
     /// A directory on a volume that every Cassandra pod mounts, such as NFS.
@@ -55,6 +62,7 @@ pub struct BackupStorageSpec {
 
 /// A directory on a volume that every Cassandra pod mounts.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = unchanged(&["path"], &[], PLACE_IS_FIXED))]
 #[serde(rename_all = "camelCase")]
 pub struct FileStorage {
     /// Absolute path of the directory, the same in all pods.
@@ -70,6 +78,7 @@ pub struct FileStorage {
 
 /// A bucket of S3, or of a server that speaks its protocol.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[x_kube(validation = unchanged(&["bucket"], &["prefix"], PLACE_IS_FIXED))]
 #[serde(rename_all = "camelCase")]
 pub struct S3Storage {
     /// Name of the bucket. It must exist.

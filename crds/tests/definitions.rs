@@ -7,16 +7,22 @@ use serde_json::Value;
 
 #[test]
 fn the_committed_definitions_are_those_of_the_types() {
-    for resource in custom_resources() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("yaml")
-            .join(&resource.file);
-        let committed = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            committed == resource.to_yaml().unwrap(),
-            "{} is out of date: run `cargo generate`",
-            resource.file
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["yaml", "../charts/cassandra-backup/files"] {
+        let folder = here.join(folder);
+        assert_eq!(
+            std::fs::read_dir(&folder).unwrap().count(),
+            custom_resources().len()
         );
+        for resource in custom_resources() {
+            let path = folder.join(&resource.file);
+            let committed = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                committed == resource.to_yaml().unwrap(),
+                "{} is out of date: run `cargo generate`",
+                path.display()
+            );
+        }
     }
 }
 

@@ -235,3 +235,28 @@ fn wrong_storages_are_refused_with_a_message_for_the_person_who_typed_them() {
         assert_refused(&messages::<BackupStorage>(&storage(spec), None), expected);
     }
 }
+
+#[test]
+fn the_place_of_a_storage_cannot_be_changed_and_the_way_to_it_can() {
+    let s3 = |extra: Value| {
+        let mut s3 = json!({"bucket": "backups"});
+        s3.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
+        storage(json!({"s3": s3}))
+    };
+    let old = s3(json!({}));
+    for new in [
+        s3(json!({"bucket": "others"})),
+        s3(json!({"prefix": "x"})),
+        storage(json!({"file": {"path": "/backup"}})),
+    ] {
+        let expected = "the place of a storage cannot be changed";
+        assert_refused(&messages::<BackupStorage>(&new, Some(&old)), expected);
+    }
+    let moved = s3(json!({"endpoint": "https://other", "credentials": {"secretName": "new"}}));
+    assert_eq!(
+        messages::<BackupStorage>(&moved, Some(&old)),
+        Vec::<String>::new()
+    );
+}

@@ -40,6 +40,6 @@ pub(crate) struct Serve {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Crds {
     /// Folders to write to, below the current one.
-    #[arg(default_values = ["crds/yaml", "charts/cassandra-backup/crds"])]
+    #[arg(default_values = ["crds/yaml", "charts/cassandra-backup/files"])]
     pub(crate) folders: Vec<PathBuf>,
 }

@@ -24,11 +24,14 @@ pub(crate) struct Context {
     pub(crate) agent_path: PathBuf,
 }
 
+/// A controller's namespace, and where it is told what to reconcile.
+type Listener = (Option<String>, UnboundedSender<ObjectRef<Guarded>>);
+
 /// Lets runs ask for a reconciliation of their resource.
 #[derive(Default)]
 pub(crate) struct Wakes {
     /// By namespace; none for the controller of all namespaces.
-    senders: Mutex<Vec<(Option<String>, UnboundedSender<ObjectRef<Guarded>>)>>,
+    senders: Mutex<Vec<Listener>>,
 }
 
 impl Wakes {

@@ -1,1 +1,405 @@
+//! Planning, verdict and ring, from resources as users write them.
 
+use std::collections::BTreeSet;
+
+use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, NodePhase};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use protocol::{Reason, RingMember};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::plan::{Action, Plan, plan};
+use super::start::{begin, validate};
+use super::verdict::verdict;
+use super::{news, ring};
+use crate::node::Stop;
+use crate::pod::tests::pod;
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
+
+fn backup(change: impl FnOnce(&mut Value)) -> CassandraBackup {
+    let mut object = json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1",
+        "kind": "CassandraBackup",
+        "metadata": {
+            "name": "nightly", "namespace": "shop", "generation": 1,
+            "uid": "1b4e28ba-2fa1-11d2-883f-0016d3cca427",
+        },
+        "spec": {
+            "cluster": "prod",
+            "storage": {"name": "main"},
+            "cassandra": {"podSelector": {"matchLabels": {"app": "cassandra"}}},
+        },
+    });
+    change(&mut object["spec"]);
+    serde_json::from_value(object).unwrap()
+}
+
+fn begun(backup: &CassandraBackup, nodes: usize) -> CassandraBackupStatus {
+    let pods: Vec<_> = (0..nodes)
+        .map(|n| pod(&format!("c-{n}"), &[("cassandra", true)]))
+        .collect();
+    begin(backup, &pods, now()).unwrap()
+}
+
+fn planned(backup: &CassandraBackup, status: &CassandraBackupStatus, active: &[&str]) -> Plan {
+    planned_at(backup, status, active, now())
+}
+
+fn planned_at(
+    backup: &CassandraBackup,
+    status: &CassandraBackupStatus,
+    active: &[&str],
+    now: Timestamp,
+) -> Plan {
+    let active: BTreeSet<_> = active.iter().map(ToString::to_string).collect();
+    plan(&backup.spec, Some(1), status, &active, now)
+}
+
+fn host(n: usize) -> Uuid {
+    Uuid::from_u128(n as u128 + 1)
+}
+
+fn member(n: usize, datacenter: &str) -> RingMember {
+    RingMember {
+        host_id: host(n),
+        address: format!("10.0.0.{n}"),
+        datacenter: datacenter.into(),
+        rack: "r1".into(),
+        status: "Up".into(),
+        state: "Normal".into(),
+    }
+}
+
+/// All nodes ended with these phases and reasons.
+fn ended(status: &mut CassandraBackupStatus, ends: &[(NodePhase, Reason)]) {
+    for (n, (node, (phase, reason))) in status.nodes.iter_mut().zip(ends).enumerate() {
+        node.phase = *phase;
+        node.reason = Some(reason.to_string());
+        node.message = Some(format!("message {n}"));
+        node.host_id = Some(host(n).to_string());
+    }
+}
+
+fn succeeded(nodes: usize) -> CassandraBackupStatus {
+    let mut status = begun(&backup(|_| ()), nodes);
+    ended(
+        &mut status,
+        &vec![(NodePhase::Succeeded, Reason::Succeeded); nodes],
+    );
+    status
+}
+
+fn complete(status: &CassandraBackupStatus) -> (&str, &str, &str) {
+    let condition = status
+        .conditions
+        .iter()
+        .find(|one| one.type_ == "Complete")
+        .unwrap();
+    (&condition.status, &condition.reason, &condition.message)
+}
+
+fn pods(actions: &[Action]) -> Vec<&str> {
+    actions
+        .iter()
+        .map(|action| match action {
+            Action::Follow { pod } | Action::Stop { pod, .. } | Action::Sweep { pod } => {
+                pod.as_str()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn a_backup_begins_with_all_pods_and_one_time_for_their_snapshots() {
+    let status = begun(&backup(|_| ()), 3);
+    assert_eq!(status.backup_name.as_deref(), Some("nightly-1b4e28ba"));
+    assert_eq!(status.nodes.len(), 3);
+    assert!(status.snapshot_at.as_ref().unwrap().0 > now());
+    assert!(
+        begun(&backup(|spec| spec["startTogether"] = json!(false)), 3)
+            .snapshot_at
+            .is_none()
+    );
+    assert!(begun(&backup(|_| ()), 1).snapshot_at.is_none());
+    let plan = planned(&backup(|_| ()), &status, &[]);
+    assert_eq!(pods(&plan.actions), ["c-0", "c-1", "c-2"]);
+    assert_eq!(plan.status.nodes_done.as_deref(), Some("0/3"));
+    assert_eq!(complete(&plan.status).0, "Unknown");
+}
+
+#[test]
+fn without_pods_a_backup_does_not_begin() {
+    let mut gone = pod("c-0", &[("cassandra", false)]);
+    gone.ended = true;
+    for pods in [vec![], vec![gone]] {
+        let obstacle = begin(&backup(|_| ()), &pods, now()).unwrap_err();
+        assert_eq!(
+            (obstacle.reason, obstacle.passing),
+            (Reason::PodsNotFound, true)
+        );
+    }
+}
+
+#[test]
+fn a_selector_that_cannot_be_used_is_refused() {
+    let odd = backup(|spec| {
+        spec["cassandra"]["podSelector"] =
+            json!({"matchExpressions": [{"key": "app", "operator": "Like", "values": ["c"]}]});
+    });
+    assert_eq!(
+        validate(&odd.spec).unwrap_err().reason,
+        Reason::InvalidRequest
+    );
+    let fast = backup(|spec| spec["bandwidthPerNode"] = json!("1Mi"));
+    assert_eq!(validate(&fast.spec).unwrap().bandwidth, Some(1 << 20));
+}
+
+#[test]
+fn only_so_many_nodes_are_at_work_and_those_that_began_come_first() {
+    let backup = backup(|spec| spec["concurrentNodes"] = json!(2));
+    let mut status = begun(&backup, 4);
+    assert_eq!(
+        pods(&planned(&backup, &status, &[]).actions),
+        ["c-0", "c-1"]
+    );
+    assert_eq!(pods(&planned(&backup, &status, &["c-0"]).actions), ["c-1"]);
+    assert!(
+        planned(&backup, &status, &["c-0", "c-1"])
+            .actions
+            .is_empty()
+    );
+    status.nodes[3].phase = NodePhase::Uploading;
+    assert_eq!(
+        pods(&planned(&backup, &status, &[]).actions),
+        ["c-3", "c-0"]
+    );
+}
+
+#[test]
+fn a_node_that_is_followed_or_ended_is_not_started_again() {
+    let backup = backup(|_| ());
+    let mut status = begun(&backup, 2);
+    status.nodes[0].phase = NodePhase::Succeeded;
+    assert_eq!(pods(&planned(&backup, &status, &[]).actions), ["c-1"]);
+    assert!(planned(&backup, &status, &["c-1"]).actions.is_empty());
+}
+
+#[test]
+fn only_a_backup_of_all_nodes_that_covers_the_ring_has_succeeded() {
+    let mut status = succeeded(2);
+    let unknown = verdict(&status).unwrap();
+    assert_eq!(
+        unknown.phase,
+        BackupPhase::PartiallyFailed,
+        "the ring is not known"
+    );
+    ring::fold(&mut status, &[member(0, "dc1"), member(1, "dc1")], &[]);
+    assert_eq!(verdict(&status).unwrap().phase, BackupPhase::Succeeded);
+    let plan = planned(&backup(|_| ()), &status, &[]);
+    assert_eq!(
+        complete(&plan.status),
+        ("True", "Succeeded", "all 2 nodes are backed up")
+    );
+    assert!(plan.actions.is_empty());
+    ring::fold(
+        &mut status,
+        &[member(0, "dc1"), member(1, "dc1"), member(2, "dc1")],
+        &[],
+    );
+    let missing = verdict(&status).unwrap();
+    assert_eq!(
+        (missing.phase, missing.reason.as_str()),
+        (BackupPhase::PartiallyFailed, "NodeWithoutPod")
+    );
+    assert!(
+        missing.message.contains(&host(2).to_string()),
+        "{}",
+        missing.message
+    );
+    assert!(missing.message.contains("10.0.0.2"), "{}", missing.message);
+}
+
+#[test]
+fn a_member_of_another_datacenter_counts_only_where_the_scope_says_so() {
+    let ring = [member(0, "dc1"), member(1, "dc2")];
+    let mut status = succeeded(1);
+    ring::fold(&mut status, &ring, &["dc1".into()]);
+    assert_eq!(verdict(&status).unwrap().phase, BackupPhase::Succeeded);
+    let mut status = succeeded(1);
+    ring::fold(&mut status, &ring, &[]);
+    assert_eq!(
+        verdict(&status).unwrap().phase,
+        BackupPhase::PartiallyFailed
+    );
+    let mut status = succeeded(1);
+    ring::fold(&mut status, &ring, &["dc3".into()]);
+    assert_eq!(
+        verdict(&status).unwrap().phase,
+        BackupPhase::PartiallyFailed
+    );
+}
+
+#[test]
+fn members_stop_being_missing_when_their_node_tells_its_host_id() {
+    let mut status = begun(&backup(|_| ()), 2);
+    status.nodes[0].host_id = Some(host(0).to_string());
+    ring::fold(&mut status, &[member(0, "dc1"), member(1, "dc1")], &[]);
+    assert_eq!(status.ring.as_ref().unwrap().without_pod.len(), 1);
+    status.nodes[1].host_id = Some(host(1).to_string());
+    ring::leave_out_selected(&mut status);
+    let ring = status.ring.unwrap();
+    assert_eq!((ring.members, ring.without_pod.len()), (2, 0));
+}
+
+#[test]
+fn never_succeeded_unless_every_node_is() {
+    use NodePhase::{Cancelled, Failed, Succeeded};
+    type Case<'a> = (&'a [(NodePhase, Reason)], BackupPhase, &'a str);
+    let cases: &[Case<'_>] = &[
+        (
+            &[
+                (Failed, Reason::StorageDenied),
+                (Failed, Reason::StorageDenied),
+            ],
+            BackupPhase::Failed,
+            "StorageDenied",
+        ),
+        (
+            &[
+                (Failed, Reason::StorageDenied),
+                (Failed, Reason::JmxUnreachable),
+            ],
+            BackupPhase::Failed,
+            "NodesIncomplete",
+        ),
+        (
+            &[
+                (Succeeded, Reason::Succeeded),
+                (Failed, Reason::JmxUnreachable),
+            ],
+            BackupPhase::PartiallyFailed,
+            "JmxUnreachable",
+        ),
+        (
+            &[
+                (Succeeded, Reason::Succeeded),
+                (Cancelled, Reason::Cancelled),
+            ],
+            BackupPhase::Cancelled,
+            "Cancelled",
+        ),
+    ];
+    for (ends, phase, reason) in cases {
+        let mut status = begun(&backup(|_| ()), 2);
+        ended(&mut status, ends);
+        ring::fold(&mut status, &[member(0, "dc1"), member(1, "dc1")], &[]);
+        let plan = planned(&backup(|_| ()), &status, &[]);
+        assert_eq!(plan.status.phase, Some(*phase));
+        let (is, why, message) = complete(&plan.status);
+        assert_eq!((is, why), ("False", *reason));
+        assert!(message.contains("c-1: "), "{message}");
+        assert!(plan.status.completion_time.is_some());
+    }
+}
+
+#[test]
+fn cancelling_ends_nodes_whose_turn_had_not_come_and_stops_the_others() {
+    let backup = backup(|spec| spec["cancel"] = json!(true));
+    let mut status = begun(&backup, 3);
+    for node in &mut status.nodes[..2] {
+        node.phase = NodePhase::Uploading;
+        node.started_at = Some(Time(now()));
+    }
+    let plan = planned(&backup, &status, &["c-0"]);
+    let stop = |pod: &str| Action::Stop {
+        pod: pod.into(),
+        stop: Stop::Cancelled,
+    };
+    // c-1 was at work before a restart of the operator: it has to be found before it is stopped.
+    let follow = Action::Follow { pod: "c-1".into() };
+    assert_eq!(plan.actions, [stop("c-0"), follow, stop("c-1")]);
+    assert_eq!(plan.status.nodes[2].phase, NodePhase::Cancelled);
+    assert_eq!(plan.status.phase, Some(BackupPhase::Uploading));
+}
+
+#[test]
+fn after_the_deadline_the_nodes_are_stopped() {
+    let backup = backup(|spec| spec["activeDeadlineSeconds"] = json!(60));
+    let status = begun(&backup, 1);
+    let at = |seconds| {
+        now()
+            .checked_add(SignedDuration::from_secs(seconds))
+            .unwrap()
+    };
+    assert_eq!(
+        pods(&planned_at(&backup, &status, &[], at(60)).actions),
+        ["c-0"]
+    );
+    let plan = planned_at(&backup, &status, &["c-0"], at(91));
+    assert_eq!(
+        plan.actions,
+        [Action::Stop {
+            pod: "c-0".into(),
+            stop: Stop::Deadline
+        }]
+    );
+    let plan = planned_at(&backup, &status, &[], at(91));
+    assert_eq!(complete(&plan.status).1, "DeadlineExceeded");
+}
+
+#[test]
+fn leftover_snapshots_are_swept_after_the_end_but_not_for_ever() {
+    let mut status = succeeded(1);
+    ring::fold(&mut status, &[member(0, "dc1")], &[]);
+    status.nodes[0].sweep_pending = true;
+    let status = planned(&backup(|_| ()), &status, &[]).status;
+    assert_eq!(status.phase, Some(BackupPhase::Succeeded));
+    let plan = planned(&backup(|_| ()), &status, &[]);
+    assert_eq!(plan.actions, [Action::Sweep { pod: "c-0".into() }]);
+    assert!(
+        planned(&backup(|_| ()), &status, &["c-0"])
+            .actions
+            .is_empty()
+    );
+    let late = now().checked_add(SignedDuration::from_hours(2)).unwrap();
+    let plan = planned_at(&backup(|_| ()), &status, &[], late);
+    assert!(plan.actions.is_empty() && !plan.status.nodes[0].sweep_pending);
+    assert_eq!(plan.status.completion_time, status.completion_time);
+}
+
+#[test]
+fn planning_a_status_that_is_final_changes_nothing_of_it() {
+    let mut status = succeeded(1);
+    ring::fold(&mut status, &[member(0, "dc1")], &[]);
+    let once = planned(&backup(|_| ()), &status, &[]).status;
+    let later = now().checked_add(SignedDuration::from_hours(2)).unwrap();
+    assert_eq!(planned_at(&backup(|_| ()), &once, &[], later).status, once);
+}
+
+#[test]
+fn events_tell_the_begin_each_failed_node_and_the_end_once() {
+    let before = CassandraBackupStatus::default();
+    let running = planned(&backup(|_| ()), &begun(&backup(|_| ()), 2), &[]).status;
+    let reasons = |old: &CassandraBackupStatus, new: &CassandraBackupStatus| {
+        news::news(Some(old), new)
+            .into_iter()
+            .map(|event| event.reason)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&before, &running), ["Running"]);
+    let mut failed = running.clone();
+    ended(
+        &mut failed,
+        &[
+            (NodePhase::Succeeded, Reason::Succeeded),
+            (NodePhase::Failed, Reason::NoSpace),
+        ],
+    );
+    let failed = planned(&backup(|_| ()), &failed, &[]).status;
+    assert_eq!(reasons(&running, &failed), ["NoSpace", "NoSpace"]);
+    assert!(reasons(&failed, &failed).is_empty());
+}

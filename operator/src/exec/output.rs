@@ -20,11 +20,11 @@ impl Bounded {
         self.0.drain(..surplus);
     }
 
-    /// The text, without control characters other than line ends.
+    /// The text, without control characters other than line ends and tabs.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0)
             .chars()
-            .filter(|c| *c == '\n' || !c.is_control())
+            .filter(|c| matches!(c, '\n' | '\t') || !c.is_control())
             .collect::<String>()
             .trim()
             .to_owned()

@@ -85,7 +85,7 @@ async fn the_agent_arrives_unchanged_and_alone_in_a_private_directory() {
         let agent = agent("1");
         let container = Container::with(&[&agent], &["1"]);
         let directory = container.directory("a");
-        let placed = inject(&exec, &target(), &agent, &[directory.clone()])
+        let placed = inject(&exec, &target(), &agent, std::slice::from_ref(&directory))
             .await
             .unwrap();
         assert_eq!(placed.path, format!("{directory}/{}", agent.file_name()));

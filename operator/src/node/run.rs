@@ -72,6 +72,8 @@ struct Loop {
     open: bool,
     tries: Tries,
     place: Option<Place>,
+    /// The executable may be gone from there.
+    doubtful: bool,
     /// Events up to this number were heard from the journal at `place`.
     heard: u64,
     /// Last time that an event came or a pod was waited for in vain for the first time.
@@ -107,6 +109,7 @@ impl NodeRun {
             open: node.started_at.is_some() && (node.phase != NodePhase::Waiting || reattached),
             tries: Tries::new(self.job.spec.retry.limit),
             place: None,
+            doubtful: false,
             heard: 0,
             contact: Instant::now(),
             failures: 0,
@@ -251,8 +254,8 @@ impl NodeRun {
             } => {
                 tracing::info!(attempt, %reason, message, "asking again");
                 if attempt == state.attempt {
-                    // The executable may be gone; looking costs one exec.
-                    state.place = None;
+                    // Looking costs one exec.
+                    state.doubtful = true;
                 }
                 state.attempt = attempt;
                 self.reporter.change(|report| {
@@ -286,6 +289,7 @@ impl NodeRun {
         self.note_container(&pod, container.id.as_deref(), state)?;
         if let Some(place) = &state.place
             && place.container_id == container.id
+            && !state.doubtful
         {
             return Ok(place.clone());
         }
@@ -318,6 +322,7 @@ impl NodeRun {
             state.heard = 0;
         }
         state.place = Some(place.clone());
+        state.doubtful = false;
         Ok(place)
     }
 

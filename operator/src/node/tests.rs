@@ -1,1 +1,586 @@
+//! Runs against an agent that plays scenes.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use crds::{BackupStorage, BackupStorageSpec, CassandraBackupSpec, NodePhase, NodeStatus};
+use futures::FutureExt;
+use jiff::Timestamp;
+use kube::core::Selector;
+use protocol::{Event, EventKind, Operation, Outcome, Phase, Progress, Reason, Request, Tally};
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::agent_binary::AgentBinary;
+use crate::cluster::Cluster;
+use crate::exec::{ExecError, Exit, PodExec, Session, Target};
+use crate::names;
+use crate::pod::PodView;
+use crate::pod::tests::pod as pod_view;
+
+const UID: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+const POD: &str = "c-0";
+const PASSWORD: &str = "hunter2";
+
+/// What the agent does when it is sent a request.
+enum Scene {
+    /// Says these events, numbered from the first number on, and ends so.
+    Says(u64, Vec<EventKind>, Exit),
+    /// Says these events and then nothing more.
+    Hangs(Vec<EventKind>),
+    /// The container cannot be reached.
+    Unreachable,
+}
+
+struct Stage {
+    scenes: Mutex<VecDeque<Scene>>,
+    requests: Arc<Mutex<Vec<Request>>>,
+    cancels: Mutex<u32>,
+    pod: Mutex<Option<PodView>>,
+    shell: bool,
+    hash: String,
+    /// The container's id after so many requests.
+    restarts: BTreeMap<usize, &'static str>,
+}
+
+fn pod(container_id: &str) -> PodView {
+    let mut pod = pod_view(POD, &[("cassandra", true)]);
+    pod.containers[0].id = Some(container_id.into());
+    pod
+}
+
+/// A session in which the other side reads a line, says its lines and ends.
+fn session(
+    lines: Vec<String>,
+    exit: Option<Exit>,
+    heard: impl FnOnce(String) + Send + 'static,
+) -> Session {
+    let (stdin, theirs) = duplex(1 << 16);
+    let (stdout, mut says) = duplex(1 << 16);
+    let (stderr, _) = duplex(16);
+    let task = tokio::spawn(async move {
+        let mut request = String::new();
+        let mut theirs = BufReader::new(theirs);
+        // Never to the end of the input, which may not come.
+        theirs.read_line(&mut request).await.unwrap();
+        heard(request);
+        for line in lines {
+            says.write_all(line.as_bytes()).await.unwrap();
+        }
+        match exit {
+            Some(exit) => exit,
+            None => {
+                let _open = (theirs, says);
+                std::future::pending().await
+            }
+        }
+    });
+    Session {
+        stdin: Box::new(stdin),
+        stdout: Box::new(stdout),
+        stderr: Box::new(stderr),
+        exit: task.map(|exit| exit.unwrap_or(Exit::Unknown)).boxed(),
+        connection: Box::new(()),
+    }
+}
+
+fn line(seq: u64, kind: EventKind) -> String {
+    let event = Event {
+        run_id: names::run_id(UID, POD),
+        seq,
+        time: Timestamp::UNIX_EPOCH,
+        kind,
+    };
+    format!("{}\n", serde_json::to_string(&event).unwrap())
+}
+
+#[async_trait]
+impl PodExec for Stage {
+    async fn start(&self, target: &Target, command: &[String]) -> Result<Session, ExecError> {
+        assert_eq!(
+            (target.pod.as_str(), target.container.as_str()),
+            (POD, "cassandra")
+        );
+        assert!(
+            !command.concat().contains(PASSWORD),
+            "a password in a command line"
+        );
+        let done = Some(Exit::Code(0));
+        if command[0] == "sh" {
+            // The scripts take no line of input, so the session must not wait for one.
+            let mut script = session(
+                vec![format!("/tmp/cassandra-backup\t{}\n", self.hash)],
+                if self.shell {
+                    done
+                } else {
+                    Some(Exit::NotRun("no sh".into()))
+                },
+                |_| (),
+            );
+            script.stdin.write_all(b"\n").await.unwrap();
+            return Ok(script);
+        }
+        if command[1] == "cancel" {
+            assert_eq!(
+                command[2..],
+                ["--run", &names::run_id(UID, POD).to_string()]
+            );
+            *self.cancels.lock().unwrap() += 1;
+            let mut told = session(Vec::new(), done, |_| ());
+            told.stdin.write_all(b"\n").await.unwrap();
+            return Ok(told);
+        }
+        assert_eq!(command[1..], ["--request", "-"]);
+        let scene = self.scenes.lock().unwrap().pop_front();
+        let (first, kinds, exit) = match scene.expect("one request too many") {
+            Scene::Unreachable => return Err(ExecError::Unreachable("no route".into())),
+            Scene::Says(first, kinds, exit) => (first, kinds, Some(exit)),
+            Scene::Hangs(kinds) => (1, kinds, None),
+        };
+        let lines = (first..)
+            .zip(kinds)
+            .map(|(seq, kind)| line(seq, kind))
+            .collect();
+        let requests = Arc::clone(&self.requests);
+        let count = requests.lock().unwrap().len() + 1;
+        if let Some(id) = self.restarts.get(&count) {
+            *self.pod.lock().unwrap() = Some(pod(id));
+        }
+        Ok(session(lines, exit, move |request| {
+            let request = Request::parse(request.trim_end().as_bytes()).unwrap();
+            requests.lock().unwrap().push(request);
+        }))
+    }
+}
+
+#[async_trait]
+impl Cluster for Stage {
+    async fn pod(&self, _: &str, name: &str) -> Result<Option<PodView>, kube::Error> {
+        assert_eq!(name, POD);
+        Ok(self.pod.lock().unwrap().clone())
+    }
+    async fn pods(&self, _: &str, _: &Selector) -> Result<Vec<PodView>, kube::Error> {
+        unreachable!("a run looks only at its pod")
+    }
+    async fn storage(&self, _: &str, name: &str) -> Result<Option<BackupStorage>, kube::Error> {
+        let spec: BackupStorageSpec =
+            serde_json::from_value(json!({"file": {"path": "/backup"}})).unwrap();
+        Ok(Some(BackupStorage::new(name, spec)))
+    }
+    async fn secret(
+        &self,
+        _: &str,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, Vec<u8>>>, kube::Error> {
+        let data = [("username", "u"), ("password", PASSWORD)]
+            .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
+        Ok((name == "jmx").then(|| data.into()))
+    }
+    async fn config_map(
+        &self,
+        _: &str,
+        _: &str,
+    ) -> Result<Option<BTreeMap<String, String>>, kube::Error> {
+        Ok(None)
+    }
+}
+
+fn stage(scenes: Vec<Scene>) -> Stage {
+    Stage {
+        scenes: Mutex::new(scenes.into()),
+        requests: Arc::default(),
+        cancels: Mutex::default(),
+        pod: Mutex::new(Some(pod("one"))),
+        shell: true,
+        hash: AgentBinary::new(b"agent".to_vec()).hash,
+        restarts: BTreeMap::new(),
+    }
+}
+
+fn node() -> NodeStatus {
+    serde_json::from_value(json!({
+        "pod": POD, "phase": "Pending", "attempt": 1, "runId": names::run_id(UID, POD),
+    }))
+    .unwrap()
+}
+
+fn spec() -> CassandraBackupSpec {
+    serde_json::from_value(json!({
+        "cluster": "prod",
+        "storage": {"name": "main"},
+        "cassandra": {
+            "podSelector": {"matchLabels": {"app": "cassandra"}},
+            "jmx": {"port": 7199, "credentials": {"secretName": "jmx"}},
+        },
+    }))
+    .unwrap()
+}
+
+struct Play {
+    stage: Arc<Stage>,
+    report: watch::Receiver<NodeReport>,
+    stop: watch::Sender<Option<Stop>>,
+    task: JoinHandle<()>,
+}
+
+fn play_from(stage: Stage, node: NodeStatus) -> Play {
+    let stage = Arc::new(stage);
+    let pace = Pace::default();
+    let (reporter, report) = Reporter::new(node, pace, Box::new(|| ()));
+    let (stop, stopped) = watch::channel(None);
+    let run = NodeRun {
+        tools: Arc::new(Tools {
+            cluster: stage.clone(),
+            exec: stage.clone(),
+            agent: AgentBinary::new(b"agent".to_vec()),
+            pace,
+        }),
+        job: Arc::new(Job {
+            namespace: "shop".into(),
+            resource: "nightly".into(),
+            uid: UID.into(),
+            spec: spec(),
+            backup: "nightly-1b4e28ba".into(),
+            bandwidth: Some(1000),
+            snapshot_at: None,
+            deadline: None,
+        }),
+        run_id: names::run_id(UID, POD),
+        pod: POD.into(),
+        reporter,
+        stop: stopped,
+    };
+    let task = tokio::spawn(run.follow());
+    Play {
+        stage,
+        report,
+        stop,
+        task,
+    }
+}
+
+fn play(scenes: Vec<Scene>) -> Play {
+    play_from(stage(scenes), node())
+}
+
+impl Play {
+    /// The node at the end; time passes as fast as it can.
+    async fn end(self) -> (NodeStatus, Vec<Request>) {
+        let Self {
+            stage,
+            report,
+            task,
+            stop: _stop,
+        } = self;
+        timeout(Duration::from_secs(3600), task)
+            .await
+            .expect("it ends")
+            .unwrap();
+        assert!(
+            stage.scenes.lock().unwrap().is_empty(),
+            "a scene was not played"
+        );
+        let report = report.borrow().clone();
+        assert!(
+            !format!("{report:?}").contains(PASSWORD),
+            "a password in the report"
+        );
+        let requests = stage.requests.lock().unwrap().clone();
+        (report.node, requests)
+    }
+
+    async fn until(&mut self, phase: NodePhase) {
+        let reached = self.report.wait_for(|report| report.node.phase == phase);
+        timeout(Duration::from_secs(600), reached)
+            .await
+            .expect("the phase comes")
+            .unwrap();
+    }
+}
+
+fn started(attempt: u32) -> EventKind {
+    EventKind::Started {
+        attempt,
+        agent_version: "0".into(),
+        pid: 7,
+    }
+}
+
+fn phase(phase: Phase) -> EventKind {
+    EventKind::Phase { phase, node: None }
+}
+
+fn progress() -> Progress {
+    Progress {
+        total: Tally {
+            files: 3,
+            bytes: 3072,
+        },
+        uploaded: Tally {
+            files: 1,
+            bytes: 1024,
+        },
+        ..Progress::default()
+    }
+}
+
+fn result(reason: Reason, attempt: u32) -> EventKind {
+    EventKind::Result(Box::new(Outcome {
+        manifest: (reason == Reason::Succeeded).then(|| "manifests/b/h.jsonl".into()),
+        progress: progress(),
+        ..Outcome::ended(reason, "m", attempt)
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_with_a_result_ends_with_its_phase_figures_and_manifest() {
+    let events = vec![
+        started(1),
+        phase(Phase::Uploading),
+        EventKind::Progress(progress()),
+        result(Reason::Succeeded, 1),
+    ];
+    let (node, requests) = play(vec![Scene::Says(1, events, Exit::Code(0))])
+        .end()
+        .await;
+    assert_eq!(node.phase, NodePhase::Succeeded);
+    assert_eq!(node.reason.as_deref(), Some("Succeeded"));
+    assert_eq!(node.uploaded.unwrap().size, "1.00 KiB");
+    assert_eq!(node.manifest.as_deref(), Some("manifests/b/h.jsonl"));
+    assert_eq!(
+        (node.container_id.as_deref(), node.sweep_pending),
+        (Some("one"), false)
+    );
+    assert_eq!(requests.len(), 1);
+    let Operation::Backup(backup) = &requests[0].operation else {
+        panic!()
+    };
+    assert_eq!(
+        backup.jmx.credentials.as_ref().unwrap().password.reveal(),
+        PASSWORD
+    );
+    assert!(backup.require_own_device);
+    assert_eq!(
+        requests[0].state_directory.as_deref(),
+        Some("/tmp/cassandra-backup/state")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_cut_is_opened_again_for_the_same_attempt_from_where_it_was() {
+    let (node, requests) = play(vec![
+        Scene::Says(1, vec![started(1), phase(Phase::Uploading)], Exit::Unknown),
+        Scene::Unreachable,
+        Scene::Says(3, vec![result(Reason::Succeeded, 1)], Exit::Code(0)),
+    ])
+    .end()
+    .await;
+    assert_eq!(node.phase, NodePhase::Succeeded);
+    let asked: Vec<_> = requests.iter().map(|r| (r.attempt, r.from_seq)).collect();
+    assert_eq!(asked, [(1, 0), (1, 2)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_falls_silent_is_opened_again() {
+    let (node, requests) = play(vec![
+        Scene::Hangs(vec![started(1)]),
+        Scene::Says(2, vec![result(Reason::Succeeded, 1)], Exit::Code(0)),
+    ])
+    .end()
+    .await;
+    assert_eq!((node.phase, requests.len()), (NodePhase::Succeeded, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_new_container_a_new_attempt_begins_and_is_told_from_its_start() {
+    let mut stage = stage(vec![
+        Scene::Says(1, vec![started(1), phase(Phase::Uploading)], Exit::Unknown),
+        Scene::Says(
+            1,
+            vec![started(2), result(Reason::Succeeded, 2)],
+            Exit::Code(0),
+        ),
+    ]);
+    stage.restarts = [(1, "two")].into();
+    let (node, requests) = play_from(stage, node()).end().await;
+    assert_eq!((node.phase, node.attempt), (NodePhase::Succeeded, 2));
+    assert_eq!(node.container_id.as_deref(), Some("two"));
+    let asked: Vec<_> = requests.iter().map(|r| (r.attempt, r.from_seq)).collect();
+    assert_eq!(asked, [(1, 0), (2, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_pass_is_tried_again_until_the_limit_and_the_last_reason_stays() {
+    let mut seq = 0;
+    let scenes = (1..=4).map(|attempt| {
+        seq += 2;
+        let events = vec![
+            started(attempt),
+            result(Reason::StorageUnavailable, attempt),
+        ];
+        Scene::Says(seq - 1, events, Exit::Code(75))
+    });
+    let (node, requests) = play(scenes.collect()).end().await;
+    assert_eq!((node.phase, node.attempt), (NodePhase::Failed, 4));
+    assert_eq!(node.reason.as_deref(), Some("StorageUnavailable"));
+    let attempts: Vec<_> = requests.iter().map(|request| request.attempt).collect();
+    assert_eq!(attempts, [1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_result_of_an_earlier_attempt_is_history() {
+    let node = NodeStatus {
+        attempt: 2,
+        ..node()
+    };
+    let events = vec![
+        started(1),
+        result(Reason::StorageUnavailable, 1),
+        started(2),
+        result(Reason::Succeeded, 2),
+    ];
+    let play = play_from(stage(vec![Scene::Says(1, events, Exit::Code(0))]), node);
+    assert_eq!(play.end().await.0.phase, NodePhase::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_of_the_operator_the_status_goes_on_where_it_was() {
+    let known = NodeStatus {
+        phase: NodePhase::Uploading,
+        container_id: Some("one".into()),
+        started_at: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            Timestamp::UNIX_EPOCH,
+        )),
+        last_seq: Some(3),
+        ..node()
+    };
+    // The journal is told from its beginning, and the status must not go back with it.
+    let journal = vec![started(1), phase(Phase::Preparing), phase(Phase::Uploading)];
+    let mut play = play_from(stage(vec![Scene::Hangs(journal)]), known);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..50 {
+        seen.lock()
+            .unwrap()
+            .push(play.report.borrow_and_update().node.phase);
+        tokio::task::yield_now().await;
+    }
+    assert!(
+        seen.lock()
+            .unwrap()
+            .iter()
+            .all(|phase| *phase == NodePhase::Uploading)
+    );
+    let requests = play.stage.requests.lock().unwrap().clone();
+    assert_eq!((requests[0].attempt, requests[0].from_seq), (1, 0));
+    play.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_dies_in_each_attempt_is_given_up_cancelled_and_swept() {
+    let play = play(vec![
+        Scene::Says(1, vec![started(1)], Exit::Code(137)),
+        Scene::Says(2, vec![started(2)], Exit::Code(137)),
+        Scene::Says(3, vec![started(3)], Exit::Code(137)),
+        Scene::Says(4, vec![started(4)], Exit::Code(137)),
+        Scene::Says(5, vec![started(5)], Exit::Code(137)),
+    ]);
+    let stage = Arc::clone(&play.stage);
+    let (node, _) = play.end().await;
+    assert_eq!((node.phase, node.sweep_pending), (NodePhase::Failed, true));
+    assert_eq!(node.reason.as_deref(), Some("Interrupted"));
+    assert_eq!(*stage.cancels.lock().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_run_is_told_so_and_its_confirmation_awaited() {
+    let mut play = play(vec![Scene::Hangs(vec![
+        started(1),
+        phase(Phase::Uploading),
+    ])]);
+    play.until(NodePhase::Uploading).await;
+    play.stop.send_replace(Some(Stop::Cancelled));
+    let stage = Arc::clone(&play.stage);
+    let (node, _) = play.end().await;
+    assert_eq!(*stage.cancels.lock().unwrap(), 1);
+    // This agent never confirms it, so a snapshot may be left.
+    assert_eq!(
+        (node.phase, node.sweep_pending),
+        (NodePhase::Cancelled, true)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_past_its_deadline_has_failed_for_that_reason() {
+    let mut play = play(vec![Scene::Hangs(vec![
+        started(1),
+        phase(Phase::Uploading),
+    ])]);
+    play.until(NodePhase::Uploading).await;
+    play.stop.send_replace(Some(Stop::Deadline));
+    let (node, _) = play.end().await;
+    assert_eq!(node.phase, NodePhase::Failed);
+    assert_eq!(node.reason.as_deref(), Some("DeadlineExceeded"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_not_ready_is_waited_for_and_given_up_in_the_end() {
+    let mut stage = stage(Vec::new());
+    stage.pod = Mutex::new(Some(pod_view(POD, &[("cassandra", false)])));
+    let mut play = play_from(stage, node());
+    play.until(NodePhase::Waiting).await;
+    assert_eq!(
+        play.report.borrow().node.reason.as_deref(),
+        Some("PodNotReady")
+    );
+    let (node, requests) = play.end().await;
+    assert_eq!((node.phase, node.sweep_pending), (NodePhase::Failed, false));
+    assert_eq!(node.reason.as_deref(), Some("PodNotReady"));
+    assert!(requests.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_without_a_shell_fails_with_the_remedy() {
+    let mut stage = stage(Vec::new());
+    stage.shell = false;
+    let (node, _) = play_from(stage, node()).end().await;
+    assert_eq!(node.reason.as_deref(), Some("AgentNotInjectable"));
+    assert!(node.message.unwrap().contains("spec.agent.mode"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_that_was_not_cleared_is_swept() {
+    let warning = EventKind::Warning {
+        reason: Reason::SnapshotNotCleared,
+        message: "m".into(),
+    };
+    let events = vec![started(1), warning, result(Reason::Succeeded, 1)];
+    let (node, _) = play(vec![Scene::Says(1, events, Exit::Code(0))])
+        .end()
+        .await;
+    assert_eq!(
+        (node.phase, node.sweep_pending),
+        (NodePhase::Succeeded, true)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_request_ends_the_node_with_its_reason() {
+    let refusal = vec![result(Reason::NoSpace, 0)];
+    let (node, _) = play(vec![Scene::Says(0, refusal, Exit::Code(14))])
+        .end()
+        .await;
+    assert_eq!(node.reason.as_deref(), Some("NoSpace"));
+}
+
+#[test]
+fn the_time_between_attempts_doubles_up_to_its_limit() {
+    let (first, longest) = (Duration::from_secs(5), Duration::from_secs(60));
+    let times = [0, 1, 2, 3, 4, 40].map(|times| backoff(first, times, longest).as_secs());
+    assert_eq!(times, [5, 10, 20, 40, 60, 60]);
+}

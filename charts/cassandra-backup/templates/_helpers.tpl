@@ -1,0 +1,68 @@
+{{/* Names are cut to 53 characters, so that suffixes fit into a label. */}}
+{{- define "cassandra-backup.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 53 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "cassandra-backup.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "cassandra-backup.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 53 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "cassandra-backup.selector" -}}
+app.kubernetes.io/name: {{ include "cassandra-backup.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "cassandra-backup.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "cassandra-backup.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "cassandra-backup.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "cassandra-backup.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the operator may do, where it watches. */}}
+{{- define "cassandra-backup.rules" -}}
+- apiGroups: [cassandrabackup.io]
+  resources: [backupstorages, cassandrabackups]
+  verbs: [get, list, watch]
+- apiGroups: [cassandrabackup.io]
+  resources: [backupstorages/status, cassandrabackups/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list]
+# To run the agent in the Cassandra pods. Exec over WebSocket is a GET; newer API servers want
+# create as well.
+- apiGroups: [""]
+  resources: [pods/exec]
+  verbs: [get, create]
+# Credentials and certificates that the resources name.
+- apiGroups: [""]
+  resources: [secrets]
+  {{- with .Values.secretNames }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
+  verbs: [get]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
