@@ -1,2 +1,7 @@
 //! The `cassandra-backup` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    agent::cli::main()
+}

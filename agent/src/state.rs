@@ -315,6 +315,7 @@ mod tests {
     #[test]
     fn a_symbolic_link_in_it_is_not_followed() {
         let base = tempfile::tempdir().unwrap();
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), base.path().join("runs")).unwrap();
         let error = StateDirectory::open(Some(base.path()), Uuid::nil()).unwrap_err();
@@ -327,7 +328,7 @@ mod tests {
         let run = Uuid::from_u128(5);
         assert!(StateDirectory::find(Some(base.path()), run).is_none());
         let state = StateDirectory::open(Some(base.path()), run).unwrap();
-        fs::write(base.path().join("runs").join(format!("{run}.jsonl")), "").unwrap();
+        fs::write(state.path().join("runs").join(format!("{run}.jsonl")), "").unwrap();
         let found = StateDirectory::find(Some(base.path()), run).unwrap();
         assert_eq!(found.path(), state.path());
     }

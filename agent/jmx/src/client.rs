@@ -117,8 +117,7 @@ impl JmxClient {
             .into_iter()
             .map(|argument| (argument.java_type.to_owned(), argument.object))
             .unzip();
-        let signature = format!("{operation}({})", types.join(", "));
-        let subject = Subject::new("operation", signature, Some(mbean));
+        let subject = Subject::operation(operation, &types, mbean);
         let packed = JavaObject::Marshalled(Box::new(JavaObject::Objects(objects)));
         let arguments = [
             object_name(mbean),

@@ -9,6 +9,8 @@ use crate::name::ObjectName;
 pub(crate) struct Subject {
     pub verb: &'static str,
     pub member: String,
+    /// Types of the arguments, where the member is an operation.
+    pub signature: String,
     pub mbean: Option<String>,
 }
 
@@ -17,7 +19,16 @@ impl Subject {
         Subject {
             verb,
             member: member.into(),
+            signature: String::new(),
             mbean: mbean.map(ObjectName::to_string),
+        }
+    }
+
+    /// An operation, of which there may be several with one name.
+    pub fn operation(name: &str, types: &[String], mbean: &ObjectName) -> Self {
+        Subject {
+            signature: format!("({})", types.join(", ")),
+            ..Subject::new("operation", name, Some(mbean))
         }
     }
 }

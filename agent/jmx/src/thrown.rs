@@ -24,14 +24,14 @@ pub(crate) fn is_expired_session(thrown: &Throwable) -> bool {
 /// The error that `thrown` stands for.
 pub(crate) fn error_of(thrown: Throwable, subject: &Subject) -> Error {
     let operation = subject.to_string();
-    let message = || match &thrown.message {
-        Some(message) => message.clone(),
-        None => thrown.class.clone(),
-    };
-    if thrown.is("java.lang.SecurityException") {
+    let is_jmx = thrown.is("javax.management.JMException")
+        || thrown.is("javax.management.JMRuntimeException");
+    // A bean's own SecurityException comes in an exception of JMX. Cassandra wraps that of its
+    // authenticator in a RuntimeException.
+    if !is_jmx && let Some(denial) = find(&thrown, "java.lang.SecurityException") {
         return Error::Denied {
             operation,
-            message: message(),
+            message: message_of(denial),
         };
     }
     let mbean = || subject.mbean.clone().unwrap_or_default();
@@ -50,11 +50,10 @@ pub(crate) fn error_of(thrown: Throwable, subject: &Subject) -> Error {
     if is_reflection && inner.is("java.lang.NoSuchMethodException") {
         return Error::OperationNotFound {
             mbean: mbean(),
-            operation: subject.member.clone(),
+            operation: format!("{}{}", subject.member, subject.signature),
         };
     }
-    if thrown.is("javax.management.JMException") || thrown.is("javax.management.JMRuntimeException")
-    {
+    if is_jmx {
         return Error::Mbean {
             operation,
             class: inner.class.clone(),
@@ -65,6 +64,16 @@ pub(crate) fn error_of(thrown: Throwable, subject: &Subject) -> Error {
         operation,
         throwable: Box::new(thrown),
     }
+}
+
+fn message_of(thrown: &Throwable) -> String {
+    thrown.message.as_ref().unwrap_or(&thrown.class).clone()
+}
+
+/// The exception itself or one of its causes, if any is of the class.
+fn find<'a>(thrown: &'a Throwable, class: &str) -> Option<&'a Throwable> {
+    std::iter::successors(Some(thrown), |outer| outer.cause.as_deref())
+        .find(|thrown| thrown.is(class))
 }
 
 /// The first exception that is no mere wrapper.
@@ -91,9 +100,8 @@ mod tests {
 
     fn error(thrown: Throwable) -> Error {
         let subject = Subject {
-            verb: "operation",
-            member: "flush".to_owned(),
-            mbean: Some("d:type=T".to_owned()),
+            signature: "(int)".to_owned(),
+            ..Subject::new("operation", "flush", "d:type=T".parse().ok().as_ref())
         };
         error_of(thrown, &subject)
     }
@@ -132,6 +140,24 @@ mod tests {
     }
 
     #[test]
+    fn a_denial_is_found_inside_the_exception_that_cassandra_wraps_it_in() {
+        let denial = throwable("java.lang.SecurityException", &[], None);
+        let outer = throwable("java.lang.RuntimeException", &[], Some(denial.clone()));
+        match error(outer) {
+            Error::Denied { message, .. } => {
+                assert_eq!(message, "message of java.lang.SecurityException");
+            }
+            other => panic!("{other:?}"),
+        }
+        let own = throwable(
+            "javax.management.RuntimeMBeanException",
+            &["javax.management.JMRuntimeException"],
+            Some(denial),
+        );
+        assert!(matches!(error(own), Error::Mbean { .. }));
+    }
+
+    #[test]
     fn a_missing_operation_is_told_from_a_failing_one() {
         let missing = throwable("java.lang.NoSuchMethodException", &[], None);
         let reflection = throwable(
@@ -139,7 +165,10 @@ mod tests {
             &["javax.management.JMException"],
             Some(missing.clone()),
         );
-        assert!(error(reflection).is_missing_member());
+        match error(reflection) {
+            Error::OperationNotFound { operation, .. } => assert_eq!(operation, "flush(int)"),
+            other => panic!("{other:?}"),
+        }
         let own = throwable(
             "javax.management.MBeanException",
             &["javax.management.JMException"],

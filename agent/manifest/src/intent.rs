@@ -8,7 +8,7 @@ use uuid::Uuid;
 const MAX_LINE: u64 = 8 << 10;
 
 /// The first line of an intent: what an attempt relies on until its deadline. The keys follow,
-/// one JSON string a line, in groups that share a prefix.
+/// below the cluster id, one JSON string a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Intent {
@@ -23,7 +23,7 @@ pub struct Intent {
 }
 
 /// The first line of a condemned list: what a purge is about to delete until its deadline. The
-/// keys follow, one JSON string a line.
+/// keys follow, below the cluster id, one JSON string a line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condemned {

@@ -118,6 +118,18 @@ impl NodeLayout {
         format!("{}/.purge", self.manifests_prefix())
     }
 
+    /// A key as lists of keys name it, below the cluster id, made whole.
+    pub fn key_in_cluster(&self, key: &str) -> String {
+        format!("{}/{key}", self.cluster)
+    }
+
+    /// A whole key as lists of keys name it, below the cluster id.
+    pub fn below_cluster<'k>(&self, key: &'k str) -> &'k str {
+        key.strip_prefix(self.cluster.as_str())
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(key)
+    }
+
     /// The tokens file of this node.
     pub fn tokens(&self, backup: &BackupName) -> String {
         format!("{}/tokens/{backup}/{}.yaml", self.cluster, self.host_id)

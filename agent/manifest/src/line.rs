@@ -196,6 +196,7 @@ pub struct Component {
 
 /// The end of a manifest, and its sums. Schema objects are counted too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Footer {
     /// All files.
     pub files: u64,
@@ -207,6 +208,10 @@ pub struct Footer {
     pub reused: Sum,
     /// Objects whose timestamp was renewed.
     pub touched: u64,
+    /// SSTables that were left out because a file of theirs is damaged, as
+    /// `keyspace/directory/sstable`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Key of the tokens file below the cluster id.
     pub tokens: String,
     /// Hash in hex of all bytes before this line.

@@ -1,5 +1,7 @@
 //! Manifests and lists of keys are read back as written, and not believed when anything changed.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use std::io::BufReader;
 
 use manifest::*;

@@ -37,7 +37,7 @@ pub fn attach(
     match past.ended {
         Some(ended) if past.is_at_result() => Ok(ended.exit_code),
         _ => {
-            eprintln!(
+            note!(
                 "run {run} ended without a result, as when its process was killed; send its request again to go on with it"
             );
             Ok(ExitCode::Retry as u8)

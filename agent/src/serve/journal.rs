@@ -102,14 +102,14 @@ impl Reader {
     /// The next line, with its line end. None when there is none yet: at the end of the file,
     /// before a line that is not whole, and before one that is not an event.
     pub fn next(&mut self) -> io::Result<Option<(Head, Vec<u8>)>> {
-        if let Some(found) = self.from_buffer() {
+        if let Some(found) = self.buffered() {
             return Ok(Some(found));
         }
         self.fill()?;
-        Ok(self.from_buffer())
+        Ok(self.buffered())
     }
 
-    fn from_buffer(&mut self) -> Option<(Head, Vec<u8>)> {
+    fn buffered(&mut self) -> Option<(Head, Vec<u8>)> {
         let rest = &self.buffer[self.start..];
         let end = rest.iter().position(|byte| *byte == b'\n')? + 1;
         let line = rest[..end].to_vec();

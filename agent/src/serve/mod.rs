@@ -11,6 +11,16 @@
 //!
 //! What a run does is not here: it is a function that is given the request's operation.
 
+/// Writes a line to standard error. Not `eprintln`, which panics when nobody reads it any more: a
+/// run goes on without its terminal.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use note;
+
 mod attach;
 mod clean;
 mod journal;
@@ -78,7 +88,8 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    fn reason(&self) -> Reason {
+    /// The one word for it.
+    pub fn reason(&self) -> Reason {
         let source = match self {
             Self::Input(_) | Self::Request(_) => return Reason::InvalidRequest,
             Self::State(StateError::Given { source, .. }) | Self::Journal { source, .. } => source,
@@ -126,7 +137,7 @@ fn read_request(input: impl BufRead) -> Result<Request, ServeError> {
 
 /// Tells why there is no run: as a result with number 0, which is in no journal.
 fn refuse(run_id: Uuid, error: &ServeError) -> u8 {
-    eprintln!("{error}");
+    note!("{error}");
     let outcome = Outcome::ended(error.reason(), error.to_string(), 0);
     let exit_code = outcome.exit_code;
     let kind = EventKind::Result(Box::new(outcome));
@@ -221,7 +232,7 @@ where
     let runtime = neighbour::runtime().map_err(ServeError::Threads)?;
     let mut outcome = runtime.block_on(async {
         if let Err(error) = signals::listen(recorder.clone(), attempt, run.cancel.clone()) {
-            eprintln!("signals keep their usual effect: {error}");
+            note!("signals keep their usual effect: {error}");
         }
         recorder.event(EventKind::Started {
             attempt,
@@ -312,7 +323,7 @@ fn remember_panics() -> Arc<Mutex<String>> {
     let theirs = place.clone();
     std::panic::set_hook(Box::new(move |info| {
         if let Some(location) = info.location() {
-            eprintln!("panicked at {location}");
+            note!("panicked at {location}");
             *theirs.lock().unwrap_or_else(PoisonError::into_inner) = location.to_string();
         }
     }));

@@ -45,7 +45,7 @@ impl Recorder {
         writer.append(line);
         let (durable, untaken) = writer.finish();
         if let Err(error) = durable {
-            eprintln!("the journal of run {} is not durable: {error}", self.run_id);
+            note!("the journal of run {} is not durable: {error}", self.run_id);
         }
         Some(untaken)
     }
@@ -90,7 +90,7 @@ impl Report for Recorder {
 pub(super) fn line(event: &Event) -> Vec<u8> {
     let mut line = serde_json::to_vec(event).unwrap_or_else(|error| {
         // Plain data with string keys has no way to fail; a hole would be worse than a note.
-        eprintln!("event {} cannot be written: {error}", event.seq);
+        note!("event {} cannot be written: {error}", event.seq);
         Vec::new()
     });
     line.push(b'\n');

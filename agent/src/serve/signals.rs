@@ -26,7 +26,7 @@ pub(super) fn listen(
             }
         };
         next().await;
-        eprintln!("cancelling; a second signal ends the run at once");
+        note!("cancelling; a second signal ends the run at once");
         cancel.cancel();
         next().await;
         let message =

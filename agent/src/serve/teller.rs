@@ -67,7 +67,7 @@ impl Teller {
                 if let Err(error) = tell_all(reader, span, tell, &theirs) {
                     theirs.closed.store(true, Ordering::Relaxed);
                     if error.kind() != io::ErrorKind::BrokenPipe {
-                        eprintln!("events are no longer told: {error}; the journal has them");
+                        note!("events are no longer told: {error}; the journal has them");
                     }
                 }
                 drop(end);
@@ -103,7 +103,7 @@ impl Teller {
             return;
         };
         if self.ended.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("nobody reads the events; the journal has them, `attach` tells them again");
+            note!("nobody reads the events; the journal has them, `attach` tells them again");
         }
     }
 }

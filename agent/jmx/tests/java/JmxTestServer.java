@@ -15,11 +15,14 @@ import java.util.concurrent.atomic.AtomicInteger;
 import javax.management.MBeanServer;
 import javax.management.ObjectName;
 import javax.management.openmbean.*;
+import javax.management.remote.JMXAuthenticator;
+import javax.management.remote.JMXPrincipal;
 import javax.management.remote.JMXServiceURL;
 import javax.management.remote.rmi.RMIConnectorServer;
 import javax.management.remote.rmi.RMIJRMPServerImpl;
 import javax.rmi.ssl.SslRMIClientSocketFactory;
 import javax.rmi.ssl.SslRMIServerSocketFactory;
+import javax.security.auth.Subject;
 
 /**
  * The JDK's standard RMI connector, set up as Cassandra sets it up (registry and connector on
@@ -337,6 +340,12 @@ public class JmxTestServer {
             String[] option = arg.split("=", 2);
             switch (option[0]) {
                 case "password-file" -> env.put("jmx.remote.x.password.file", option[1]);
+                // As Cassandra's own authenticator, which wraps what it refuses with.
+                case "wrapped-password" -> env.put("jmx.remote.authenticator", (JMXAuthenticator) credentials -> {
+                    if (credentials instanceof String[] pair && pair[1].equals(option[1]))
+                        return new Subject(true, Set.of(new JMXPrincipal(pair[0])), Set.of(), Set.of());
+                    throw new RuntimeException(new SecurityException("Authentication failed! Invalid username or password"));
+                });
                 case "access-file" -> env.put("jmx.remote.x.access.file", option[1]);
                 case "idle-timeout" -> env.put("jmx.remote.x.server.connection.timeout", option[1]);
                 case "tls" -> tls = true;

@@ -125,7 +125,7 @@ async fn a_slow_operation_times_out_and_may_be_given_more_time() {
         .unwrap_err();
     assert!(
         matches!(&error, Error::Timeout { operation, after }
-            if operation.contains("slow(long)") && *after == endpoint.call_timeout),
+            if operation.contains("operation slow of test:type=Trouble") && *after == endpoint.call_timeout),
         "{error:?}"
     );
     assert!(error.is_outcome_unknown());

@@ -72,6 +72,22 @@ async fn wrong_and_missing_credentials_are_denied_and_right_ones_are_not() {
     client.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_denial_that_the_server_wraps_is_a_denial() {
+    let server = Server::start(&["wrapped-password=right-pass"]);
+    let mut endpoint = server.endpoint();
+    endpoint.credentials = credentials("backup", "wrong-pass");
+    let wrong = JmxClient::connect(&endpoint).await.unwrap_err();
+    assert!(
+        matches!(&wrong, Error::Denied { message, .. }
+            if message == "Authentication failed! Invalid username or password"),
+        "{wrong:?}"
+    );
+    endpoint.credentials = credentials("backup", "right-pass");
+    let client = JmxClient::connect(&endpoint).await.unwrap();
+    client.close().await.unwrap();
+}
+
 /// Certificates: an authority, a server's for 127.0.0.1, one for another name, a client's; and a
 /// second authority that signed nothing.
 struct Certificates {

@@ -138,6 +138,17 @@ pub(super) fn slow() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
 }
 
+/// For a request that asks whether the storage is there: whoever asks is waiting.
+pub(super) fn brief() -> aws_sdk_s3::config::Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .read_timeout(Duration::from_secs(10))
+        .build();
+    aws_sdk_s3::config::Builder::new()
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+}
+
 fn units(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
 }
@@ -301,5 +312,53 @@ impl Intercept for Watch {
             *self.0.date.lock().unwrap_or_else(PoisonError::into_inner) = date;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> S3Config {
+        let credentials = Credentials::Explicit {
+            access_key: "id".to_owned(),
+            secret_key: "secret".to_owned(),
+            session_token: None,
+        };
+        S3Config::new("bucket", credentials)
+    }
+
+    #[tokio::test]
+    async fn certificates_that_cannot_be_read_are_told_and_do_not_panic() {
+        let pem = |text: &str| {
+            format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+        };
+        let connect = async |ca_pem: &str| {
+            let mut config = config();
+            config.ca_pem = Some(ca_pem.to_owned());
+            Client::connect(config).await.map(|_| ())
+        };
+        for bad in ["", "no certificate", &pem("AAAA"), &pem("???")] {
+            let refused = connect(bad).await;
+            assert!(
+                matches!(refused, Err(Error::Invalid { .. })),
+                "{bad}: {refused:?}"
+            );
+        }
+        let root = aws_smithy_types::base64::encode(&webpki_root_certs::TLS_SERVER_ROOT_CERTS[0]);
+        connect(&pem(&root)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_too_long_with_its_prefix_is_refused() {
+        let mut config = config();
+        config.prefix = "p".repeat(24);
+        let client = Client::connect(config).await.unwrap();
+        let key = |last: usize| {
+            let long = "k".repeat(249);
+            Key::parse(&format!("{long}/{long}/{long}/{}", "k".repeat(last))).unwrap()
+        };
+        assert_eq!(client.path(&key(249)).unwrap().len(), 1024);
+        assert!(matches!(client.path(&key(250)), Err(Error::Invalid { .. })));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 
-use super::client::Client;
+use super::client::{Client, brief};
 use super::read::{size, time};
 use crate::{Error, Key, Object, Objects};
 
@@ -89,7 +89,11 @@ pub(super) async fn reach(client: &Client) -> Result<(), Error> {
         .list_objects_v2()
         .bucket(&client.bucket)
         .max_keys(1);
-    match request.prefix(client.prefix()).send().await {
+    let request = request
+        .prefix(client.prefix())
+        .customize()
+        .config_override(brief());
+    match request.send().await {
         Ok(_) => Ok(()),
         Err(error) => Err(client.failed(None, error)),
     }

@@ -60,7 +60,9 @@ pub(super) fn lengths(size: u64, part_size: u64) -> impl Iterator<Item = u64> {
 pub(super) struct Part {
     pub number: i32,
     pub etag: Option<String>,
-    /// Of a part that was sent; the server alone knows that of a part that it copied.
+    /// The part's checksum, as the server wants it back.
+    pub checksum: Option<String>,
+    /// The same as a number, for parts that were sent and not copied.
     pub crc: Option<Crc>,
 }
 
@@ -165,6 +167,7 @@ impl Multipart {
             Ok(Part {
                 number,
                 etag: sent.e_tag,
+                checksum: Some(body.crc.base64()),
                 crc: Some(body.crc),
             })
         }
@@ -197,6 +200,7 @@ impl Multipart {
             parts.push(Part {
                 number,
                 etag: sent.e_tag,
+                checksum: Some(crc.base64()),
                 crc: Some(crc),
             });
         }
@@ -304,7 +308,7 @@ impl Multipart {
             CompletedPart::builder()
                 .part_number(part.number)
                 .set_e_tag(part.etag.clone())
-                .set_checksum_crc64_nvme(part.crc.map(Crc::base64))
+                .set_checksum_crc64_nvme(part.checksum.clone())
                 .build()
         });
         let parts = CompletedMultipartUpload::builder()

@@ -128,10 +128,14 @@ async fn spawn_copies(
         tasks.spawn(async move {
             let copied = request.customize().config_override(slow()).send().await;
             let copied = copied.map_err(|e| client.failed(Some(&key), e))?;
-            let etag = copied.copy_part_result.and_then(|result| result.e_tag);
+            let result = copied.copy_part_result;
+            let (etag, checksum) = result
+                .map(|result| (result.e_tag, result.checksum_crc64_nvme))
+                .unwrap_or_default();
             Ok(Part {
                 number,
                 etag,
+                checksum,
                 crc: None,
             })
         });

@@ -1,0 +1,310 @@
+//! The objects of a snapshot: every file with its key, and with its hash where the key needs it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
+
+use futures::{StreamExt, TryStreamExt};
+use manifest::{ComponentName, NodeLayout, ObjectPath, SsTableDir};
+use store::Key;
+
+use super::bounds;
+use super::error::Error;
+use super::hashes::HashCache;
+use super::scan::{SnapshotFile, SnapshotSsTable, SnapshotTable};
+use crate::bandwidth::Bandwidth;
+use crate::source::{Expected, FileSource};
+
+/// Tables whose small files are read at the same time.
+const PARALLEL: usize = 4;
+
+/// What a node's backup consists of.
+pub struct Inventory {
+    /// Tables in order of keyspace and directory.
+    pub tables: Vec<InventoryTable>,
+}
+
+/// A table.
+pub struct InventoryTable {
+    /// Keyspace.
+    pub keyspace: String,
+    /// Name.
+    pub table: String,
+    /// 32 hex digits.
+    pub id: String,
+    /// `<table>-<id>`.
+    pub directory: String,
+    /// Its own schema.
+    pub schema: Option<Item>,
+    /// Its SSTables and those of its indexes.
+    pub sstables: Vec<InventorySsTable>,
+}
+
+/// An SSTable.
+pub struct InventorySsTable {
+    /// `<sstable>.<digest>.<bytes>`.
+    pub dir: SsTableDir,
+    /// Whether the id is a number, which comes again.
+    pub numeric_id: bool,
+    /// `.<index>`.
+    pub index: Option<String>,
+    /// Position in the node's data directories.
+    pub data_directory: usize,
+    /// First and last token.
+    pub bounds: Option<(i64, i64)>,
+    /// Its files.
+    pub items: Vec<Item>,
+}
+
+/// A file and the object that it is or becomes.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The file.
+    pub file: SnapshotFile,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its key.
+    pub key: Key,
+    /// Its hash, once it is known.
+    pub hash: Option<blake3::Hash>,
+    /// What its content must be.
+    pub expected: Expected,
+}
+
+impl Item {
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.file.stat.size
+    }
+}
+
+impl Inventory {
+    /// Every object, schemas included.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        self.tables.iter().flat_map(|table| {
+            let files = table.sstables.iter().flat_map(|sstable| &sstable.items);
+            table.schema.iter().chain(files)
+        })
+    }
+}
+
+/// What an inventory is made with.
+pub struct Maker<'a> {
+    /// Keys of this node.
+    pub layout: &'a NodeLayout,
+    /// Hashes of files that did not change.
+    pub hashes: &'a HashCache,
+    /// The node's bandwidth.
+    pub bandwidth: Arc<Bandwidth>,
+    /// Class name of the partitioner.
+    pub partitioner: &'a str,
+}
+
+impl Maker<'_> {
+    /// Gives every file its key; reads those whose key needs their hash.
+    pub async fn make(&self, tables: Vec<SnapshotTable>) -> Result<Inventory, Error> {
+        let tables = futures::stream::iter(tables.into_iter().map(|table| self.table(table)))
+            .buffered(PARALLEL)
+            .try_collect()
+            .await?;
+        Ok(Inventory { tables })
+    }
+
+    async fn table(&self, table: SnapshotTable) -> Result<InventoryTable, Error> {
+        let SnapshotTable {
+            keyspace,
+            table,
+            id,
+            directory,
+            schema,
+            sstables,
+        } = table;
+        let mut made = Vec::with_capacity(sstables.len());
+        let schema = match schema {
+            Some((path, file)) => Some(self.schema(&keyspace, &directory, file, path).await?),
+            None => None,
+        };
+        for sstable in sstables {
+            made.push(self.sstable(&keyspace, &directory, sstable).await?);
+        }
+        Ok(InventoryTable {
+            keyspace,
+            table,
+            id,
+            directory,
+            schema,
+            sstables: made,
+        })
+    }
+
+    async fn schema(
+        &self,
+        keyspace: &str,
+        directory: &str,
+        file: SnapshotFile,
+        path: PathBuf,
+    ) -> Result<Item, Error> {
+        let hash = self.hash(&file, &path).await?;
+        let object = NodeLayout::schema_object(&hash);
+        let key = Key::parse(&self.layout.table_schema(keyspace, directory, &object))?;
+        let expected = Expected {
+            crc: None,
+            hash: Some(hash),
+        };
+        Ok(Item {
+            file,
+            path,
+            key,
+            hash: Some(hash),
+            expected,
+        })
+    }
+
+    async fn sstable(
+        &self,
+        keyspace: &str,
+        directory: &str,
+        sstable: SnapshotSsTable,
+    ) -> Result<InventorySsTable, Error> {
+        let (dir, crc) = self.directory(&sstable).await?;
+        let place = ObjectPath {
+            keyspace,
+            directory,
+            index: sstable.index.as_deref(),
+        };
+        let prefix = Key::parse(&self.layout.sstable_prefix(&place, &dir))?;
+        let bounds = bounds::token_bounds(&sstable, self.partitioner);
+        let mut items = Vec::with_capacity(sstable.files.len());
+        for file in sstable.files {
+            items.push(
+                self.item(&prefix, &sstable.path.join(&file.name), file, crc)
+                    .await?,
+            );
+        }
+        Ok(InventorySsTable {
+            dir,
+            numeric_id: sstable
+                .descriptor
+                .as_ref()
+                .is_none_or(|d| d.has_numeric_id()),
+            index: sstable.index,
+            data_directory: sstable.data_directory,
+            bounds,
+            items,
+        })
+    }
+
+    async fn item(
+        &self,
+        prefix: &Key,
+        path: &std::path::Path,
+        file: SnapshotFile,
+        crc: Option<u32>,
+    ) -> Result<Item, Error> {
+        let component = file.name.parse::<ComponentName>().ok();
+        let keeps_name = component.as_ref().is_some_and(|name| name.is_immutable());
+        let (object, hash, expected) = if keeps_name {
+            let is_data = component.is_some_and(|name| name.is_data());
+            let expected = Expected {
+                crc: crc.filter(|_| is_data),
+                hash: None,
+            };
+            (file.name.clone(), self.hashes.get(&file.stat), expected)
+        } else {
+            let hash = self.hash(&file, path).await?;
+            let expected = Expected {
+                crc: None,
+                hash: Some(hash),
+            };
+            (
+                NodeLayout::object_name(&file.name, &hash),
+                Some(hash),
+                expected,
+            )
+        };
+        let key = prefix.join(&object)?;
+        Ok(Item {
+            file,
+            path: path.to_owned(),
+            key,
+            hash,
+            expected,
+        })
+    }
+
+    /// The SSTable's directory in the storage, and the CRC32 of its data file.
+    async fn directory(
+        &self,
+        sstable: &SnapshotSsTable,
+    ) -> Result<(SsTableDir, Option<u32>), Error> {
+        let find = |suffix: &str| {
+            sstable
+                .files
+                .iter()
+                .find(|file| file.name.ends_with(suffix))
+        };
+        let Some(descriptor) = &sstable.descriptor else {
+            let file = &sstable.files[0];
+            let hash = self.hash(file, &sstable.path.join(&file.name)).await?;
+            let dir = SsTableDir::without_digest(&file.name, &hash, file.stat.size);
+            return Ok((dir, None));
+        };
+        let data = find("-Data.db");
+        let bytes = data.map_or(0, |file| file.stat.size);
+        if let Some(digest) = find("-Digest.crc32") {
+            let path = sstable.path.join(&digest.name);
+            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+            if let Ok(crc) = text.trim().parse::<u32>() {
+                return Ok((SsTableDir::new(descriptor, crc, bytes), Some(crc)));
+            }
+        }
+        // Without a digest that can be read, the content of the data file itself says which it is.
+        let file = data.unwrap_or(&sstable.files[0]);
+        let hash = self.hash(file, &sstable.path.join(&file.name)).await?;
+        Ok((
+            SsTableDir::without_digest(descriptor.as_str(), &hash, bytes),
+            None,
+        ))
+    }
+
+    /// The hash of a file, from the cache or by reading it.
+    async fn hash(
+        &self,
+        file: &SnapshotFile,
+        path: &std::path::Path,
+    ) -> Result<blake3::Hash, Error> {
+        if let Some(hash) = self.hashes.get(&file.stat) {
+            return Ok(hash);
+        }
+        hash_file(
+            path,
+            file.stat.size,
+            self.bandwidth.clone(),
+            self.hashes,
+            file,
+        )
+        .await
+    }
+}
+
+/// Reads a file for its hash and remembers it.
+pub async fn hash_file(
+    path: &std::path::Path,
+    size: u64,
+    bandwidth: Arc<Bandwidth>,
+    hashes: &HashCache,
+    file: &SnapshotFile,
+) -> Result<blake3::Hash, Error> {
+    let uncounted = Arc::new(AtomicU64::new(0));
+    let read_at = SystemTime::now();
+    let hash = async {
+        FileSource::open(path, size, Expected::default(), bandwidth, uncounted)?
+            .drain()
+            .await
+    }
+    .await
+    .map_err(Error::io("read", path))?;
+    hashes.put(file.stat, hash, read_at);
+    Ok(hash)
+}

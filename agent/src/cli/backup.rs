@@ -1,0 +1,359 @@
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use manifest::{BackupName, ClusterId};
+use protocol::{
+    BackupRequest, CqlAccess, ExitCode, JmxAccess, Limits, Operation, PROTOCOL_VERSION, Password,
+    Request, Scope, Secret,
+};
+use uuid::Uuid;
+
+use super::draw::Drawing;
+use super::storage::StorageFlags;
+use super::{Output, perform, values};
+use crate::neighbour;
+use crate::serve::{self, Lines, Tell, note};
+use crate::state::StateDirectory;
+
+const EXAMPLES: &str = "\
+Examples:
+  To a directory that all nodes mount:
+    cassandra-backup backup --blob-storage file --filebackup-location /backup --cluster prod
+
+  To S3, with the keys of the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, an instance's role, …):
+    cassandra-backup backup --blob-storage s3 --bucket backups --region eu-central-1 --cluster prod
+
+  To MinIO, two keyspaces, gently:
+    cassandra-backup backup --blob-storage s3 --endpoint https://minio:9000 --path-style \\
+      --ca-file /etc/minio/ca.pem --bucket backups --cluster prod \\
+      --keyspaces shop,billing --bandwidth 50MiB --concurrency 2
+
+  Where JMX and CQL ask for a password:
+    cassandra-backup backup --blob-storage file --filebackup-location /backup --cluster prod \\
+      --jmx-user ops --jmx-password-file /etc/backup/jmx \\
+      --cql-user ops --cql-password-file /etc/backup/cql
+
+To back up a cluster, run it on every node with the same --cluster and the same --name. A name is
+used once. Ctrl-C cancels. When the terminal is closed the run goes on; `cassandra-backup attach
+--output text --run ID` shows it again. Secrets are read from files and from the environment of the
+cloud's own tools, never from flags.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct BackupFlags {
+    #[command(flatten)]
+    storage: StorageFlags,
+
+    /// The cluster's name in the storage, the same on every node
+    #[arg(long, value_name = "ID", value_parser = name::<ClusterId>)]
+    cluster: String,
+    /// The backup's name, the same on every node and used once [default: the time, such as
+    /// 20261123T101500Z]
+    #[arg(long, value_name = "NAME", value_parser = name::<BackupName>)]
+    name: Option<String>,
+
+    /// Only these keyspaces [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "What")]
+    keyspaces: Vec<String>,
+    /// Only these tables, as keyspace.table
+    #[arg(long, value_name = "K.T,…", value_delimiter = ',', value_parser = table)]
+    #[arg(conflicts_with = "keyspaces", help_heading = "What")]
+    tables: Vec<String>,
+    /// The datacenters whose nodes belong to the backup [default: all]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "What")]
+    datacenters: Vec<String>,
+    /// Leave damaged SSTables out, with a warning, instead of failing
+    #[arg(long, help_heading = "What")]
+    allow_corrupt: bool,
+
+    /// Host of Cassandra's JMX
+    #[arg(
+        long,
+        value_name = "HOST",
+        default_value = "127.0.0.1",
+        help_heading = "Cassandra"
+    )]
+    jmx_host: String,
+    /// Port of Cassandra's JMX
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 7199,
+        help_heading = "Cassandra"
+    )]
+    jmx_port: u16,
+    /// User, where JMX asks for one
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "jmx_password_file",
+        help_heading = "Cassandra"
+    )]
+    jmx_user: Option<String>,
+    /// File with the password of that user
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "jmx_user",
+        help_heading = "Cassandra"
+    )]
+    jmx_password_file: Option<PathBuf>,
+    /// Host of Cassandra's CQL, for the schema [default: loopback, then the node's addresses]
+    #[arg(long, value_name = "HOST", help_heading = "Cassandra")]
+    cql_host: Option<String>,
+    /// Port of Cassandra's CQL
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 9042,
+        help_heading = "Cassandra"
+    )]
+    cql_port: u16,
+    /// User, where CQL asks for one
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "cql_password_file",
+        help_heading = "Cassandra"
+    )]
+    cql_user: Option<String>,
+    /// File with the password of that user
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "cql_user",
+        help_heading = "Cassandra"
+    )]
+    cql_password_file: Option<PathBuf>,
+
+    /// Bytes a second at most, such as 100MiB [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Limits")]
+    bandwidth: Option<u64>,
+    /// Files uploaded at the same time
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: Option<u32>,
+    /// Give up after this time, such as 6h
+    #[arg(long, value_name = "TIME", value_parser = values::duration, help_heading = "Limits")]
+    deadline: Option<Duration>,
+    /// Renew the timestamp only of objects older than this, such as 24h [default: of all]
+    #[arg(long, value_name = "AGE", value_parser = values::duration, help_heading = "Limits")]
+    touch_after: Option<Duration>,
+
+    /// How events are shown
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// A name that can be part of a key.
+fn name<N: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<String, String> {
+    text.parse::<N>()
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}
+
+fn table(text: &str) -> Result<String, String> {
+    match text.split_once('.') {
+        Some((keyspace, table)) if !keyspace.is_empty() && !table.is_empty() => Ok(text.to_owned()),
+        _ => Err("write it as keyspace.table".into()),
+    }
+}
+
+impl BackupFlags {
+    /// Makes the backup. Returns the exit code.
+    pub fn run(self, state_directory: Option<&Path>) -> u8 {
+        let run = Uuid::new_v4();
+        let backup = match self.request(Timestamp::now()) {
+            Ok(backup) => backup,
+            Err(wrong) => {
+                note!("error: {wrong}");
+                note!("\nFor more information, try 'cassandra-backup backup --help'.");
+                return ExitCode::Usage as u8;
+            }
+        };
+        neighbour::apply();
+        let tell: Box<dyn Tell> = match self.output {
+            Output::Json => Box::new(Lines(io::stdout())),
+            Output::Text => Box::new(Drawing::new(Some(backup.backup.clone()))),
+        };
+        let request = Request {
+            protocol: PROTOCOL_VERSION.into(),
+            run_id: run,
+            attempt: 1,
+            state_directory: None,
+            from_seq: 0,
+            operation: Operation::Backup(Box::new(backup)),
+        };
+        let served = StateDirectory::open(state_directory, run)
+            .map_err(serve::ServeError::from)
+            .and_then(|state| serve::with(request, &state, tell, perform));
+        served.unwrap_or_else(|error| {
+            note!("error: {error}");
+            error.reason().exit_code() as u8
+        })
+    }
+
+    fn request(&self, now: Timestamp) -> Result<BackupRequest, String> {
+        let default_name = || now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        Ok(BackupRequest {
+            backup: self.name.clone().unwrap_or_else(default_name),
+            cluster: self.cluster.clone(),
+            series: None,
+            scope: Scope {
+                keyspaces: self.keyspaces.clone(),
+                tables: self.tables.clone(),
+                datacenters: self.datacenters.clone(),
+            },
+            storage: self.storage.access()?,
+            jmx: JmxAccess {
+                host: self.jmx_host.clone(),
+                port: self.jmx_port,
+                credentials: password(&self.jmx_user, &self.jmx_password_file)?,
+            },
+            cql: CqlAccess {
+                host: self.cql_host.clone(),
+                port: self.cql_port,
+                credentials: password(&self.cql_user, &self.cql_password_file)?,
+            },
+            pod: None,
+            snapshot_at: None,
+            limits: Limits {
+                bandwidth: self.bandwidth,
+                concurrency: self.concurrency,
+                deadline_seconds: self.deadline.map(|time| time.as_secs()),
+            },
+            touch_after_seconds: self.touch_after.map_or(0, |age| age.as_secs()),
+            allow_corrupt: self.allow_corrupt,
+            require_own_device: false,
+        })
+    }
+}
+
+/// Reads the password from its file, of which a last line end is no part.
+fn password(user: &Option<String>, file: &Option<PathBuf>) -> Result<Option<Password>, String> {
+    let (Some(user), Some(file)) = (user, file) else {
+        return Ok(None);
+    };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("cannot read the password file {}: {error}", file.display()))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(format!("the password file {} is empty", file.display()));
+    }
+    Ok(Some(Password {
+        username: user.clone(),
+        password: Secret::new(text),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use protocol::StorageAccess;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Alone {
+        #[command(flatten)]
+        flags: BackupFlags,
+    }
+
+    fn request(flags: &[&str]) -> Result<BackupRequest, String> {
+        let base = ["backup", "--cluster", "prod"];
+        let cli = Alone::try_parse_from(base.iter().chain(flags)).map_err(|e| e.to_string())?;
+        cli.flags.request("2026-11-23T10:15:00Z".parse().unwrap())
+    }
+
+    const FILE: [&str; 4] = ["--blob-storage", "file", "--filebackup-location", "/backup"];
+    const S3: [&str; 4] = ["--blob-storage", "s3", "--bucket", "b"];
+
+    #[test]
+    fn the_shortest_command_line_backs_everything_up_under_the_time() {
+        let request = request(&FILE).unwrap();
+        assert_eq!(request.backup, "20261123T101500Z");
+        assert_eq!(
+            request.storage,
+            StorageAccess::File {
+                path: "/backup".into()
+            }
+        );
+        assert_eq!(
+            (request.scope, request.limits),
+            (Scope::default(), Limits::default())
+        );
+        assert_eq!(
+            (request.jmx, request.cql),
+            (JmxAccess::default(), CqlAccess::default())
+        );
+    }
+
+    #[test]
+    fn flags_become_the_request() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("password");
+        std::fs::write(&file, "hunter2\n").unwrap();
+        let file = file.to_str().unwrap();
+        let more = [
+            "--name=b1",
+            "--tables=shop.orders,shop.items",
+            "--datacenters=dc1,dc2",
+            "--jmx-user=ops",
+            "--jmx-password-file",
+            file,
+            "--bandwidth=1MiB",
+            "--concurrency=3",
+            "--deadline=6h",
+            "--touch-after=1d",
+            "--allow-corrupt",
+            "--path-style",
+            "--prefix=p",
+        ];
+        let request = request(&[&S3[..], &more].concat()).unwrap();
+        let jmx = request.jmx.credentials.unwrap();
+        assert_eq!(
+            (jmx.username.as_str(), jmx.password.reveal()),
+            ("ops", "hunter2")
+        );
+        assert_eq!(request.scope.tables, ["shop.orders", "shop.items"]);
+        assert_eq!(request.scope.datacenters, ["dc1", "dc2"]);
+        assert_eq!(request.limits.bandwidth, Some(1 << 20));
+        assert_eq!(request.limits.deadline_seconds, Some(6 * 3600));
+        assert_eq!(request.touch_after_seconds, 24 * 3600);
+        let StorageAccess::S3(s3) = request.storage else {
+            panic!("not s3")
+        };
+        assert!(s3.path_style && s3.prefix == "p" && s3.credentials.is_none());
+    }
+
+    #[test]
+    fn wrong_flags_are_told_with_what_to_do() {
+        let cases: [(&[&str], &str); 8] = [
+            (&["--blob-storage", "file"], "needs --filebackup-location"),
+            (&["--blob-storage", "s3"], "needs --bucket"),
+            (&["--blob-storage", "gcp", "--bucket", "b"], "next version"),
+            (
+                &["--blob-storage", "azure", "--bucket", "b"],
+                "next version",
+            ),
+            (&[&FILE[..], &["--bucket", "b"]].concat(), "leave it out"),
+            (
+                &[&FILE[..], &["--jmx-user", "ops"]].concat(),
+                "--jmx-password-file",
+            ),
+            (
+                &[&FILE[..], &["--tables", "orders"]].concat(),
+                "keyspace.table",
+            ),
+            (&[&FILE[..], &["--name", "../b1"]].concat(), "../b1"),
+        ];
+        for (flags, told) in cases {
+            let wrong = request(flags).unwrap_err();
+            assert!(wrong.contains(told), "{flags:?}: {wrong}");
+        }
+    }
+}

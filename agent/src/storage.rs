@@ -1,0 +1,55 @@
+//! From what a request says of a storage to the storage itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use protocol::{Reason, S3Access, StorageAccess};
+use store::{Credentials, FileStore, S3Config, S3Store, Store};
+
+/// Opens the storage.
+pub async fn open(access: &StorageAccess) -> Result<Arc<dyn Store>, store::Error> {
+    match access {
+        StorageAccess::File { path } => Ok(Arc::new(FileStore::open(PathBuf::from(path))?)),
+        StorageAccess::S3(access) => Ok(Arc::new(S3Store::connect(s3_config(access)).await?)),
+    }
+}
+
+/// The word for an error of the storage.
+pub fn reason(error: &store::Error) -> Reason {
+    use store::Error as E;
+    match error {
+        E::Denied { .. } => Reason::StorageDenied,
+        E::NoSpace { .. } => Reason::NoSpace,
+        E::Throttled { .. } | E::Unavailable { .. } => Reason::StorageUnavailable,
+        E::StorageMissing { .. } => Reason::StorageNotFound,
+        E::Corrupt { .. } | E::Differs { .. } => Reason::ContentMismatch,
+        E::Invalid { .. } => Reason::InvalidRequest,
+        E::NotFound { .. }
+        | E::AlreadyExists { .. }
+        | E::Source { .. }
+        | E::TooLarge { .. }
+        | E::Refused { .. } => Reason::Failed,
+    }
+}
+
+fn s3_config(access: &S3Access) -> S3Config {
+    let credentials = match &access.credentials {
+        Some(keys) => Credentials::Explicit {
+            access_key: keys.access_key.clone(),
+            secret_key: keys.secret_key.reveal().to_owned(),
+            session_token: keys
+                .session_token
+                .as_ref()
+                .map(|token| token.reveal().to_owned()),
+        },
+        None => Credentials::Ambient,
+    };
+    let mut config = S3Config::new(&access.bucket, credentials);
+    config.prefix = access.prefix.clone();
+    config.region = access.region.clone();
+    config.endpoint = access.endpoint.clone();
+    config.path_style = access.path_style;
+    config.ca_pem = access.ca_pem.clone();
+    config.storage_class = access.storage_class.clone();
+    config
+}

@@ -1,0 +1,34 @@
+//! Removes the snapshots that ended runs left on the node.
+
+use protocol::{Outcome, Reason, SweepRequest};
+
+use crate::backup::error::{Error, chain};
+use crate::backup::{self, node, snapshot};
+use crate::probe::outcome;
+use crate::run_context::Run;
+
+/// Removes them, unless a run is at work.
+pub async fn run(run: &Run, request: &SweepRequest) -> Outcome {
+    match sweep(run, request).await {
+        Ok(0) => outcome(
+            run,
+            Reason::Succeeded,
+            "no snapshot of ours was left".into(),
+        ),
+        Ok(tags) => outcome(run, Reason::Succeeded, format!("{tags} snapshots removed")),
+        Err(error) => outcome(run, error.reason(), chain(&error)),
+    }
+}
+
+async fn sweep(run: &Run, request: &SweepRequest) -> Result<usize, Error> {
+    let cassandra = node::connect(&request.jmx).await?;
+    let host_id = cassandra
+        .host_id()
+        .await
+        .map_err(Error::jmx("cannot read the host id"))?;
+    let host_id = host_id
+        .parse()
+        .map_err(|_| Error::Answer(format!("host id {host_id:?} is no UUID")))?;
+    let _lock = backup::lock(run, host_id).await?;
+    Ok(snapshot::sweep(&cassandra).await?.len())
+}
