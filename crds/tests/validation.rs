@@ -1,5 +1,7 @@
 //! Each rule refuses what it is for, with a message for the person who typed it.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too, which the lint does not see.
+
 use crds::{BackupStorage, CassandraBackup};
 use kube::CustomResourceExt;
 use kube::core::cel::Validator;
