@@ -1,0 +1,413 @@
+//! The agent's storages on real servers and real disks: the conformance suite of the crate
+//! `store`, and what only a real one can do (be full, be slow, refuse, lose an answer).
+
+// The helpers of a test may panic as it does itself.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::error::Error as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use e2e::parts::filesystem::{Filesystem, Kind};
+use e2e::parts::minio::{Minio, Setup, User};
+use futures::TryStreamExt as _;
+use store::conformance::{self, Subject};
+use store::testing::Chunked;
+use store::{Credentials, Error, FileStore, Key, Object, Outcome, S3Config, S3Store, Store};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const MIB: u64 = 1 << 20;
+
+fn key(path: &str) -> Key {
+    Key::parse(path).unwrap()
+}
+
+fn config(endpoint: &str, id: &str, secret: &str) -> S3Config {
+    let credentials = Credentials::Explicit {
+        access_key: id.into(),
+        secret_key: secret.into(),
+        session_token: None,
+    };
+    let mut config = S3Config::new("backups", credentials);
+    config.endpoint = Some(endpoint.into());
+    config.path_style = true;
+    config.part_size = 5 * MIB;
+    config
+}
+
+/// MinIO with a bucket, and the configuration of someone who may do everything in it.
+async fn minio() -> (Minio, S3Config) {
+    let minio = Minio::start(LOOPBACK).await.unwrap();
+    minio.bucket("backups").await.unwrap();
+    let config = config(&minio.endpoint(), &minio.root().id, &minio.root().secret);
+    (minio, config)
+}
+
+async fn connect(config: &S3Config) -> S3Store {
+    S3Store::connect(config.clone()).await.unwrap()
+}
+
+async fn upload(store: &dyn Store, path: &str, content: &Bytes) -> Result<Outcome, Error> {
+    let mut source = Chunked::new(content.clone(), 1 << 20);
+    store
+        .upload(&key(path), content.len() as u64, &mut source)
+        .await
+}
+
+fn content(size: u64) -> Bytes {
+    let bytes = (0..size as usize).map(|i| (i % 251) as u8);
+    Bytes::from(bytes.collect::<Vec<_>>())
+}
+
+/// The message with all its causes, as a user sees it.
+fn told(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minio_passes_the_conformance_suite() {
+    let (_minio, config) = minio().await;
+    let store = connect(&config).await;
+    conformance::all(Subject {
+        store: &store,
+        part_size: config.part_size,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn minio_passes_it_below_a_prefix_with_less_memory_than_a_part() {
+    let (_minio, mut config) = minio().await;
+    config.prefix = "some/prefix of ours".into();
+    config.max_in_flight = MIB;
+    let store = connect(&config).await;
+    conformance::all(Subject {
+        store: &store,
+        part_size: config.max_in_flight,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_fails_or_is_dropped_leaves_no_parts_that_are_paid_for() {
+    let (minio, config) = minio().await;
+    let store = connect(&config).await;
+    let whole = content(12 * MIB);
+    let rot = std::io::Error::other("rot");
+    let mut failing = Chunked::failing(whole.clone(), 1 << 20, rot);
+    let failed = store.upload(&key("c/failed"), 12 * MIB, &mut failing).await;
+    assert!(matches!(failed, Err(Error::Source { .. })), "{failed:?}");
+    // Dropped when some parts are on their way.
+    let large = content(64 * MIB);
+    let uploading = upload(&store, "c/dropped", &large);
+    let dropped = tokio::time::timeout(Duration::from_millis(60), uploading);
+    assert!(dropped.await.is_err());
+    for path in ["c/failed", "c/dropped"] {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            // MinIO lists the uploads of one key only.
+            let uploads = minio
+                .client()
+                .list_multipart_uploads()
+                .bucket("backups")
+                .prefix(path)
+                .send()
+                .await
+                .unwrap();
+            if uploads.uploads().is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{path}: {uploads:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    let listed: Vec<Object> = store.list(&key("c")).try_collect().await.unwrap();
+    assert_eq!(listed, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_bucket_and_address_are_told_apart() {
+    let (minio, good) = minio().await;
+    let root = minio.root().clone();
+
+    let wrong_secret = config(&minio.endpoint(), &root.id, "not-the-secret");
+    let wrong_id = config(&minio.endpoint(), "nobody", &root.secret);
+    for (config, code) in [
+        (wrong_secret, "SignatureDoesNotMatch"),
+        (wrong_id, "InvalidAccessKeyId"),
+    ] {
+        let store = connect(&config).await;
+        let body = Bytes::from_static(b"x");
+        for error in [
+            store.probe(None).await.unwrap_err(),
+            store.create(&key("c/x"), body.clone()).await.unwrap_err(),
+            upload(&store, "c/x", &content(6 * MIB)).await.unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Denied { .. }), "{error:?}");
+            assert!(!error.is_temporary());
+            assert!(told(&error).contains(code), "{}", told(&error));
+            assert!(!told(&error).contains(&root.secret));
+        }
+        // The clock needs no rights.
+        store.now().await.unwrap();
+    }
+
+    let mut missing = good.clone();
+    missing.bucket = "no-such-bucket".into();
+    let store = connect(&missing).await;
+    for error in [
+        store.probe(None).await.unwrap_err(),
+        store.create(&key("c/x"), Bytes::new()).await.unwrap_err(),
+        upload(&store, "c/x", &content(6 * MIB)).await.unwrap_err(),
+        store
+            .list(&key("c"))
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::StorageMissing { .. }), "{error:?}");
+        assert!(told(&error).contains("s3://no-such-bucket"), "{error}");
+    }
+
+    let mut nobody = good.clone();
+    let free = std::net::TcpListener::bind((LOOPBACK, 0)).unwrap();
+    nobody.endpoint = Some(format!("http://{}", free.local_addr().unwrap()));
+    drop(free);
+    let error = connect(&nobody).await.probe(None).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(error.is_temporary());
+
+    // A server that takes connections and says nothing is given up in time.
+    minio.pause().unwrap();
+    let begun = Instant::now();
+    let error = connect(&good).await.probe(None).await.unwrap_err();
+    minio.resume().unwrap();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_without_the_right_to_delete_can_back_up_and_the_probe_says_so() {
+    let (minio, _) = minio().await;
+    let writes = [
+        "s3:ListBucket",
+        "s3:GetObject",
+        "s3:PutObject",
+        "s3:AbortMultipartUpload",
+    ];
+    let setup = Setup {
+        users: vec![
+            User::allowed("writer", "writer-secret", &writes, &["backups"]),
+            User::allowed("reader", "reader-secret", &writes[..2], &["backups"]),
+        ],
+        ..Setup::default()
+    };
+    minio.set_up(setup).await.unwrap();
+
+    let writer = connect(&config(&minio.endpoint(), "writer", "writer-secret")).await;
+    for _ in 0..2 {
+        let report = writer.probe(Some(&key("c/probe"))).await.unwrap();
+        let write = report.write.unwrap();
+        assert!(write.create_only && write.touch_moves, "{write:?}");
+        assert!(!write.may_delete, "{write:?}");
+    }
+    upload(&writer, "c/x", &content(6 * MIB)).await.unwrap();
+    writer.touch(&key("c/x"), 6 * MIB).await.unwrap();
+
+    let reader = connect(&config(&minio.endpoint(), "reader", "reader-secret")).await;
+    reader.probe(None).await.unwrap();
+    let error = reader.probe(Some(&key("c/probe2"))).await.unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error:?}");
+    for error in [
+        reader.touch(&key("c/x"), 6 * MIB).await.unwrap_err(),
+        reader.delete(&key("c/x")).await.unwrap_err(),
+        upload(&reader, "c/y", &content(6 * MIB)).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Denied { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_survives_a_restart_of_the_server() {
+    let (mut minio, config) = minio().await;
+    let store = connect(&config).await;
+    let whole = content(160 * MIB);
+    let uploading = tokio::spawn({
+        let (store, whole) = (store.clone(), whole.clone());
+        async move { upload(&store, "c/x", &whole).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    minio.restart().await.unwrap();
+    assert_eq!(uploading.await.unwrap().unwrap(), Outcome::Stored);
+    let read = store.read_small(&key("c/x"), u64::MAX).await.unwrap();
+    assert!(read == whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
+    let (minio, mut config) = minio().await;
+    let server = minio.endpoint().replace("http://", "").parse().unwrap();
+    let proxy = Proxy::start(server).await;
+    config.endpoint = Some(format!("http://{}", proxy.address));
+    let store = connect(&config).await;
+
+    proxy.lose("PUT ");
+    store
+        .create(&key("c/intent"), Bytes::from_static(b"ours"))
+        .await
+        .unwrap();
+    assert_eq!(proxy.lost(), 1);
+    // With other content it is not ours, however the answer came.
+    proxy.lose("PUT ");
+    let error = store
+        .create(&key("c/intent"), Bytes::from_static(b"theirs"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
+    assert_eq!(proxy.lost(), 2);
+
+    proxy.lose("PUT ");
+    upload(&store, "c/small", &content(1000)).await.unwrap();
+    let large = content(11 * MIB);
+    for (path, request) in [
+        ("c/part", "partNumber="),
+        ("c/end", "POST /backups/c/end?uploadId"),
+    ] {
+        proxy.lose(request);
+        upload(&store, path, &large).await.unwrap();
+        let read = store.read_small(&key(path), u64::MAX).await.unwrap();
+        assert!(read == large, "{path}");
+    }
+    assert_eq!(proxy.lost(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_storage_is_no_space_and_nothing_half_written_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tmpfs, ext4, small) = (
+        Filesystem::mount(folder.path(), "tmpfs", Kind::Tmpfs, 24 * MIB)
+            .await
+            .unwrap(),
+        Filesystem::mount(folder.path(), "ext4", Kind::Ext4, 24 * MIB)
+            .await
+            .unwrap(),
+        Filesystem::mount(folder.path(), "minio", Kind::Ext4, 64 * MIB)
+            .await
+            .unwrap(),
+    );
+    let minio = Minio::start_in(LOOPBACK, small.path()).await.unwrap();
+    minio.bucket("backups").await.unwrap();
+    let config = config(&minio.endpoint(), &minio.root().id, &minio.root().secret);
+    let stores: [Box<dyn Store>; 3] = [
+        Box::new(FileStore::open(tmpfs.path()).unwrap()),
+        Box::new(FileStore::open(ext4.path()).unwrap()),
+        Box::new(connect(&config).await),
+    ];
+    let object = content(6 * MIB);
+    for store in stores {
+        let mut stored = Vec::new();
+        let error = loop {
+            let path = format!("c/{}", stored.len());
+            match upload(&*store, &path, &object).await {
+                Ok(_) => stored.push(key(&path)),
+                Err(error) => break error,
+            }
+            assert!(stored.len() < 12, "{} is never full", store.name());
+        };
+        assert!(matches!(error, Error::NoSpace { .. }), "{error:?}");
+        assert!(!error.is_temporary());
+        assert!(told(&error).contains(store.name()), "{error}");
+        let listed: Vec<Object> = store.list(&key("c")).try_collect().await.unwrap();
+        assert_eq!(listed.len(), stored.len());
+        for stored in stored {
+            let read = store.read_small(&stored, u64::MAX).await.unwrap();
+            assert!(read == object, "{stored}");
+        }
+    }
+}
+
+/// Stands between a client and a server, and closes the connection instead of an answer.
+struct Proxy {
+    address: SocketAddr,
+    state: Arc<ProxyState>,
+}
+
+#[derive(Default)]
+struct ProxyState {
+    /// What the next request has in its head whose answer is lost.
+    wanted: std::sync::Mutex<Option<&'static str>>,
+    lost: AtomicUsize,
+}
+
+impl ProxyState {
+    /// Whether this is the request that is waited for, which it then is no more.
+    fn is_wanted(&self, head: &str) -> bool {
+        let mut wanted = self.wanted.lock().unwrap();
+        wanted.take_if(|wanted| head.contains(*wanted)).is_some()
+    }
+}
+
+impl Proxy {
+    async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(ProxyState::default());
+        tokio::spawn({
+            let state = Arc::clone(&state);
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    tokio::spawn(forward(client, server, Arc::clone(&state)));
+                }
+            }
+        });
+        Self { address, state }
+    }
+
+    fn lose(&self, request: &'static str) {
+        *self.state.wanted.lock().unwrap() = Some(request);
+    }
+
+    fn lost(&self) -> usize {
+        self.state.lost.load(Ordering::SeqCst)
+    }
+}
+
+async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyState>) {
+    let mut server = TcpStream::connect(server).await.unwrap();
+    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut lose = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let Ok(count @ 1..) = read else { return };
+                // The head of a request is at the start of what is read, after its last answer.
+                let head = String::from_utf8_lossy(&asked[..count.min(1000)]).into_owned();
+                lose |= state.is_wanted(&head);
+                if server.write_all(&asked[..count]).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut answered) => {
+                let Ok(count @ 1..) = read else { return };
+                if lose {
+                    state.lost.fetch_add(1, Ordering::SeqCst);
+                    return;
+                }
+                if client.write_all(&answered[..count]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
