@@ -1,6 +1,8 @@
 //! The custom resource definitions as YAML.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt;
 
 use crate::{BackupStorage, CassandraBackup};
@@ -15,7 +17,14 @@ pub struct CustomResource {
 
 impl CustomResource {
     fn of<T: CustomResourceExt>() -> Self {
-        let definition = T::crd();
+        let mut definition = T::crd();
+        for version in &mut definition.spec.versions {
+            let schema = version
+                .schema
+                .as_mut()
+                .and_then(|schema| schema.open_api_v3_schema.as_mut());
+            schema.into_iter().for_each(join_lines);
+        }
         Self {
             file: format!("{}.yaml", definition.spec.names.plural),
             definition,
@@ -37,4 +46,26 @@ pub fn custom_resources() -> Vec<CustomResource> {
         CustomResource::of::<BackupStorage>(),
         CustomResource::of::<CassandraBackup>(),
     ]
+}
+
+/// Joins the lines of descriptions: they are broken as the source is, and `kubectl explain` would
+/// break them again.
+fn join_lines(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        let paragraphs: Vec<_> = description
+            .split("\n\n")
+            .map(|paragraph| paragraph.replace('\n', " "))
+            .collect();
+        *description = paragraphs.join("\n\n");
+    }
+    let properties = schema
+        .properties
+        .iter_mut()
+        .flat_map(|map| map.values_mut());
+    properties.for_each(join_lines);
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => join_lines(items),
+        Some(JSONSchemaPropsOrArray::Schemas(all)) => all.iter_mut().for_each(join_lines),
+        None => {}
+    }
 }

@@ -1,5 +1,7 @@
 //! `CassandraBackup`: from the resource to a status that is true.
 
+#[cfg(test)]
+mod conversation;
 mod news;
 mod plan;
 mod publish;
