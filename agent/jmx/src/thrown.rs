@@ -57,7 +57,7 @@ pub(crate) fn error_of(thrown: Throwable, subject: &Subject) -> Error {
         return Error::Mbean {
             operation,
             class: inner.class.clone(),
-            message: inner.message.clone().unwrap_or_else(|| inner.class.clone()),
+            message: message_of(inner),
         };
     }
     Error::Server {
