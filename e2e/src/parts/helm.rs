@@ -60,7 +60,9 @@ pub async fn template(chart: &Path, release: &str, values: &str) -> Result<Strin
     let helm = Run::new(ensure().await?)
         .args(["template", release])
         .arg(chart);
+    // What helm takes for the cluster's version where it has none is older than charts allow.
     Ok(helm
+        .args(["--kube-version", "1.34.4"])
         .args(["--include-crds", "--values", "-"])
         .input(values)
         .output()
