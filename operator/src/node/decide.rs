@@ -11,6 +11,9 @@ use crate::exec::Exit;
 /// An agent that ends so often without a word will not say more the next time.
 const SILENT_EXITS: u32 = 5;
 
+/// A run that holds the node ends some day; asked once a minute, it has a day for that.
+const TURNS: u32 = 24 * 60;
+
 /// How a stream ended.
 #[derive(Clone, Debug)]
 pub(crate) enum End {
@@ -77,14 +80,19 @@ pub(crate) struct Tries {
     pub(crate) unheard: u32,
     /// Of those, processes that ended.
     pub(crate) silent_exits: u32,
+    /// Attempts that only found another run on the node. They do not count as attempts.
+    pub(crate) turned_away: u32,
 }
 
 impl Tries {
-    pub(crate) fn new(retry_limit: i32) -> Self {
+    /// For a node that is at `attempt`, which may be above the limit where it was turned away.
+    pub(crate) fn new(retry_limit: i32, attempt: u32) -> Self {
+        let limit = u32::try_from(retry_limit).unwrap_or(0);
         Self {
-            attempts: u32::try_from(retry_limit).unwrap_or(0).saturating_add(1),
+            attempts: limit.saturating_add(1).max(attempt),
             unheard: 0,
             silent_exits: 0,
+            turned_away: 0,
         }
     }
 }
@@ -151,6 +159,16 @@ fn result(outcome: Outcome, tries: &mut Tries, pace: &Pace) -> Next {
             message,
             sweep: false,
         });
+    }
+    if reason == Reason::Locked && tries.turned_away < TURNS {
+        tries.turned_away += 1;
+        tries.attempts = tries.attempts.saturating_add(1);
+        return Next::Again {
+            after: backoff(pace.retry, tries.turned_away - 1, pace.longest_retry),
+            attempt: attempt + 1,
+            reason,
+            message,
+        };
     }
     let retryable = reason.is_retryable() || outcome.exit_code == ExitCode::Retry as u8;
     if retryable && attempt < tries.attempts {
@@ -247,7 +265,7 @@ mod tests {
     }
 
     fn next(end: End, limit: i32) -> Next {
-        decide(end, 1, &mut Tries::new(limit), &Pace::default())
+        decide(end, 1, &mut Tries::new(limit, 1), &Pace::default())
     }
 
     fn finish(next: Next) -> Finish {
@@ -306,12 +324,50 @@ mod tests {
     #[test]
     fn every_reason_that_does_not_pass_fails_at_once() {
         for reason in Reason::ALL {
-            if reason.is_retryable() || [Reason::Succeeded, Reason::Cancelled].contains(reason) {
+            let special = [Reason::Succeeded, Reason::Cancelled, Reason::Locked];
+            if reason.is_retryable() || special.contains(reason) {
                 continue;
             }
             let end = finish(next(outcome(*reason, 1), 3));
             assert_eq!((end.phase, end.reason), (NodePhase::Failed, *reason));
         }
+    }
+
+    #[test]
+    fn a_node_that_another_run_holds_is_waited_for_without_losing_an_attempt() {
+        let (mut tries, mut attempt) = (Tries::new(1, 1), 1);
+        for _ in 0..100 {
+            match decide(
+                outcome(Reason::Locked, attempt),
+                attempt,
+                &mut tries,
+                &Pace::default(),
+            ) {
+                Next::Again {
+                    attempt: next,
+                    after,
+                    ..
+                } => {
+                    assert!(after <= Pace::default().longest_retry);
+                    attempt = next;
+                }
+                Next::Finish(finish) => panic!("{finish:?}"),
+            }
+        }
+        let end = outcome(Reason::JmxUnreachable, attempt);
+        let next = decide(end, attempt, &mut tries, &Pace::default());
+        assert!(matches!(next, Next::Again { .. }), "the one retry is left");
+        let end = outcome(Reason::JmxUnreachable, attempt + 1);
+        finish(decide(end, attempt + 1, &mut tries, &Pace::default()));
+        tries.turned_away = TURNS;
+        let end = decide(
+            outcome(Reason::Locked, attempt),
+            attempt,
+            &mut tries,
+            &Pace::default(),
+        );
+        assert_eq!(finish(end).reason, Reason::Locked);
+        assert_eq!(Tries::new(1, 7).attempts, 7);
     }
 
     fn cut(heard: bool, exit: Exit) -> End {
@@ -338,12 +394,12 @@ mod tests {
 
     #[test]
     fn cut_streams_never_end_a_run_but_an_agent_that_says_nothing_does() {
-        let mut tries = Tries::new(3);
+        let mut tries = Tries::new(3, 1);
         for _ in 0..100 {
             let next = decide(cut(false, Exit::Unknown), 1, &mut tries, &Pace::default());
             assert!(matches!(next, Next::Again { .. }));
         }
-        let mut tries = Tries::new(3);
+        let mut tries = Tries::new(3, 1);
         for _ in 1..SILENT_EXITS {
             let next = decide(cut(false, Exit::Code(1)), 1, &mut tries, &Pace::default());
             assert!(matches!(next, Next::Again { .. }));
@@ -374,7 +430,7 @@ mod tests {
             finish(next(refused(Reason::NoSpace), 3)).reason,
             Reason::NoSpace
         );
-        let mut tries = Tries::new(3);
+        let mut tries = Tries::new(3, 1);
         let count = (0..100)
             .take_while(|_| {
                 let end = refused(Reason::OutOfMemory);

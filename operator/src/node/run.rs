@@ -104,10 +104,11 @@ impl NodeRun {
         let reattached = [Reason::Interrupted, Reason::PodNotReady]
             .iter()
             .any(|reason| node.reason.as_deref() == Some(reason.as_str()));
+        let attempt = u32::try_from(node.attempt).unwrap_or(1).max(1);
         let mut state = Loop {
-            attempt: u32::try_from(node.attempt).unwrap_or(1).max(1),
+            attempt,
             open: node.started_at.is_some() && (node.phase != NodePhase::Waiting || reattached),
-            tries: Tries::new(self.job.spec.retry.limit),
+            tries: Tries::new(self.job.spec.retry.limit, attempt),
             place: None,
             doubtful: false,
             heard: 0,
