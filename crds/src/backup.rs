@@ -41,7 +41,7 @@ pub(crate) const MAY_BE_ABSENT: &[&str] = &[
     namespaced,
     status = "CassandraBackupStatus",
     derive = "PartialEq",
-    category = "cassandrabackup",
+    category = "cassandra-backup",
     shortname = "cbackup",
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.cluster"),
     printcolumn(name = "Storage", type_ = "string", json_path = ".spec.storage.name"),

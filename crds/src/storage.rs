@@ -21,7 +21,7 @@ const PLACE_IS_FIXED: &str =
     namespaced,
     status = "BackupStorageStatus",
     derive = "PartialEq",
-    category = "cassandrabackup",
+    category = "cassandra-backup",
     printcolumn(name = "Kind", type_ = "string", json_path = ".status.kind"),
     printcolumn(name = "Location", type_ = "string", json_path = ".status.location"),
     printcolumn(
