@@ -147,7 +147,9 @@ impl Namespace {
 
     /// Writes a file in a pod that has `sh` and `cat`.
     pub async fn write_file(&self, pod: &str, path: &str, content: &[u8]) -> Result<()> {
-        let command = ["sh", "-c", "cat > \"$0\"", path];
+        // The shell must stay, and so not end with cat: containerd closes a command's standard
+        // input as soon as nobody holds its standard output any more, and the file would be short.
+        let command = ["sh", "-c", "cat > \"$0\"; exit $?", path];
         let output = self.exec(pod, None, &command, Some(content)).await?;
         output
             .text()

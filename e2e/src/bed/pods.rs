@@ -58,25 +58,41 @@ async fn run(
         .max_stdout_buf_size(BUFFER)
         .max_stderr_buf_size(BUFFER);
     let mut process = pods.exec(pod, command.iter().copied(), &params).await?;
-    let status = process.take_status();
+    let status = process
+        .take_status()
+        .context("the connection has no status")?;
     let (writer, stdout, stderr) = (process.stdin(), process.stdout(), process.stderr());
     let feed = async {
         if let (Some(mut writer), Some(bytes)) = (writer, stdin) {
-            // A command may end without having read everything.
             let _ = writer.write_all(bytes).await;
             let _ = writer.shutdown().await;
         }
+        // The end of the command ends this, too: it may not have read everything, and what is
+        // written after that is never taken.
+        std::future::pending::<()>().await;
     };
-    let status = async {
-        match status {
-            Some(status) => status.await,
-            None => None,
+    let mut outputs = std::pin::pin!(async { tokio::join!(all(stdout), all(stderr)) });
+    let mut status = std::pin::pin!(status);
+    let mut feed = std::pin::pin!(feed);
+    let mut ended = None;
+    // All at once: a stream that nobody reads stops the others.
+    let status = loop {
+        tokio::select! {
+            status = &mut status => break status,
+            outputs = &mut outputs, if ended.is_none() => ended = Some(outputs),
+            () = &mut feed => {}
         }
     };
-    // All at once: a stream that nobody reads stops the others.
-    let ((), stdout, stderr, status) = tokio::join!(feed, all(stdout), all(stderr), status);
-    // A connection that was cut ends without a status: how the command ended is unknown.
-    let status = status.context("the connection ended before the command")?;
+    // A connection that was cut ends without a status: how the command ended is unknown. Its
+    // streams never end then.
+    let Some(status) = status else {
+        process.join().await?;
+        bail!("the connection ended before the command");
+    };
+    let (stdout, stderr) = match ended {
+        Some(outputs) => outputs,
+        None => outputs.await,
+    };
     let code = match status.status.as_deref() {
         Some("Success") => 0,
         _ => {

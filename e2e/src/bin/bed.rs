@@ -1,5 +1,6 @@
 //! `cargo bed up | down | status`: the test bed for daily work.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -48,7 +49,12 @@ async fn main() -> ExitCode {
     }
 }
 
+/// A pipe that is closed early, as by `head`, is no error.
 fn show(status: &Status) {
+    let _ = std::io::stdout().write_all(describe(status).as_bytes());
+}
+
+fn describe(status: &Status) -> String {
     let Status {
         keeper,
         age,
@@ -61,14 +67,17 @@ fn show(status: &Status) {
     } else {
         "as long as it is used"
     };
-    println!(
-        "The bed is up for {age} s and stays {stays}; {users} hold it; keeper {}.",
+    let mut text = format!(
+        "The bed is up for {age} s and stays {stays}; {users} hold it; keeper {}.\n",
         keeper.pid
     );
-    parts.iter().for_each(show_part);
+    parts
+        .iter()
+        .for_each(|part| text.push_str(&describe_part(part)));
+    text
 }
 
-fn show_part(part: &PartStatus) {
+fn describe_part(part: &PartStatus) -> String {
     let PartStatus {
         name,
         version,
@@ -77,14 +86,13 @@ fn show_part(part: &PartStatus) {
         daemons,
     } = part;
     let state = if facts.is_some() { "up" } else { "not started" };
-    println!("\n{name} {version}: {state} ({source})");
+    let mut text = format!("\n{name} {version}: {state} ({source})\n");
     for (daemon, pid, alive) in daemons.iter().filter(|(_, pid, _)| *pid != 0) {
-        println!(
-            "  {daemon:<24} {pid:>7} {}",
-            if *alive { "" } else { "DEAD" }
-        );
+        let dead = if *alive { "" } else { "  dead" };
+        text.push_str(&format!("  {daemon:<24} {pid}{dead}\n"));
     }
     for (name, value) in facts.iter().flatten() {
-        println!("  {name:<24} {value}");
+        text.push_str(&format!("  {name:<24} {value}\n"));
     }
+    text
 }
