@@ -5,6 +5,7 @@
 mod attach;
 mod control;
 mod harness;
+mod neighbour;
 mod owner;
 mod resume;
 mod secrets;
