@@ -29,7 +29,8 @@ pub struct CassandraBackupStatus {
     /// How long it took so far, or in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// Nodes that are backed up, of all: `2/3`.
+    /// Nodes that are backed up, of all that should be: `2/3`. Members of the ring without a pod
+    /// count among these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes_done: Option<String>,
     /// All that the backup consists of, over all nodes.

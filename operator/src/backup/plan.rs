@@ -207,7 +207,12 @@ fn summarize(status: &mut CassandraBackupStatus, now: Timestamp) {
         .iter()
         .filter(|node| node.phase == NodePhase::Succeeded)
         .count();
-    status.nodes_done = Some(format!("{done}/{}", status.nodes.len()));
+    // A member of the ring without a pod is one that is not done.
+    let missing = status
+        .ring
+        .as_ref()
+        .map_or(0, |ring| ring.without_pod.len());
+    status.nodes_done = Some(format!("{done}/{}", status.nodes.len() + missing));
     let sum = |of: fn(&NodeStatus) -> Option<&Amount>| {
         let mut tally = Tally::default();
         for amount in status.nodes.iter().filter_map(of) {
