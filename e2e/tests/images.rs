@@ -5,6 +5,7 @@
 
 use std::process::Command;
 
+use e2e::parts::binaries;
 use e2e::parts::cassandra::Version;
 use e2e::parts::images::{self, Image};
 
@@ -37,6 +38,21 @@ async fn programs_of_an_image_run_in_it_and_only_the_libc_it_has_is_there() {
         cassandra.run(&["/bin/bash", "-c", "echo $BASH"]),
         Ok("/bin/bash\n".into())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_programs_run_where_there_is_nothing_else() {
+    let binaries = binaries::build().await.unwrap();
+    let image = images::operator(&binaries).await.unwrap();
+    assert_eq!(image, images::operator(&binaries).await.unwrap());
+    let operator = Unpacked::of(&image);
+    for program in ["cassandra-backup", "cassandra-backup-operator"] {
+        let help = operator
+            .run(&[&format!("/usr/local/bin/{program}"), "--help"])
+            .unwrap();
+        assert!(help.contains("Usage"), "{help}");
+    }
+    assert!(!operator.path("lib64").exists() && !operator.path("lib").exists());
 }
 
 /// An image's layer, unpacked.
