@@ -174,6 +174,15 @@ pub async fn status() -> Result<Option<Status>> {
     }
 }
 
+/// What runs of a bed whose keeper was killed: the names of its daemons.
+pub fn left_over() -> Vec<String> {
+    let daemons = Ground::here().daemons().list().into_iter();
+    daemons
+        .filter(|daemon| daemon.alive())
+        .map(|daemon| daemon.name)
+        .collect()
+}
+
 /// A client for the cluster of this kubeconfig.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
     Ok(Client::try_from(config(kubeconfig).await?)?)

@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
             Command::Down => bed::down().await,
             Command::Status => bed::status().await.map(|status| match status {
                 Some(status) => show(&status),
-                None => println!("The bed is down."),
+                None => show_down(),
             }),
             Command::Keep => bed::keeper::run().await,
         }
@@ -46,6 +46,16 @@ async fn main() -> ExitCode {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn show_down() {
+    match bed::left_over().join(", ") {
+        none if none.is_empty() => println!("The bed is down."),
+        names => println!(
+            "The keeper of the bed was killed; {names} run on. `cargo bed up` heals it, \
+             `cargo bed down` ends it."
+        ),
     }
 }
 

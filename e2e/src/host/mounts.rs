@@ -22,13 +22,14 @@ pub fn list() -> Vec<Mount> {
     parse(&fs::read_to_string("/proc/self/mounts").unwrap_or_default())
 }
 
-/// Unmounts everything at and below `dir`.
+/// Unmounts everything below `dir`, but not `dir` itself, which the machine's owner may have put on
+/// a disk of its own.
 pub fn unmount_below(dir: &Path) -> Result<()> {
     // The last first: it may cover others.
     for mount in list()
         .iter()
         .rev()
-        .filter(|mount| mount.point.starts_with(dir))
+        .filter(|mount| mount.point != dir && mount.point.starts_with(dir))
     {
         // Detached, so that a process that is just ending cannot keep it.
         match unmount(&mount.point, UnmountFlags::DETACH) {

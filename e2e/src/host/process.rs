@@ -268,9 +268,10 @@ impl Daemons {
     }
 }
 
-/// Ends processes: SIGTERM to all, ten seconds later SIGKILL to those that are left.
+/// Ends processes: SIGTERM to all, three seconds later SIGKILL to those that are left. No longer,
+/// because nothing that a bed holds outlives it, and an API server without etcd waits for a minute.
 pub async fn end(processes: &[Identity]) -> Result<()> {
-    if signal_all(processes, Signal::TERM).await? {
+    if signal_all(processes, Signal::TERM, Duration::from_secs(3)).await? {
         Ok(())
     } else {
         kill(processes).await
@@ -279,7 +280,7 @@ pub async fn end(processes: &[Identity]) -> Result<()> {
 
 /// Ends processes by SIGKILL.
 pub async fn kill(processes: &[Identity]) -> Result<()> {
-    if signal_all(processes, Signal::KILL).await? {
+    if signal_all(processes, Signal::KILL, Duration::from_secs(10)).await? {
         return Ok(());
     }
     let left: Vec<_> = processes
@@ -290,12 +291,12 @@ pub async fn kill(processes: &[Identity]) -> Result<()> {
     bail!("processes {left:?} do not end, even by SIGKILL")
 }
 
-/// Signals all and waits up to ten seconds; tells whether all have ended.
-async fn signal_all(processes: &[Identity], signal: Signal) -> Result<bool> {
+/// Signals all and waits; tells whether all have ended.
+async fn signal_all(processes: &[Identity], signal: Signal, patience: Duration) -> Result<bool> {
     for process in processes {
         process.signal(signal)?;
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + patience;
     loop {
         if !processes.iter().any(|process| process.alive()) {
             return Ok(true);

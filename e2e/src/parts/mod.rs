@@ -11,6 +11,7 @@ pub mod jdk;
 pub mod kubernetes;
 pub mod minio;
 pub mod network;
+pub mod preloaded;
 
 use std::collections::BTreeMap;
 
@@ -47,5 +48,5 @@ pub trait Part: Send + Sync {
 /// All parts, in the order in which `cargo bed up` starts them. Kubernetes is the first: it is
 /// what the others stand on.
 pub fn all() -> Vec<&'static dyn Part> {
-    vec![&kubernetes::Kubernetes]
+    vec![&kubernetes::Kubernetes, &preloaded::Preloaded]
 }
