@@ -110,7 +110,7 @@ reasons! {
     PodsNotFound, Failed, "No pod matches the selector. Correct `spec.cassandra.podSelector`.";
     PodNotReady, Retry, "The pod is not running, or its container is not.";
     NodeWithoutPod, Failed, "A member of the ring has no pod among the selected ones, so that its data is not in the backup.";
-    AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable. Use `spec.agent.mode: container`.";
+    AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable. Use `spec.agent.mode: Container`.";
     SecretNotFound, Failed, "A secret or a key of it that the resource names does not exist.";
     BackupStorageNotFound, Failed, "The BackupStorage that the resource names does not exist in its namespace.";
     NodesIncomplete, Failed, "Some nodes are backed up and some are not; `status.nodes` says which and why.";
