@@ -167,6 +167,11 @@ async fn write_backup(node: &HostCassandra, root: &Path) {
     }
     let mut manifest: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let hash = blake3::hash(manifest.as_bytes()).to_hex();
+    // Schema objects are counted too, that of the whole cluster among them.
+    if let Some(schema_bytes) = schema["bytes"].as_u64() {
+        files += 1;
+        bytes += schema_bytes as usize;
+    }
     let footer = json!({"kind": "footer", "files": files, "bytes": bytes, "blake3": hash.as_str(),
                         "tokens": format!("tokens/b1/{host_id}.yaml")});
     manifest.push_str(&format!("{footer}\n"));

@@ -161,6 +161,13 @@ impl Backup {
                 .get_checked(&key, stored.bytes, &stored.blake3)
                 .await?;
         }
+        for node in &self.nodes {
+            if let Some((key, stored)) = node.schema(&self.cluster)? {
+                storage
+                    .get_checked(&key, stored.bytes, &stored.blake3)
+                    .await?;
+            }
+        }
         Ok(())
     }
 }
@@ -209,8 +216,13 @@ impl Node {
     /// `files` and `bytes` of the footer count every line's objects, schemas too.
     fn check_sums(&self, cluster: &str) -> Result<()> {
         let objects = self.objects(cluster);
-        let bytes: u64 = objects.iter().map(|(_, stored)| stored.bytes).sum();
-        let (said, counted) = (&self.footer["files"], objects.len());
+        let whole_schema = self.schema(cluster)?;
+        let stored = objects.iter().map(|(_, stored)| stored.bytes);
+        let bytes: u64 = stored
+            .chain(whole_schema.iter().map(|(_, s)| s.bytes))
+            .sum();
+        let counted = objects.len() + usize::from(whole_schema.is_some());
+        let said = &self.footer["files"];
         ensure!(
             *said == counted,
             "the footer says {said} files, the lines name {counted}"
