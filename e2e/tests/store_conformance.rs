@@ -100,6 +100,30 @@ async fn minio_passes_it_below_a_prefix_with_less_memory_than_a_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_too_large_to_be_copied_at_once_is_touched_in_parts() {
+    let (_minio, mut config) = minio().await;
+    config.copy_limit = 5 * MIB;
+    let store = connect(&config).await;
+    let whole = content(17 * MIB + 1);
+    upload(&store, "c/x", &whole).await.unwrap();
+    let before = store.stat(&key("c/x")).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let after = loop {
+        store.touch(&key("c/x"), before.size).await.unwrap();
+        let after = store.stat(&key("c/x")).await.unwrap();
+        if after.modified > before.modified {
+            break after;
+        }
+        assert!(Instant::now() < deadline, "{after:?}");
+    };
+    assert_eq!(after.size, before.size);
+    let read = store.read_small(&key("c/x"), u64::MAX).await.unwrap();
+    assert!(read == whole);
+    let missing = store.touch(&key("c/y"), before.size).await.unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_fails_or_is_dropped_leaves_no_parts_that_are_paid_for() {
     let (minio, config) = minio().await;
     let store = connect(&config).await;

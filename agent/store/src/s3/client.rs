@@ -48,6 +48,7 @@ pub(super) struct Client {
     pub at_rest: AtRest,
     pub part_size: u64,
     pub max_in_flight: u64,
+    pub copy_limit: u64,
     /// The server refused or ignored the condition on completing a multipart upload.
     pub unconditional_completion: AtomicBool,
     pub self_copy: SelfCopy,
@@ -84,6 +85,7 @@ impl Client {
             bucket: config.bucket,
             part_size: config.part_size,
             max_in_flight: config.max_in_flight,
+            copy_limit: config.copy_limit,
             unconditional_completion: AtomicBool::new(false),
             self_copy: SelfCopy::default(),
             budget: Arc::new(Semaphore::new(units(config.max_in_flight) as usize)),

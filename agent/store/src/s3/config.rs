@@ -34,6 +34,9 @@ pub struct S3Config {
     /// The size above which objects go in parts, and the size of a part. It grows for objects
     /// that would have more than 10,000 parts.
     pub part_size: u64,
+    /// The largest object that the server copies in one request. A touch of a larger one has it
+    /// copied in parts of at most this size, at least 5 MiB.
+    pub copy_limit: u64,
 }
 
 /// Where the identity comes from.
@@ -82,6 +85,7 @@ impl S3Config {
             encryption: Encryption::default(),
             max_in_flight: 32 * 1024 * 1024,
             part_size: 8 * 1024 * 1024,
+            copy_limit: 5 * 1024 * 1024 * 1024,
         }
     }
 
@@ -115,7 +119,7 @@ impl S3Config {
         {
             return Some("the access key or the secret key is empty".to_owned());
         }
-        if self.part_size < MIN_PART_BYTES {
+        if self.part_size < MIN_PART_BYTES || self.copy_limit < MIN_PART_BYTES {
             return Some(format!("a part has at least {MIN_PART_BYTES} bytes"));
         }
         None
@@ -186,7 +190,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_told_before_the_first_request() {
         assert_eq!(config().fault(), None);
-        let faulty: [fn(&mut S3Config); 7] = [
+        let faulty: [fn(&mut S3Config); 8] = [
             |c| c.bucket.clear(),
             |c| c.bucket.push_str("/x"),
             |c| c.prefix = "a/../b".to_owned(),
@@ -194,6 +198,7 @@ mod tests {
             |c| c.endpoint = Some("host:9000".to_owned()),
             |c| c.endpoint = Some("http://user:pass@host".to_owned()),
             |c| c.part_size = 1,
+            |c| c.copy_limit = 1,
         ];
         for (i, spoil) in faulty.into_iter().enumerate() {
             let mut config = config();

@@ -63,14 +63,24 @@ impl Client {
         if let Some(answer) = answer(&error) {
             return self.meaning(key, answer);
         }
+        if let Some(rustls::Error::InvalidCertificate(why)) = cause(&error) {
+            let reason = format!(
+                "the server's certificate is not accepted: {why:?}; give the certificate of the \
+                 authority that issued it, or the name that it was issued for"
+            );
+            return Error::Invalid {
+                at: self.at(None),
+                reason,
+            };
+        }
         let at = self.at(key);
-        let without_credentials = has_cause::<CredentialsError>(&error);
-        let invalid = matches!(error, SdkError::ConstructionFailure(_));
+        let without_credentials = cause::<CredentialsError>(&error).is_some();
+        let unsent = matches!(error, SdkError::ConstructionFailure(_));
         let source: Cause = Box::new(error);
         if without_credentials {
             return Error::Denied { at, source };
         }
-        if invalid {
+        if unsent {
             return Error::Refused { at, source };
         }
         Error::Unavailable { at, source }
@@ -211,8 +221,18 @@ fn kind(status: u16, code: Option<&str>) -> Kind {
     }
 }
 
-fn has_cause<C: std::error::Error + 'static>(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<C>())
+/// The first error of type `C` among `error` and its causes. [`std::io::Error::source`] leaves out
+/// what the error was made of, so that is looked at instead.
+fn cause<'e, C: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e C> {
+    let next = |error: &&'e (dyn std::error::Error + 'static)| -> Option<_> {
+        match error.downcast_ref::<std::io::Error>() {
+            Some(io) => io.get_ref().map(|inner| inner as _),
+            None => error.source(),
+        }
+    };
+    std::iter::successors(Some(error), next).find_map(|error| error.downcast_ref())
 }
 
 #[cfg(test)]
@@ -247,6 +267,15 @@ mod tests {
         ] {
             assert_eq!(kind(status, code), expected, "{status} {code:?}");
         }
+    }
+
+    #[test]
+    fn a_cause_is_found_below_any_number_of_io_errors() {
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = std::io::Error::other(std::io::Error::other(unknown));
+        assert!(cause::<rustls::Error>(&wrapped).is_some());
+        assert!(cause::<CredentialsError>(&wrapped).is_none());
+        assert!(cause::<rustls::Error>(&std::io::Error::from_raw_os_error(2)).is_none());
     }
 
     #[test]

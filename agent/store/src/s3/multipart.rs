@@ -7,6 +7,7 @@ use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadError;
+use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use tokio::task::JoinSet;
 
@@ -76,19 +77,34 @@ pub(super) struct Multipart {
 }
 
 impl Multipart {
-    pub async fn start(client: &Arc<Client>, key: &Key) -> Result<Self, Error> {
+    /// Begins an object whose parts are sent, with the checksum of the whole.
+    async fn start(client: &Arc<Client>, key: &Key) -> Result<Self, Error> {
+        let request = client.sdk.create_multipart_upload();
+        let request = request
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .checksum_type(ChecksumType::FullObject);
+        Self::begin(client, key, request).await
+    }
+
+    /// Begins an object whose parts the server copies. It chooses the checksum, since not every
+    /// server knows that of a part that it copied: MinIO refuses such parts if one was asked for.
+    pub async fn start_copy(client: &Arc<Client>, key: &Key) -> Result<Self, Error> {
+        Self::begin(client, key, client.sdk.create_multipart_upload()).await
+    }
+
+    async fn begin(
+        client: &Arc<Client>,
+        key: &Key,
+        request: CreateMultipartUploadFluentBuilder,
+    ) -> Result<Self, Error> {
         let path = client.path(key)?;
         let kept = client.at_rest.clone();
-        let started = client
-            .sdk
-            .create_multipart_upload()
+        let started = request
             .bucket(&client.bucket)
             .key(&path)
             .set_storage_class(kept.class)
             .set_server_side_encryption(kept.encryption)
             .set_ssekms_key_id(kept.kms_key)
-            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
-            .checksum_type(ChecksumType::FullObject)
             .send()
             .await
             .map_err(|e| client.failed(Some(key), e))?;
@@ -322,7 +338,7 @@ impl Multipart {
             .bucket(&self.client.bucket)
             .key(&self.path)
             .upload_id(&self.id)
-            .checksum_type(ChecksumType::FullObject)
+            .set_checksum_type(crc.map(|_| ChecksumType::FullObject))
             .set_checksum_crc64_nvme(crc.map(Crc::base64))
             .set_if_none_match(conditional.then(|| "*".to_owned()))
             .multipart_upload(parts)

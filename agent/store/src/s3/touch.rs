@@ -14,8 +14,6 @@ use super::multipart::{Multipart, Part, lengths};
 use super::{put, read};
 use crate::{Error, Key};
 
-/// The largest object that S3 copies in one request, in bytes.
-const COPY_LIMIT: u64 = 5 * 1024 * 1024 * 1024;
 /// The size of the parts by which larger ones are copied: 5 TiB in 5,120 parts.
 const PART: u64 = 1024 * 1024 * 1024;
 /// How many of them the server copies at the same time.
@@ -34,7 +32,7 @@ const KEEPS: u8 = 2;
 
 /// Moves the time of an object of `size` bytes to now.
 pub(super) async fn touch(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
-    if size > COPY_LIMIT {
+    if size > client.copy_limit {
         return copy_parts(client, key, size).await;
     }
     let known = client.self_copy.0.load(Ordering::Relaxed);
@@ -96,7 +94,7 @@ async fn copy(client: &Client, key: &Key) -> Result<Option<SystemTime>, Error> {
 
 /// Makes the object anew out of its own parts, all within the server.
 async fn copy_parts(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
-    let mut upload = Multipart::start(client, key).await?;
+    let mut upload = Multipart::start_copy(client, key).await?;
     let mut tasks = JoinSet::new();
     let copied = spawn_copies(client, key, size, &upload, &mut tasks).await;
     tasks.shutdown().await;
@@ -118,7 +116,7 @@ async fn spawn_copies(
     let source = source(client, &client.path(key)?);
     let mut parts = Vec::new();
     let mut first = 0;
-    for (number, length) in (1..).zip(lengths(size, PART)) {
+    for (number, length) in (1..).zip(lengths(size, PART.min(client.copy_limit))) {
         if tasks.len() == PARTS_AT_ONCE
             && let Some(done) = tasks.join_next().await
         {
