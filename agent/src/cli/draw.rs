@@ -12,7 +12,8 @@ use crate::serve::{Tell, note};
 /// How often progress is told where there is no terminal.
 const PAUSE: Duration = Duration::from_secs(5);
 
-const BAR: &str = "{spinner} {prefix:<13} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg}";
+const BAR: &str =
+    "{spinner} {prefix:<13} {bar:20} {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}";
 const SPINNER: &str = "{spinner} {prefix:<13} {msg}";
 
 pub(super) struct Drawing {

@@ -82,7 +82,7 @@ fn scripted_run() -> PathBuf {
     let path = path.join("examples/scripted_run");
     assert!(
         path.exists(),
-        "{} is missing; `cargo test` builds it",
+        "{} is missing; `cargo test -p cassandra-backup` builds it",
         path.display()
     );
     path
