@@ -205,3 +205,33 @@ fn copy(directory: &OwnedFd, from: &str, to: &OwnedFd) -> Result<(), Errno> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::FileConfig;
+
+    #[test]
+    fn where_links_are_missing_nothing_is_replaced_either() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = FileConfig {
+            root: directory.path().to_owned(),
+            create_root: false,
+        };
+        let root = Arc::new(Root::open(&config).unwrap());
+        let file = |content: &[u8]| {
+            let below = root.walk(std::iter::empty(), false).unwrap();
+            let mut file = Temporary::create(&root, below, content.len() as u64).unwrap();
+            file.write(content).unwrap();
+            file
+        };
+        let first = vec![1; 600_000];
+        file(&first).copy_exclusively("x").unwrap();
+        let refused = file(b"second").copy_exclusively("x");
+        assert_eq!(refused, Err(Errno::EXIST));
+        assert_eq!(std::fs::read(directory.path().join("x")).unwrap(), first);
+        let placed = file(b"second").place("x").unwrap();
+        assert_eq!(placed, Placed::Exists { size: 600_000 });
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+}
