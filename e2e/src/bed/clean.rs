@@ -39,8 +39,13 @@ const SYSCTLS: [&str; 11] = [
 
 /// To be called before anything is changed on the machine: remembers what it was like.
 pub async fn before_start(ground: &Ground) -> Result<()> {
+    let settings = ground.state().join(SETTINGS);
+    if settings.exists() {
+        // The bed has begun already.
+        return Ok(());
+    }
     network::check_free().await?;
-    sysctl::remember(&ground.state().join(SETTINGS), &SYSCTLS)
+    sysctl::remember(&settings, &SYSCTLS)
 }
 
 /// Ends every process of the bed but `spare`, and removes its containers, mounts, links, iptables

@@ -55,6 +55,12 @@ struct Users {
     pinned: bool,
 }
 
+/// Whether this program was started to be the keeper: with the argument `keep`. Every program that
+/// uses the bed, but for tests, asks this first, and then calls [`run`] and nothing else.
+pub fn asked() -> bool {
+    std::env::args_os().nth(1).is_some_and(|arg| arg == "keep")
+}
+
 /// Runs the keeper until the bed is down. Returns at once when another one is there.
 pub async fn run() -> Result<()> {
     // Fails only for the leader of a group, which has a session or a shell of its own already.
@@ -189,7 +195,8 @@ impl Keeper {
             self.down.cancel();
             return;
         }
-        let _holding = matches!(ask, Ask::Part(_)).then(|| Holding::new(&self.users));
+        let up = matches!(ask, Ask::Up);
+        let _holding = (up || matches!(ask, Ask::Part(_))).then(|| Holding::new(&self.users));
         // A task of its own: what one asks for is not given up because they leave, another may
         // be waiting for the same.
         let answer = tasks.spawn_local(self.clone().answer(ask));
@@ -204,6 +211,10 @@ impl Keeper {
                     line = &mut answer => break line?,
                 }
             };
+            if up && matches!(line, Line::Status(_)) {
+                // Not before: who has left in the meantime does not want it to stay.
+                self.users.send_modify(|users| users.pinned = true);
+            }
             send(&mut write, &line).await?;
             std::future::pending::<Result<()>>().await
         };
@@ -222,13 +233,12 @@ impl Keeper {
                 Ask::Status => Ok(Line::Status(self.status().await)),
                 Ask::Part(name) => Ok(Line::Up(self.part(&name).await?)),
                 Ask::Up => {
-                    // Held while it comes up, pinned only when it did.
-                    let _holding = Holding::new(&self.users);
                     for part in parts::all() {
                         self.part(part.name()).await?;
                     }
-                    self.users.send_modify(|users| users.pinned = true);
-                    Ok(Line::Status(self.status().await))
+                    let mut status = self.status().await;
+                    status.pinned = true;
+                    Ok(Line::Status(status))
                 }
                 Ask::Down => Err(anyhow!("down is not a question")),
             }
@@ -257,6 +267,8 @@ impl Keeper {
                 clean(&self.ground, &[self.this]),
             )
             .await?;
+            // Those of the bed before were kept for whoever asks why it failed.
+            let _ = fs::remove_dir_all(self.ground.state().join("log"));
         }
         for part in [base, wanted] {
             if !self.lives(&up, *part) {

@@ -53,13 +53,7 @@ impl Bed {
     }
 
     async fn join(ground: Ground, users: Option<File>) -> Result<Self> {
-        let mut hold = ask(&ground, Ask::Part("kubernetes".into())).await?;
-        let Some(Line::Up(_)) = hold.answer().await? else {
-            bail!(
-                "the keeper of the bed ended; see {}",
-                log(&ground).display()
-            );
-        };
+        let (hold, _) = ask(&ground, Ask::Part("kubernetes".into())).await?;
         let config = config(&ground.kubeconfig()).await?;
         let client = Client::try_from(config.clone())?;
         Ok(Self {
@@ -93,13 +87,9 @@ impl Bed {
 
     /// Starts a part if it is not up, and tells how it is reached.
     pub async fn part(&self, name: &str) -> Result<Facts> {
-        let mut connection = ask(&self.ground, Ask::Part(name.into())).await?;
-        match connection.answer().await? {
-            Some(Line::Up(facts)) => Ok(facts),
-            _ => bail!(
-                "the keeper of the bed ended; see {}",
-                log(&self.ground).display()
-            ),
+        match ask(&self.ground, Ask::Part(name.into())).await? {
+            (_, Line::Up(facts)) => Ok(facts),
+            (_, other) => bail!("the keeper of the bed answered {other:?}"),
         }
     }
 
@@ -122,12 +112,9 @@ impl Bed {
 /// Brings every part up, to stay until [`down`].
 pub async fn up() -> Result<Status> {
     let ground = ground()?;
-    match ask(&ground, Ask::Up).await?.answer().await? {
-        Some(Line::Status(status)) => Ok(status),
-        _ => bail!(
-            "the keeper of the bed ended; see {}",
-            log(&ground).display()
-        ),
+    match ask(&ground, Ask::Up).await? {
+        (_, Line::Status(status)) => Ok(status),
+        (_, other) => bail!("the keeper of the bed answered {other:?}"),
     }
 }
 
@@ -193,13 +180,29 @@ async fn config(kubeconfig: &Path) -> Result<Config> {
     Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
 }
 
-/// Asks the keeper, starting it first when there is none.
-async fn ask(ground: &Ground, ask: Ask) -> Result<Connection> {
+/// Asks the keeper, starting it first when there is none, and waits for the answer. What was asked
+/// for is held as long as the connection is open.
+async fn ask(ground: &Ground, ask: Ask) -> Result<(Connection, Line)> {
+    // One that is just ending, because nobody used it any more, takes no questions.
+    for _ in 0..3 {
+        let stream = connect(ground).await?;
+        let Ok(mut connection) = Connection::ask(stream, ask.clone()).await else {
+            continue;
+        };
+        if let Some(line) = connection.answer().await? {
+            return Ok((connection, line));
+        }
+    }
+    bail!("the keeper of the bed ended; see {}", log(ground).display())
+}
+
+/// Connects to the keeper, starting it first when there is none.
+async fn connect(ground: &Ground) -> Result<UnixStream> {
     let deadline = Instant::now() + Duration::from_secs(120);
     let mut keeper = None;
     loop {
         if let Ok(stream) = UnixStream::connect(ground.socket()).await {
-            return Connection::ask(stream, ask).await;
+            return Ok(stream);
         }
         // One that finds another keeper already there ends at once, and then that one answers.
         let running = keeper
@@ -238,14 +241,14 @@ fn start_keeper(ground: &Ground) -> Result<std::process::Child> {
         .with_context(|| format!("could not start {}", program.display()))
 }
 
-/// The `bed` program, beside this one: cargo builds it before it runs a test.
+/// The program that becomes the keeper: this one, or the `bed` program that cargo builds beside a
+/// test before it runs it.
 fn keeper_program() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
-    let mut folder = this.parent().context("this program is nowhere")?;
-    if folder.ends_with("deps") {
-        folder = folder.parent().unwrap_or(folder);
-    }
-    let program = folder.join("bed");
+    let Some(folder) = this.parent().filter(|folder| folder.ends_with("deps")) else {
+        return Ok(this);
+    };
+    let program = folder.with_file_name("bed");
     if !program.exists() {
         bail!(
             "{} is missing: build it with `cargo build -p e2e --bin bed`",

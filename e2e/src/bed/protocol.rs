@@ -1,6 +1,8 @@
 //! What is said over the keeper's socket: one request a connection, one line of JSON each; then
 //! events until the answer. A connection that asked for the bed holds it as long as it is open.
 
+use std::io::ErrorKind;
+
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -104,9 +106,12 @@ impl Connection {
         let mut line = String::new();
         loop {
             line.clear();
-            if self.stream.read_line(&mut line).await? == 0 {
-                return Ok(None);
-            }
+            match self.stream.read_line(&mut line).await {
+                Ok(0) => return Ok(None),
+                // Asked just when it was ending.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+                read => read?,
+            };
             match serde_json::from_str(&line).context("the keeper speaks another version")? {
                 Line::Progress(event) => progress::forward(&event),
                 Line::Failed(reason) => bail!("{reason}"),

@@ -8,12 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Writes the present values of `names` to `file`, unless a bed that was killed has left the
-/// values from before it there already.
+/// Writes the present values of `names` to `file`.
 pub fn remember(file: &Path, names: &[&str]) -> Result<()> {
-    if file.exists() {
-        return Ok(());
-    }
     let values: BTreeMap<_, _> = names
         .iter()
         .filter_map(|name| Some((*name, fs::read_to_string(path(name)).ok()?)))
