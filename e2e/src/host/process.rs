@@ -340,6 +340,13 @@ mod tests {
         command
     }
 
+    /// Without a shell, whose child would carry the mark, too, and outlive it.
+    fn sleep() -> Command {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        command
+    }
+
     #[tokio::test]
     async fn a_daemon_is_ended_with_its_group_and_its_output_is_kept() {
         let state = tempfile::tempdir().unwrap();
@@ -370,7 +377,7 @@ mod tests {
     async fn a_process_that_only_has_the_recorded_id_is_left_alone() {
         let state = tempfile::tempdir().unwrap();
         let daemons = Daemons::of(state.path());
-        let daemon = daemons.start("d", sh("sleep 600")).await.unwrap();
+        let daemon = daemons.start("d", sleep()).await.unwrap();
         let mut other = daemon.clone();
         other.process.start -= 1;
         fs::write(daemons.record("d"), serde_json::to_vec(&other).unwrap()).unwrap();
@@ -386,10 +393,8 @@ mod tests {
     async fn what_was_never_recorded_is_found_by_its_mark() {
         let state = tempfile::tempdir().unwrap();
         let daemons = Daemons::of(state.path());
-        let spared = daemons.start("spared", sh("sleep 600")).await.unwrap();
-        let mut sleep = Command::new("sleep");
-        sleep.arg("600");
-        let daemon = daemons.start("d", sleep).await.unwrap();
+        let spared = daemons.start("spared", sleep()).await.unwrap();
+        let daemon = daemons.start("d", sleep()).await.unwrap();
         // A program's environment can be read only a moment after it has been executed.
         let marked = async || daemons.marked().contains(&daemon.process);
         daemons
