@@ -46,6 +46,9 @@ pub enum Error {
     /// The lock cannot be had for another reason.
     #[error("{0}")]
     LockFailed(String),
+    /// The user that owns Cassandra's data could not be taken on.
+    #[error("{0}")]
+    Owner(String),
     /// The container has no room for the agent.
     #[error(
         "only {left} MiB of memory are left in the container, the agent needs {needed} MiB beside Cassandra: raise the memory limit"
@@ -201,6 +204,7 @@ impl Error {
             Self::Cancelled => Reason::Cancelled,
             Self::Io { source, .. } => io_reason(source),
             Self::LockFailed(_)
+            | Self::Owner(_)
             | Self::Answer(_)
             | Self::Snapshot(_)
             | Self::Write { .. }

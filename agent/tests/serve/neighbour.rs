@@ -26,21 +26,28 @@ fn a_run_dies_first_and_all_its_threads_come_last() {
         let stat = fs::read_to_string(task.path().join("stat")).unwrap();
         assert_eq!(nice(&stat), 10, "{stat}");
         let thread = task.file_name();
-        let class = std::process::Command::new("ionice").arg("-p").arg(thread).output().unwrap();
+        let class = std::process::Command::new("ionice")
+            .arg("-p")
+            .arg(thread)
+            .output()
+            .unwrap();
         assert_eq!(String::from_utf8_lossy(&class.stdout).trim(), "idle");
         threads += 1;
     }
-    assert!(threads >= 4, "main, teller and two workers, and not {threads}");
+    assert!(
+        threads >= 4,
+        "main, teller and two workers, and not {threads}"
+    );
     place.open("gate");
     run.outcome();
 }
 
 #[test]
 fn the_memory_of_a_run_is_closed_to_other_processes_of_its_user() {
-    if !geteuid().is_root() {
-        eprintln!("not root: cannot become another user");
-        return;
-    }
+    assert!(
+        geteuid().is_root(),
+        "this test needs root: it becomes another user"
+    );
     let place = Place::new();
     fs::set_permissions(place.gate(""), fs::Permissions::from_mode(0o777)).unwrap();
     // Where another user can reach it.
@@ -48,13 +55,21 @@ fn the_memory_of_a_run_is_closed_to_other_processes_of_its_user() {
     let command = place.command(&[]);
     fs::copy(command.get_program(), &copy).unwrap();
     let mut command = std::process::Command::new(&copy);
-    command.arg(place.state()).args(["warn=one", &place.awaiting("gate")]).uid(12345).gid(12345);
+    command
+        .arg(place.state())
+        .args(["warn=one", &place.awaiting("gate")])
+        .uid(12345)
+        .gid(12345);
     let mut run = Running::start(command, &(place.request().to_line().unwrap() + "\n"));
     run.until_warning("one");
     // The kernel gives the entries of a process that can be traced to its user, the others to root.
     let owner = |pid: u32| fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
     assert_eq!(owner(run.pid()), 0);
-    let mut other = std::process::Command::new("sleep").arg("60").uid(12345).spawn().unwrap();
+    let mut other = std::process::Command::new("sleep")
+        .arg("60")
+        .uid(12345)
+        .spawn()
+        .unwrap();
     crate::harness::eventually("another process of the user can be traced", || {
         owner(other.id()) == 12345
     });

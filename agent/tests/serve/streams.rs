@@ -105,10 +105,10 @@ fn a_state_directory_that_cannot_be_used_is_told() {
 
 #[test]
 fn a_journal_on_a_full_disk_does_not_lose_the_result() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("not root: cannot mount a small file system");
-        return;
-    }
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test needs root: it mounts a small file system"
+    );
     let place = Place::new();
     let disk = Tmpfs::mount(place.gate("disk"));
     let filler = disk.0.join("filler");

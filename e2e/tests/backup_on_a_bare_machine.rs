@@ -1,0 +1,221 @@
+//! The agent as a command line beside a real Cassandra on the host, with no Kubernetes: its rows
+//! come back from what it wrote.
+
+// The helpers of a test may panic as it does itself.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Output;
+
+use e2e::backup::{Backup, Storage, restore};
+use e2e::parts::binaries;
+use e2e::parts::cassandra::host::{HostCassandra, Options};
+use e2e::parts::cassandra::rows::Rows;
+use serde_json::Value;
+
+struct Agent<'a> {
+    cassandra: &'a HostCassandra,
+    root: &'a Path,
+    state: &'a Path,
+}
+
+impl Agent<'_> {
+    async fn backup(&self, name: &str, more: &[&str]) -> Output {
+        let agent = binaries::build().await.unwrap().agent;
+        let mut command = tokio::process::Command::new(agent);
+        command
+            .args([
+                "backup",
+                "--blob-storage",
+                "file",
+                "--cluster",
+                "prod",
+                "--output",
+                "json",
+            ])
+            .args([
+                "--name",
+                name,
+                "--jmx-port",
+                &self.cassandra.jmx_port().to_string(),
+            ])
+            .args(["--cql-host", self.cassandra.address()])
+            .arg("--filebackup-location")
+            .arg(self.root)
+            .arg("--state-dir")
+            .arg(self.state)
+            .args(more);
+        command.output().await.unwrap()
+    }
+}
+
+fn result(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().last().unwrap_or_default();
+    let event: Value = serde_json::from_str(last)
+        .unwrap_or_else(|e| panic!("{e}: {text}\n{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(event["event"], "result", "{event}");
+    event
+}
+
+fn number(event: &Value, path: &str) -> u64 {
+    event.pointer(path).and_then(Value::as_u64).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_back_from_what_the_command_line_wrote_and_a_second_backup_uploads_only_what_is_new()
+ {
+    let root = tempfile::tempdir().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let rows = Rows::new("shop", "orders").with_bytes(2000);
+    let storage = Storage::File(root.path().to_owned());
+    {
+        let cassandra = HostCassandra::start(Options::default()).await.unwrap();
+        let agent = Agent {
+            cassandra: &cassandra,
+            root: root.path(),
+            state: state.path(),
+        };
+        let session = cassandra.session().await.unwrap();
+        rows.create(&session, "dc1", 1).await.unwrap();
+        rows.write(&session, 0..300).await.unwrap();
+
+        let first = agent.backup("b1", &[]).await;
+        let event = result(&first);
+        assert!(first.status.success(), "{event}");
+        assert_eq!(event["reason"], "Succeeded", "{event}");
+        assert!(number(&event, "/progress/uploaded/files") > 0);
+        let warnings = String::from_utf8_lossy(&first.stdout);
+        assert!(!warnings.contains("SchemaIncomplete"), "{warnings}");
+        assert_tree_is_the_layout(&storage).await;
+        let backup = Backup::read(&storage, "prod", "b1").await.unwrap();
+        backup.verify(&storage).await.unwrap();
+        assert_ring_is_nodetools(&cassandra, &backup).await;
+        assert_no_snapshot(&cassandra).await;
+
+        rows.write(&session, 300..400).await.unwrap();
+        let before = storage.list("prod/data").await.unwrap();
+        let second = result(&agent.backup("b2", &["--keyspaces", "shop"]).await);
+        assert_eq!(second["reason"], "Succeeded", "{second}");
+        assert!(number(&second, "/progress/reused/files") > 0, "{second}");
+        let after = storage.list("prod/data").await.unwrap();
+        let backup = Backup::read(&storage, "prod", "b2").await.unwrap();
+        backup.verify(&storage).await.unwrap();
+        let reused: Vec<_> = backup
+            .objects()
+            .into_keys()
+            .filter(|k| before.contains_key(k))
+            .collect();
+        assert!(!reused.is_empty());
+        for key in &reused {
+            assert!(
+                after[key].modified > before[key].modified,
+                "{key} was not touched"
+            );
+        }
+        assert!(after.len() > before.len());
+
+        let third = result(&agent.backup("b3", &["--keyspaces", "shop"]).await);
+        assert_eq!(number(&third, "/progress/uploaded/bytes"), 0, "{third}");
+
+        let taken = agent.backup("b1", &[]).await;
+        assert_eq!(taken.status.code(), Some(2));
+        assert_eq!(result(&taken)["reason"], "BackupExists");
+        let missing = agent.backup("b4", &["--keyspaces", "shpo"]).await;
+        let event = result(&missing);
+        assert_eq!(event["reason"], "KeyspaceNotFound", "{event}");
+        assert!(event["message"].as_str().unwrap().contains("shpo"));
+        assert_no_snapshot(&cassandra).await;
+
+        // A generation number comes again with other content: both backups stay right.
+        session
+            .query_unpaged("TRUNCATE shop.orders", ())
+            .await
+            .unwrap();
+        drop(session);
+        let mut cassandra = cassandra;
+        cassandra.restart().await.unwrap();
+        let session = cassandra.session().await.unwrap();
+        rows.clone()
+            .with_seed(7)
+            .write(&session, 0..50)
+            .await
+            .unwrap();
+        let agent = Agent {
+            cassandra: &cassandra,
+            root: root.path(),
+            state: state.path(),
+        };
+        let reborn = result(&agent.backup("b5", &["--keyspaces", "shop"]).await);
+        assert_eq!(reborn["reason"], "Succeeded", "{reborn}");
+        for name in ["b1", "b2", "b5"] {
+            let backup = Backup::read(&storage, "prod", name).await.unwrap();
+            backup.verify(&storage).await.unwrap();
+        }
+        let (old, new) = (
+            generations(&storage, "b1").await,
+            generations(&storage, "b5").await,
+        );
+        let again = old
+            .iter()
+            .find(|(id, dir)| new.get(*id).is_some_and(|other| other != *dir));
+        assert!(again.is_some(), "no number came again: {old:?} {new:?}");
+    }
+    let restored = restore::on_host(&storage, "prod", "b1").await.unwrap();
+    rows.check(&restored.session().await.unwrap(), 0..300)
+        .await
+        .unwrap();
+}
+
+/// SSTable directories of the table by descriptor.
+async fn generations(storage: &Storage, name: &str) -> BTreeMap<String, String> {
+    let backup = Backup::read(storage, "prod", name).await.unwrap();
+    let tables = backup.nodes.iter().flat_map(|node| &node.tables);
+    tables
+        .filter(|table| table.table == "orders")
+        .flat_map(|table| &table.sstables)
+        .map(|sstable| {
+            let id = sstable.sstable.split('.').next().unwrap();
+            (id.to_owned(), sstable.sstable.clone())
+        })
+        .collect()
+}
+
+async fn assert_tree_is_the_layout(storage: &Storage) {
+    let objects = storage.list("prod").await.unwrap();
+    let manifests = objects
+        .keys()
+        .filter(|k| k.starts_with("prod/manifests/b1/"))
+        .count();
+    assert_eq!(
+        manifests,
+        2,
+        "one manifest and one intent: {:?}",
+        objects.keys()
+    );
+    for key in objects.keys() {
+        let parts: Vec<_> = key.split('/').collect();
+        let known = match parts[1] {
+            "data" => parts.len() >= 4,
+            "manifests" => parts[3].ends_with(".jsonl") || parts[3].ends_with(".1.intent"),
+            "tokens" => parts[3].ends_with(".yaml"),
+            _ => false,
+        };
+        assert!(known, "{key}");
+    }
+}
+
+async fn assert_ring_is_nodetools(cassandra: &HostCassandra, backup: &Backup) {
+    let ring = cassandra.nodetool(&["ring"]).await.unwrap();
+    let tokens = &backup.nodes[0].tokens;
+    assert_eq!(tokens.tokens.len(), tokens.num_tokens);
+    for token in &tokens.tokens {
+        assert!(ring.contains(token.as_str()), "{token} not in {ring}");
+    }
+}
+
+async fn assert_no_snapshot(cassandra: &HostCassandra) {
+    let snapshots = cassandra.nodetool(&["listsnapshots"]).await.unwrap();
+    assert!(!snapshots.contains("cassandra-backup-"), "{snapshots}");
+}
