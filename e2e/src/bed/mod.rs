@@ -8,6 +8,7 @@ pub mod keeper;
 mod namespace;
 mod pods;
 pub mod protocol;
+mod table;
 pub mod wait;
 
 use std::fs::{self, File, TryLockError};
@@ -26,6 +27,7 @@ use ground::Ground;
 pub use namespace::{Namespace, is_ready};
 pub use pods::Output;
 use protocol::{Ask, Connection, Line, Status};
+pub use table::table;
 
 use crate::host::cache::lock;
 use crate::host::process::{Identity, MARK};

@@ -263,11 +263,12 @@ where
 /// Deletes a namespace and the volumes that are bound to claims in it. Pods get no grace: what
 /// they do while they end is of no interest any more.
 async fn delete(client: &Client, name: &str) -> Result<()> {
+    // First, so that no controller makes new pods, which would get theirs.
+    let namespaces = Api::<KubeNamespace>::all(client.clone());
+    ignore_missing(namespaces.delete(name, &DeleteParams::default()).await)?;
     let now = DeleteParams::default().grace_period(0);
     let pods = Api::<Pod>::namespaced(client.clone(), name);
     pods.delete_collection(&now, &ListParams::default()).await?;
-    let namespaces = Api::<KubeNamespace>::all(client.clone());
-    ignore_missing(namespaces.delete(name, &DeleteParams::default()).await)?;
     let volumes = Api::<PersistentVolume>::all(client.clone());
     for volume in volumes.list(&ListParams::default()).await? {
         let claim = volume

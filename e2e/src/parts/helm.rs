@@ -36,6 +36,9 @@ pub async fn install(
         .arg(chart)
         .args([
             "--create-namespace",
+            // Definitions belong to the whole cluster, and stay when the release that made them
+            // has gone with its namespace.
+            "--take-ownership",
             "--wait",
             "--timeout",
             "180s",

@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::Distribution;
 use super::config::{self, Credentials, Jmx};
-use super::cql::{self, Session};
+use super::cql::{self, Consistency, Session, Statement};
 use super::manifests::{self, CONTAINER, HOME, Images, Options};
 use crate::bed::wait::until;
 use crate::bed::{Bed, Namespace, Output};
@@ -44,7 +44,31 @@ impl<'n> Cluster<'n> {
         {
             cql::create_superuser(&cluster.address(0).await?, wanted).await?;
         }
+        cluster.agree().await?;
         Ok(cluster)
+    }
+
+    /// Waits until every node knows that all others are up: until then, it refuses what needs all
+    /// replicas, although its pod is ready.
+    async fn agree(&self) -> Result<()> {
+        // A table on every node; one node alone has nobody to agree with.
+        let table = match self.options.replicas {
+            _ if self.options.asleep => return Ok(()),
+            0 | 1 => return Ok(()),
+            2 => "system_traces.sessions",
+            _ => "system_distributed.repair_history",
+        };
+        let mut ask = Statement::new(format!("SELECT * FROM {table} LIMIT 1"));
+        ask.set_consistency(Consistency::All);
+        let sessions = (0..self.options.replicas).map(|pod| self.cql(pod));
+        for session in &try_join_all(sessions).await? {
+            let agrees = async || {
+                session.query_unpaged(ask.clone(), ()).await?;
+                Ok(Some(()))
+            };
+            until("all nodes know each other", PATIENCE, agrees).await?;
+        }
+        Ok(())
     }
 
     /// The same without waiting for the pods.
@@ -180,10 +204,12 @@ impl<'n> Cluster<'n> {
         until(&format!("the deleted pod {name} is gone"), PATIENCE, gone).await
     }
 
-    /// Restarts a node as an owner would, with its pod, and waits until it is ready.
+    /// Restarts a node as an owner would, with its pod, and waits until it is ready and the others
+    /// know it.
     pub async fn restart(&self, pod: usize) -> Result<()> {
         self.delete_pod(pod, false).await?;
-        self.wait_pod_ready(pod).await
+        self.wait_pod_ready(pod).await?;
+        self.agree().await
     }
 
     /// Sets how many pods there are. A node without a pod stays in the ring. Waits until the

@@ -15,6 +15,7 @@ use super::config::Credentials;
 
 pub use scylla::client::session::Session;
 pub use scylla::statement::Consistency;
+pub use scylla::statement::unprepared::Statement;
 
 /// The port of CQL on every node of the bed.
 pub const PORT: u16 = 9042;

@@ -1,0 +1,87 @@
+//! The operator in a namespace of the bed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::{DeleteParams, ListParams};
+
+use crate::bed::wait::until;
+use crate::bed::{Bed, Namespace, is_ready};
+use crate::host::cache::lock;
+use crate::parts::images::Image;
+use crate::parts::{binaries, helm, images};
+
+/// The release of the chart, and the name of the Deployment.
+pub const RELEASE: &str = "cassandra-backup";
+/// The pods of the release.
+const PODS: &str = "app.kubernetes.io/instance=cassandra-backup";
+/// How long another pod may take to be there. Alone it is 2 s.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The operator of one namespace: it watches that one and has rights in no other, so that several
+/// run beside each other.
+pub struct Operator<'n> {
+    namespace: &'n Namespace,
+}
+
+impl<'n> Operator<'n> {
+    /// Builds it, gives its image to the node and installs the chart; returns when it is ready.
+    pub async fn install(bed: &Bed, namespace: &'n Namespace) -> Result<Self> {
+        let image = images::operator(&binaries::build().await?).await?;
+        bed.import(&image).await?;
+        // The definitions belong to no namespace: two releases must not make them at once.
+        let _one_at_a_time = lock(&bed.ground().state().join("helm.lock")).await?;
+        let chart = binaries::workspace()?.join("charts/cassandra-backup");
+        let values = values(&image, namespace.name())?;
+        helm::install(bed, &chart, RELEASE, namespace.name(), &values).await?;
+        Ok(Self { namespace })
+    }
+
+    /// The name of its pod.
+    pub async fn pod(&self) -> Result<String> {
+        let pod = self
+            .ready()
+            .await?
+            .context("the operator has no pod that is ready")?;
+        Ok(pod.name_any())
+    }
+
+    /// What its pod has written so far.
+    pub async fn logs(&self) -> Result<String> {
+        self.namespace.logs(&self.pod().await?, None).await
+    }
+
+    /// Kills its pod without a word, and waits for the one that takes its place.
+    pub async fn kill(&self) -> Result<()> {
+        let old = self.pod().await?;
+        let at_once = DeleteParams::default().grace_period(0);
+        self.namespace.api::<Pod>().delete(&old, &at_once).await?;
+        let other = async || {
+            let pod = self.ready().await?;
+            Ok(pod.filter(|pod| pod.name_any() != old).map(drop))
+        };
+        until("another pod of the operator is ready", PATIENCE, other).await
+    }
+
+    async fn ready(&self) -> Result<Option<Pod>> {
+        let pods = self.namespace.api::<Pod>();
+        let pods = pods.list(&ListParams::default().labels(PODS)).await?;
+        let staying = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod);
+        Ok(pods.into_iter().find(staying))
+    }
+}
+
+/// What the owner of a namespace gives to the chart.
+pub fn values(image: &Image, namespace: &str) -> Result<String> {
+    let (repository, tag) = image
+        .name
+        .rsplit_once(':')
+        .with_context(|| format!("the image {} has no tag", image.name))?;
+    Ok(serde_json::json!({
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
+        "watchNamespaces": [namespace],
+    })
+    .to_string())
+}

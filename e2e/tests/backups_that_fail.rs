@@ -1,0 +1,340 @@
+//! What goes wrong is told, with the node and the cause, and the next backup is whole.
+
+// The helpers of a test may panic as it does itself.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use crds::{BackupPhase, CassandraBackup, NodePhase, NodeStatus};
+use e2e::backup::{Backup, Storage};
+use e2e::bed::wait::until;
+use e2e::bed::{Bed, Namespace};
+use e2e::parts::cassandra::cluster::Cluster;
+use e2e::parts::cassandra::config::Jmx;
+use e2e::parts::cassandra::manifests::{Mount, Options};
+use e2e::parts::cassandra::rows::Rows;
+use e2e::parts::filesystem::{Filesystem, Kind};
+use e2e::parts::minio::{Key, Minio};
+use e2e::parts::network;
+use e2e::product::{Operator, back_up, ended, file_storage, resources, s3_storage};
+use serde_json::{Value, json};
+
+const DB: &str = "db";
+
+/// A cluster with an operator, a bucket and a small disk.
+struct Ground<'n> {
+    namespace: &'n Namespace,
+    cluster: Cluster<'n>,
+    operator: Operator<'n>,
+    bucket: Storage,
+}
+
+impl Ground<'_> {
+    /// Makes a backup and waits for its end.
+    async fn back_up(&self, name: &str, storage: &str, more: Value) -> CassandraBackup {
+        back_up(self.namespace, name, DB, storage, more)
+            .await
+            .unwrap();
+        ended(self.namespace, name).await.unwrap()
+    }
+
+    /// The same, where nothing may go wrong.
+    async fn whole(&self, name: &str, storage: &str) -> CassandraBackup {
+        let backup = self.back_up(name, storage, json!({})).await;
+        assert_eq!(
+            phase(&backup),
+            BackupPhase::Succeeded,
+            "{:#?}",
+            backup.status
+        );
+        backup
+    }
+
+    /// A backup in the bucket is read back object by object.
+    async fn is_right(&self, cluster: &str, name: &str) {
+        let read = Backup::read(&self.bucket, cluster, name).await.unwrap();
+        assert_eq!(read.nodes.len(), 3);
+        read.verify(&self.bucket).await.unwrap();
+    }
+
+    /// Starts a backup that takes some time, and returns once all nodes upload. Its name is its
+    /// cluster id too, below which the bucket holds nothing yet.
+    async fn begin(&self, name: &str, retries: u32) {
+        // 20 s for a node's share.
+        let more = json!({
+            "cluster": name,
+            "bandwidthPerNode": "400Ki",
+            "retry": {"limit": retries},
+        });
+        back_up(self.namespace, name, DB, "bucket", more)
+            .await
+            .unwrap();
+        let under_way = |backup: &CassandraBackup| {
+            let uploads = |node: &NodeStatus| {
+                node.phase == NodePhase::Uploading
+                    && node
+                        .uploaded
+                        .as_ref()
+                        .is_some_and(|amount| amount.bytes > 0)
+            };
+            nodes(backup).len() == 3 && nodes(backup).iter().all(uploads)
+        };
+        resources::reaches(self.namespace, name, "uploads from all nodes", under_way)
+            .await
+            .unwrap();
+    }
+
+    async fn no_snapshot_stays(&self) {
+        let none = async || Ok(self.cluster.snapshots()?.is_empty().then_some(()));
+        until("no snapshot is on any node", Duration::from_secs(60), none)
+            .await
+            .unwrap();
+    }
+}
+
+fn nodes(backup: &CassandraBackup) -> &[NodeStatus] {
+    backup.status.as_ref().map_or(&[], |status| &status.nodes)
+}
+
+fn phase(backup: &CassandraBackup) -> BackupPhase {
+    resources::phase(backup).unwrap()
+}
+
+/// The backup failed on all nodes for `reason`; the message names each pod and holds `cause`.
+fn failed_everywhere(backup: &CassandraBackup, reason: &str, cause: &str) {
+    let status = backup.status.as_ref().unwrap();
+    assert_eq!(phase(backup), BackupPhase::Failed, "{status:#?}");
+    let (complete, said, message) = resources::condition(backup, "Complete").unwrap();
+    assert_eq!((complete, said), ("False", reason), "{message}");
+    for node in nodes(backup) {
+        assert_eq!(node.phase, NodePhase::Failed, "{node:?}");
+        assert_eq!(node.reason.as_deref(), Some(reason), "{node:?}");
+        assert!(node.message.as_ref().unwrap().contains(cause), "{node:?}");
+        assert!(message.contains(&node.pod), "{message}");
+    }
+    assert!(message.contains(cause), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_is_told_with_node_and_cause_and_the_next_backup_is_whole() {
+    let bed = Bed::acquire().await.unwrap();
+    let namespace = bed.namespace("fails").await.unwrap();
+    let folder = bed.ground().dir("filesystems").unwrap();
+    let disk = Filesystem::mount(&folder, namespace.name(), Kind::Ext4, 256 << 20)
+        .await
+        .unwrap();
+    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
+    minio.bucket("backups").await.unwrap();
+    let options = Options {
+        mounts: vec![Mount {
+            name: "backup".into(),
+            host: disk.path().to_owned(),
+            path: "/backup".into(),
+        }],
+        ..Options::new(DB)
+    };
+    let (cluster, operator) = tokio::join!(
+        Cluster::start(&bed, &namespace, options),
+        Operator::install(&bed, &namespace)
+    );
+    let ground = Ground {
+        namespace: &namespace,
+        cluster: cluster.unwrap(),
+        operator: operator.unwrap(),
+        bucket: Storage::bucket(minio.client(), "backups"),
+    };
+    let rows = Rows::new("shop", "orders").with_bytes(20_000);
+    let session = ground.cluster.session().await.unwrap();
+    rows.create(&session, "dc1", 3).await.unwrap();
+    rows.write(&session, 0..400).await.unwrap();
+
+    wrong_credentials(&ground, &minio).await;
+    missing_bucket(&ground, &minio).await;
+    keyspace_that_does_not_exist(&ground).await;
+    full_disk(&ground, &disk).await;
+    ground.no_snapshot_stays().await;
+    operator_is_killed(&ground).await;
+    pod_is_killed(&ground).await;
+    pod_is_killed_and_may_not_try_again(&ground).await;
+    ground.no_snapshot_stays().await;
+    ring_member_without_pod(&ground).await;
+    ground.no_snapshot_stays().await;
+    namespace.done().await.unwrap();
+}
+
+async fn wrong_credentials(ground: &Ground<'_>, minio: &Minio) {
+    let wrong = Key {
+        id: minio.root().id.clone(),
+        secret: "not-the-secret".into(),
+    };
+    s3_storage(
+        ground.namespace,
+        "bucket",
+        &minio.endpoint(),
+        "backups",
+        &wrong,
+    )
+    .await
+    .unwrap();
+    let backup = ground.back_up("denied", "bucket", json!({})).await;
+    failed_everywhere(&backup, "StorageDenied", "SignatureDoesNotMatch");
+    assert!(ground.bucket.list("").await.unwrap().is_empty());
+    s3_storage(
+        ground.namespace,
+        "bucket",
+        &minio.endpoint(),
+        "backups",
+        minio.root(),
+    )
+    .await
+    .unwrap();
+    ground.whole("allowed", "bucket").await;
+    ground.is_right(DB, "allowed").await;
+}
+
+async fn missing_bucket(ground: &Ground<'_>, minio: &Minio) {
+    s3_storage(
+        ground.namespace,
+        "missing",
+        &minio.endpoint(),
+        "no-such-bucket",
+        minio.root(),
+    )
+    .await
+    .unwrap();
+    let backup = ground.back_up("no-bucket", "missing", json!({})).await;
+    failed_everywhere(&backup, "StorageNotFound", "no-such-bucket");
+    minio.bucket("no-such-bucket").await.unwrap();
+    ground.whole("with-bucket", "missing").await;
+}
+
+async fn keyspace_that_does_not_exist(ground: &Ground<'_>) {
+    let backup = ground
+        .back_up("misspelt", "bucket", json!({"keyspaces": ["shpo"]}))
+        .await;
+    failed_everywhere(&backup, "KeyspaceNotFound", "shpo");
+}
+
+async fn full_disk(ground: &Ground<'_>, disk: &Filesystem) {
+    file_storage(ground.namespace, "disk", "/backup")
+        .await
+        .unwrap();
+    disk.fill(3 << 20).unwrap();
+    let backup = ground.back_up("too-large", "disk", json!({})).await;
+    failed_everywhere(&backup, "NoSpace", "/backup");
+    let storage = Storage::File(disk.path().to_owned());
+    let held = storage.list("").await.unwrap();
+    assert!(!held.keys().any(|key| key.ends_with(".jsonl")), "{held:?}");
+    disk.relieve().unwrap();
+    ground.whole("fits-now", "disk").await;
+    let read = Backup::read(&storage, DB, "fits-now").await.unwrap();
+    read.verify(&storage).await.unwrap();
+}
+
+/// The runs go on, and so does the status: nothing is done twice.
+async fn operator_is_killed(ground: &Ground<'_>) {
+    ground.begin("orphaned", 3).await;
+    ground.operator.kill().await.unwrap();
+    let backup = ended(ground.namespace, "orphaned").await.unwrap();
+    assert_eq!(
+        phase(&backup),
+        BackupPhase::Succeeded,
+        "{:#?}",
+        backup.status
+    );
+    for node in nodes(&backup) {
+        assert_eq!(node.attempt, 1, "{node:?}");
+        assert!(
+            node.uploaded.as_ref().unwrap().bytes > 8_000_000,
+            "{node:?}"
+        );
+    }
+    ground.is_right("orphaned", "orphaned").await;
+}
+
+async fn pod_is_killed(ground: &Ground<'_>) {
+    ground.begin("killed", 3).await;
+    ground.cluster.delete_pod(1, true).await.unwrap();
+    let backup = ended(ground.namespace, "killed").await.unwrap();
+    assert_eq!(
+        phase(&backup),
+        BackupPhase::Succeeded,
+        "{:#?}",
+        backup.status
+    );
+    let attempts: Vec<_> = nodes(&backup).iter().map(|node| node.attempt).collect();
+    assert_eq!(attempts, [1, 2, 1]);
+    ground.is_right("killed", "killed").await;
+}
+
+async fn pod_is_killed_and_may_not_try_again(ground: &Ground<'_>) {
+    ground.begin("lost", 0).await;
+    ground.cluster.delete_pod(2, true).await.unwrap();
+    let backup = ended(ground.namespace, "lost").await.unwrap();
+    let status = backup.status.as_ref().unwrap();
+    assert_eq!(phase(&backup), BackupPhase::PartiallyFailed, "{status:#?}");
+    assert_eq!(status.nodes_done.as_deref(), Some("2/3"));
+    let (complete, reason, message) = resources::condition(&backup, "Complete").unwrap();
+    assert_eq!((complete, reason), ("False", "Interrupted"), "{message}");
+    assert!(
+        message.contains("db-2") && !message.contains("db-1"),
+        "{message}"
+    );
+    let again = ground
+        .back_up("found", "bucket", json!({"cluster": "lost"}))
+        .await;
+    assert_eq!(phase(&again), BackupPhase::Succeeded, "{:#?}", again.status);
+    ground.is_right("lost", "found").await;
+}
+
+async fn ring_member_without_pod(ground: &Ground<'_>) {
+    let before = ground.whole("before", "bucket").await;
+    let away = nodes(&before)[2].host_id.clone().unwrap();
+    ground.cluster.scale(2).await.unwrap();
+    let backup = ground.back_up("without", "bucket", json!({})).await;
+    let status = backup.status.as_ref().unwrap();
+    assert_eq!(phase(&backup), BackupPhase::PartiallyFailed, "{status:#?}");
+    assert_eq!(status.nodes_done.as_deref(), Some("2/3"));
+    let (complete, reason, message) = resources::condition(&backup, "Complete").unwrap();
+    assert_eq!((complete, reason), ("False", "NodeWithoutPod"), "{message}");
+    assert!(message.contains(&away), "{message}");
+    ground.cluster.scale(3).await.unwrap();
+    ground.whole("with-all", "bucket").await;
+    ground.is_right(DB, "with-all").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jmx_that_is_switched_off_is_named_with_the_node_and_what_to_do() {
+    let bed = Bed::acquire().await.unwrap();
+    let namespace = bed.namespace("no-jmx").await.unwrap();
+    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
+    minio.bucket("backups").await.unwrap();
+    let options = Options {
+        replicas: 1,
+        jmx: Jmx::Off,
+        ..Options::new(DB)
+    };
+    let (cluster, operator) = tokio::join!(
+        Cluster::start(&bed, &namespace, options),
+        Operator::install(&bed, &namespace)
+    );
+    let (cluster, _operator) = (cluster.unwrap(), operator.unwrap());
+    s3_storage(
+        &namespace,
+        "bucket",
+        &minio.endpoint(),
+        "backups",
+        minio.root(),
+    )
+    .await
+    .unwrap();
+    let once = json!({"retry": {"limit": 1}});
+    back_up(&namespace, "deaf", DB, "bucket", once)
+        .await
+        .unwrap();
+    let backup = ended(&namespace, "deaf").await.unwrap();
+    failed_everywhere(&backup, "JmxUnreachable", "7199");
+    assert_eq!(nodes(&backup)[0].attempt, 2);
+    assert!(cluster.snapshots().unwrap().is_empty());
+    namespace.done().await.unwrap();
+}
