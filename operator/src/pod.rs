@@ -12,6 +12,8 @@ pub(crate) struct PodView {
     pub(crate) leaving: bool,
     /// Succeeded or Failed: its containers will not run again.
     pub(crate) ended: bool,
+    /// All containers say that they can do their work: Cassandra has started.
+    pub(crate) ready: bool,
     pub(crate) containers: Vec<ContainerView>,
 }
 
@@ -68,6 +70,12 @@ impl PodView {
             ended: status
                 .and_then(|status| status.phase.as_deref())
                 .is_some_and(|phase| phase == "Succeeded" || phase == "Failed"),
+            ready: status
+                .and_then(|status| status.conditions.as_ref())
+                .is_some_and(|all| {
+                    all.iter()
+                        .any(|one| one.type_ == "Ready" && one.status == "True")
+                }),
             containers: containers.collect(),
         }
     }
@@ -124,6 +132,7 @@ pub(crate) mod tests {
             uid: format!("uid-{name}"),
             leaving: false,
             ended: false,
+            ready: true,
             containers: containers
                 .iter()
                 .map(|(name, running)| ContainerView {

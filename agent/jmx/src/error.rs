@@ -51,7 +51,7 @@ pub enum Error {
         after: Duration,
     },
     /// There is no MBean of this name.
-    #[error("there is no MBean {mbean}")]
+    #[error("there is no MBean {mbean}; has what answers there started completely?")]
     InstanceNotFound {
         /// Its name.
         mbean: String,

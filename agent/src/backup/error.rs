@@ -226,6 +226,8 @@ pub fn jmx_reason(error: &jmx::Error) -> Reason {
         | E::Tls { .. }
         | E::Timeout { .. }
         | E::Lost { .. } => Reason::JmxUnreachable,
+        // JMX answers before Cassandra has registered all of its beans.
+        E::InstanceNotFound { .. } => Reason::CassandraNotReady,
         _ => Reason::Failed,
     }
 }

@@ -103,6 +103,8 @@ pub async fn on_host(storage: &Storage, cluster: &str, name: &str) -> Result<Res
     let mut nodes = vec![first];
     nodes.extend(try_join_all(others).await?);
     let restored = Restored { nodes };
+    let addresses: Vec<_> = restored.nodes.iter().map(HostCassandra::address).collect();
+    cql::agree(&addresses, None).await?;
     let session = restored.session().await?;
     fill(
         storage,

@@ -26,6 +26,9 @@ pub(crate) struct Pace {
     pub(crate) poll: Duration,
     /// For a pod that is not ready or an API server that does not answer; then the node has failed.
     pub(crate) patience: Duration,
+    /// For a pod that runs to become ready, as Cassandra that starts does; then it is tried all the
+    /// same: not everything that makes a pod unready keeps a backup from being made.
+    pub(crate) readiness: Duration,
     /// Before the second attempt; doubled for each further one.
     pub(crate) retry: Duration,
     /// Longest time between two attempts.
@@ -45,6 +48,7 @@ impl Default for Pace {
         Self {
             poll: Duration::from_secs(2),
             patience: Duration::from_secs(600),
+            readiness: Duration::from_secs(300),
             retry: Duration::from_secs(5),
             longest_retry: Duration::from_secs(60),
             reattach: Duration::from_secs(1),

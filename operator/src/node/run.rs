@@ -288,6 +288,9 @@ impl NodeRun {
                 )),
             })?;
         self.note_container(&pod, container.id.as_deref(), state)?;
+        if !pod.ready && state.contact.elapsed() < self.tools.pace.readiness {
+            return Err(not_ready(format!("pod {} runs but is not ready", pod.name)));
+        }
         if let Some(place) = &state.place
             && place.container_id == container.id
             && !state.doubtful

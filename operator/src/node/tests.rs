@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::agent_binary::AgentBinary;
@@ -542,6 +542,27 @@ async fn a_pod_that_is_not_ready_is_waited_for_and_given_up_in_the_end() {
     assert_eq!((node.phase, node.sweep_pending), (NodePhase::Failed, false));
     assert_eq!(node.reason.as_deref(), Some("PodNotReady"));
     assert!(requests.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_runs_and_is_not_ready_is_waited_for_and_then_tried_all_the_same() {
+    let stage = stage(vec![Scene::Says(
+        1,
+        vec![started(1), result(Reason::Succeeded, 1)],
+        Exit::Code(0),
+    )]);
+    *stage.pod.lock().unwrap() = Some(PodView {
+        ready: false,
+        ..pod("one")
+    });
+    let mut play = play_from(stage, node());
+    play.until(NodePhase::Waiting).await;
+    let began = Instant::now();
+    let (node, requests) = play.end().await;
+    assert_eq!((node.phase, requests.len()), (NodePhase::Succeeded, 1));
+    let pace = Pace::default();
+    assert!(began.elapsed() + pace.poll >= pace.readiness);
+    assert!(began.elapsed() < pace.patience);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::Distribution;
 use super::config::{self, Credentials, Jmx};
-use super::cql::{self, Consistency, Session, Statement};
+use super::cql::{self, Session};
 use super::manifests::{self, CONTAINER, HOME, Images, Options};
 use crate::bed::wait::until;
 use crate::bed::{Bed, Namespace, Output};
@@ -48,27 +48,15 @@ impl<'n> Cluster<'n> {
         Ok(cluster)
     }
 
-    /// Waits until every node knows that all others are up: until then, it refuses what needs all
-    /// replicas, although its pod is ready.
+    /// Waits until every node knows that all others are up.
     async fn agree(&self) -> Result<()> {
-        // A table on every node; one node alone has nobody to agree with.
-        let table = match self.options.replicas {
-            _ if self.options.asleep => return Ok(()),
-            0 | 1 => return Ok(()),
-            2 => "system_traces.sessions",
-            _ => "system_distributed.repair_history",
-        };
-        let mut ask = Statement::new(format!("SELECT * FROM {table} LIMIT 1"));
-        ask.set_consistency(Consistency::All);
-        let sessions = (0..self.options.replicas).map(|pod| self.cql(pod));
-        for session in &try_join_all(sessions).await? {
-            let agrees = async || {
-                session.query_unpaged(ask.clone(), ()).await?;
-                Ok(Some(()))
-            };
-            until("all nodes know each other", PATIENCE, agrees).await?;
+        if self.options.asleep {
+            return Ok(());
         }
-        Ok(())
+        let addresses = (0..self.options.replicas).map(|pod| self.address(pod));
+        let addresses = try_join_all(addresses).await?;
+        let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+        cql::agree(&addresses, self.options.cql.as_ref()).await
     }
 
     /// The same without waiting for the pods.

@@ -8,14 +8,15 @@ use anyhow::{Context, Result, bail};
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::host_filter::AllowListHostFilter;
+use scylla::statement::unprepared::Statement;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::config::Credentials;
+use crate::bed::wait::until;
 
 pub use scylla::client::session::Session;
 pub use scylla::statement::Consistency;
-pub use scylla::statement::unprepared::Statement;
 
 /// The port of CQL on every node of the bed.
 pub const PORT: u16 = 9042;
@@ -34,6 +35,29 @@ pub async fn connect(addresses: &[&str], credentials: Option<&Credentials>) -> R
             Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
         }
     }
+}
+
+/// Waits until each of the nodes of a cluster knows that all of them are up. Until then it answers,
+/// but refuses what needs all replicas.
+pub async fn agree(nodes: &[&str], credentials: Option<&Credentials>) -> Result<()> {
+    // A table that is on every node; one node alone has nobody to agree with.
+    let table = match nodes.len() {
+        0 | 1 => return Ok(()),
+        2 => "system_traces.sessions",
+        _ => "system_distributed.repair_history",
+    };
+    let mut ask = Statement::new(format!("SELECT * FROM {table} LIMIT 1"));
+    ask.set_consistency(Consistency::All);
+    for node in nodes {
+        let session = connect(&[node], credentials).await?;
+        let agrees = async || {
+            session.query_unpaged(ask.clone(), ()).await?;
+            Ok(Some(()))
+        };
+        let what = format!("{node} knows that all nodes are up");
+        until(&what, Duration::from_secs(120), agrees).await?;
+    }
+    Ok(())
 }
 
 async fn try_connect(addresses: &[&str], credentials: Option<&Credentials>) -> Result<Session> {
