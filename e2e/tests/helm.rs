@@ -1,13 +1,24 @@
-//! The real helm against the bed's cluster.
+//! The real helm against the bed's cluster, and our chart as it is shipped.
 
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::time::Duration;
 
-use e2e::bed::Bed;
-use e2e::parts::helm;
+use crds::BackupPhase;
+use e2e::bed::wait::until;
+use e2e::bed::{Bed, Exclusive};
+use e2e::parts::cassandra::cluster::Cluster;
+use e2e::parts::cassandra::manifests::Options;
+use e2e::parts::minio::Minio;
+use e2e::parts::{helm, network};
+use e2e::product::{Operator, back_up, ended, operator, s3_storage};
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chart_is_installed_upgraded_and_removed() {
@@ -52,4 +63,61 @@ async fn a_chart_is_installed_upgraded_and_removed() {
         .unwrap();
     assert!(maps.get_opt("from-chart").await.unwrap().is_none());
     namespace.done().await.unwrap();
+}
+
+/// The others are kept away: this operator watches every namespace.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definitions_outlive_it() {
+    let alone = Exclusive::wait().await.unwrap();
+    let bed = alone.acquire().await.unwrap();
+    let definitions = Api::<CustomResourceDefinition>::all(bed.client());
+    let names: Vec<_> = crds::custom_resources()
+        .iter()
+        .map(|one| one.definition.name_any())
+        .collect();
+    for name in &names {
+        // Left by others, who are gone with all their resources.
+        let _ = definitions.delete(name, &DeleteParams::default()).await;
+        let gone = async || Ok(definitions.get_opt(name).await?.is_none().then_some(()));
+        until("the definition is gone", Duration::from_secs(60), gone)
+            .await
+            .unwrap();
+    }
+    let namespace = bed.namespace("cassandra").await.unwrap();
+    let own = bed.namespace("operator").await.unwrap();
+    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
+    minio.bucket("backups").await.unwrap();
+    let options = Options {
+        replicas: 1,
+        ..Options::new("db")
+    };
+    let (cluster, installed) = tokio::join!(
+        Cluster::start(&bed, &namespace, options),
+        Operator::install_with(&bed, &own, json!({}))
+    );
+    let (_cluster, _operator) = (cluster.unwrap(), installed.unwrap());
+    s3_storage(
+        &namespace,
+        "main",
+        &minio.endpoint(),
+        "backups",
+        minio.root(),
+    )
+    .await
+    .unwrap();
+    back_up(&namespace, "first", "db", "main", json!({}))
+        .await
+        .unwrap();
+    let status = ended(&namespace, "first").await.unwrap().status.unwrap();
+    assert_eq!(status.phase, Some(BackupPhase::Succeeded), "{status:#?}");
+
+    helm::uninstall(&bed, operator::RELEASE, own.name())
+        .await
+        .unwrap();
+    for name in &names {
+        assert!(definitions.get_opt(name).await.unwrap().is_some(), "{name}");
+    }
+    assert!(ended(&namespace, "first").await.is_ok());
+    namespace.done().await.unwrap();
+    own.done().await.unwrap();
 }

@@ -6,36 +6,50 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
 
 use crate::bed::wait::until;
 use crate::bed::{Bed, Namespace, is_ready};
 use crate::host::cache::lock;
-use crate::parts::images::Image;
 use crate::parts::{binaries, helm, images};
 
 /// The release of the chart, and the name of the Deployment.
 pub const RELEASE: &str = "cassandra-backup";
+/// Where the chart is in the workspace.
+const CHART: &str = "charts/cassandra-backup";
 /// The pods of the release.
 const PODS: &str = "app.kubernetes.io/instance=cassandra-backup";
 /// How long another pod may take to be there. Alone it is 2 s.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The operator of one namespace: it watches that one and has rights in no other, so that several
-/// run beside each other.
+/// An operator, in the namespace that its release is in.
 pub struct Operator<'n> {
     namespace: &'n Namespace,
 }
 
 impl<'n> Operator<'n> {
-    /// Builds it, gives its image to the node and installs the chart; returns when it is ready.
+    /// The operator of one namespace: it watches that one and has rights in no other, so that
+    /// several run beside each other. Builds it, gives its image to the node and installs the
+    /// chart; returns when it is ready.
     pub async fn install(bed: &Bed, namespace: &'n Namespace) -> Result<Self> {
+        let watched = json!({"watchNamespaces": [namespace.name()]});
+        Self::install_with(bed, namespace, watched).await
+    }
+
+    /// An operator with these values of the chart, besides its image.
+    pub async fn install_with(bed: &Bed, namespace: &'n Namespace, values: Value) -> Result<Self> {
         let image = images::operator(&binaries::build().await?).await?;
         bed.import(&image).await?;
+        let (repository, tag) = image
+            .name
+            .rsplit_once(':')
+            .with_context(|| format!("the image {} has no tag", image.name))?;
+        let mut values = values;
+        values["image"] = json!({"repository": repository, "tag": tag, "pullPolicy": "Never"});
         // The definitions belong to no namespace: two releases must not make them at once.
         let _one_at_a_time = lock(&bed.ground().state().join("helm.lock")).await?;
-        let chart = binaries::workspace()?.join("charts/cassandra-backup");
-        let values = values(&image, namespace.name())?;
-        helm::install(bed, &chart, RELEASE, namespace.name(), &values).await?;
+        let chart = binaries::workspace()?.join(CHART);
+        helm::install(bed, &chart, RELEASE, namespace.name(), &values.to_string()).await?;
         Ok(Self { namespace })
     }
 
@@ -71,17 +85,4 @@ impl<'n> Operator<'n> {
         let staying = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod);
         Ok(pods.into_iter().find(staying))
     }
-}
-
-/// What the owner of a namespace gives to the chart.
-pub fn values(image: &Image, namespace: &str) -> Result<String> {
-    let (repository, tag) = image
-        .name
-        .rsplit_once(':')
-        .with_context(|| format!("the image {} has no tag", image.name))?;
-    Ok(serde_json::json!({
-        "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
-        "watchNamespaces": [namespace],
-    })
-    .to_string())
 }

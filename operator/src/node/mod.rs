@@ -6,15 +6,19 @@
 mod attach;
 mod decide;
 mod job;
+mod obstacle;
+mod place;
 mod run;
 mod state;
+mod stop;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use job::Job;
-pub(crate) use run::{NodeRun, Stop, Tools};
+pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter};
+pub(crate) use stop::Stop;
 pub(crate) use sweep::sweep;
 
 use std::time::Duration;

@@ -13,14 +13,15 @@ use uuid::Uuid;
 use super::attach::{Asked, attach};
 use super::decide::{End, Finish, Next, Tries, decide};
 use super::job::{Fetched, Job, Telling};
+use super::obstacle::{Obstacle, access_obstacle, exec_obstacle};
+use super::place::Place;
 use super::state::{Reporter, apply, apply_outcome};
+use super::stop::{Stop, cancel, for_stop, stopped, stopped_finish};
 use super::{Pace, backoff};
-use crate::access::{self, AccessError};
+use crate::access;
 use crate::agent_binary::AgentBinary;
 use crate::cluster::Cluster;
-use crate::exec::{ExecError, PodExec, Target, run_to_end};
-use crate::inject::{InjectError, Placed, inject};
-use crate::pod::{ContainerProblem, PodView};
+use crate::exec::PodExec;
 
 /// What all runs need.
 pub(crate) struct Tools {
@@ -28,15 +29,6 @@ pub(crate) struct Tools {
     pub(crate) exec: Arc<dyn PodExec>,
     pub(crate) agent: AgentBinary,
     pub(crate) pace: Pace,
-}
-
-/// Why a run is told to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// The user said so, or the resource is gone.
-    Cancelled,
-    /// The backup's deadline passed.
-    Deadline,
 }
 
 /// A node's share of a backup.
@@ -49,36 +41,20 @@ pub(crate) struct NodeRun {
     pub(crate) stop: watch::Receiver<Option<Stop>>,
 }
 
-/// Where the agent of this run is.
-#[derive(Clone)]
-struct Place {
-    target: Target,
-    container_id: Option<String>,
-    agent: Placed,
-}
-
-/// What keeps a request from being sent.
-enum Obstacle {
-    /// It may pass.
-    Passing(Reason, String),
-    /// It will not.
-    Lasting(Finish),
-}
-
 /// State of the loop that is not in the report.
-struct Loop {
-    attempt: u32,
+pub(super) struct Loop {
+    pub(super) attempt: u32,
     /// The attempt was begun in the container that the status names and has no result.
-    open: bool,
-    tries: Tries,
-    place: Option<Place>,
+    pub(super) open: bool,
+    pub(super) tries: Tries,
+    pub(super) place: Option<Place>,
     /// The executable may be gone from there.
-    doubtful: bool,
+    pub(super) doubtful: bool,
     /// Events up to this number were heard from the journal at `place`.
-    heard: u64,
+    pub(super) heard: u64,
     /// Last time that an event came or a pod was waited for in vain for the first time.
-    contact: Instant,
-    failures: u32,
+    pub(super) contact: Instant,
+    pub(super) failures: u32,
 }
 
 impl NodeRun {
@@ -269,108 +245,6 @@ impl NodeRun {
         }
     }
 
-    /// The container that runs, with the agent in it.
-    async fn place(&mut self, state: &mut Loop) -> Result<Place, Obstacle> {
-        let job = Arc::clone(&self.job);
-        let pod = match self.tools.cluster.pod(&job.namespace, &self.pod).await {
-            Ok(Some(pod)) => pod,
-            Ok(None) => return Err(not_ready(format!("pod {} does not exist", self.pod))),
-            Err(error) => return Err(Obstacle::Passing(Reason::PodNotReady, error.to_string())),
-        };
-        let container = pod
-            .container(job.container())
-            .map_err(|problem| match problem {
-                ContainerProblem::NotReady(message) => not_ready(message),
-                other => Obstacle::Lasting(Finish::failed(
-                    Reason::InvalidRequest,
-                    other.to_string(),
-                    state.open,
-                )),
-            })?;
-        self.note_container(&pod, container.id.as_deref(), state)?;
-        if !pod.ready && state.contact.elapsed() < self.tools.pace.readiness {
-            return Err(not_ready(format!("pod {} runs but is not ready", pod.name)));
-        }
-        if let Some(place) = &state.place
-            && place.container_id == container.id
-            && !state.doubtful
-        {
-            return Ok(place.clone());
-        }
-        let target = Target {
-            namespace: job.namespace.clone(),
-            pod: self.pod.clone(),
-            container: container.name.clone(),
-        };
-        let agent = match job.present_agent() {
-            Some(agent) => agent,
-            None => inject(
-                &*self.tools.exec,
-                &target,
-                &self.tools.agent,
-                &job.spec.agent.directories,
-            )
-            .await
-            .map_err(|error| inject_obstacle(error, state.open))?,
-        };
-        let place = Place {
-            target,
-            container_id: container.id.clone(),
-            agent,
-        };
-        if state
-            .place
-            .as_ref()
-            .is_none_or(|before| before.agent != place.agent)
-        {
-            state.heard = 0;
-        }
-        state.place = Some(place.clone());
-        state.doubtful = false;
-        Ok(place)
-    }
-
-    /// Notes in which container the run is. In another one than before, no process of it is left,
-    /// and what it wrote there may be gone: a new attempt begins, and it is told from its start.
-    fn note_container(
-        &mut self,
-        pod: &PodView,
-        container_id: Option<&str>,
-        state: &mut Loop,
-    ) -> Result<(), Obstacle> {
-        let node = self.reporter.node();
-        if node.container_id.as_deref() == container_id {
-            return Ok(());
-        }
-        if node.container_id.is_some() {
-            state.heard = 0;
-            state.place = None;
-            state.contact = Instant::now();
-            if state.open {
-                state.attempt += 1;
-                state.open = false;
-                if state.attempt > state.tries.attempts {
-                    return Err(Obstacle::Lasting(Finish::failed(
-                        Reason::Interrupted,
-                        format!(
-                            "container restarted in each of the {} attempts",
-                            state.tries.attempts
-                        ),
-                        true,
-                    )));
-                }
-            }
-        }
-        let attempt = i32::try_from(state.attempt).unwrap_or(i32::MAX);
-        self.reporter.change(|report| {
-            report.node.pod_uid = Some(pod.uid.clone());
-            report.node.container_id = container_id.map(str::to_owned);
-            report.node.attempt = attempt;
-            report.node.last_seq = None;
-        });
-        Ok(())
-    }
-
     /// Storage and passwords, read anew so that a rotated secret is taken up.
     async fn fetch(&self) -> Result<Fetched, Obstacle> {
         let (cluster, job) = (&*self.tools.cluster, &*self.job);
@@ -423,93 +297,5 @@ impl NodeRun {
             let _ = timeout(limit, tell).await;
         }
         stopped_finish(stop, state.open)
-    }
-}
-
-/// Resolves when the run is told to stop.
-async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Option<Stop> {
-    let told = stop.wait_for(Option::is_some).await.map(|stop| *stop);
-    match told {
-        Ok(stop) => stop,
-        // Nobody is left who could say so.
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// Tells the agent to cancel the run.
-async fn cancel(tools: &Tools, place: &Place, run_id: Uuid) -> Result<(), ExecError> {
-    let command = [
-        place.agent.path.clone(),
-        "cancel".into(),
-        "--run".into(),
-        run_id.to_string(),
-    ];
-    let output = run_to_end(
-        &*tools.exec,
-        &place.target,
-        &command,
-        &[],
-        tools.pace.cancel,
-    )
-    .await?;
-    tracing::debug!(exit = ?output.exit, stderr = output.stderr, "cancel sent");
-    Ok(())
-}
-
-/// A run that was told to stop for the deadline is told as cancelled by the agent.
-fn for_stop(finish: Finish, stop: Option<Stop>) -> Finish {
-    match (finish.phase, stop) {
-        (NodePhase::Cancelled, Some(Stop::Deadline)) => {
-            stopped_finish(Stop::Deadline, finish.sweep)
-        }
-        _ => finish,
-    }
-}
-
-fn stopped_finish(stop: Stop, sweep: bool) -> Finish {
-    match stop {
-        Stop::Cancelled => Finish {
-            phase: NodePhase::Cancelled,
-            reason: Reason::Cancelled,
-            message: "cancelled".into(),
-            sweep,
-        },
-        Stop::Deadline => Finish::failed(
-            Reason::DeadlineExceeded,
-            "the backup did not end within spec.activeDeadlineSeconds",
-            sweep,
-        ),
-    }
-}
-
-fn not_ready(message: String) -> Obstacle {
-    Obstacle::Passing(Reason::PodNotReady, message)
-}
-
-fn exec_obstacle(error: ExecError, open: bool) -> Obstacle {
-    match error {
-        ExecError::Forbidden(_) => {
-            Obstacle::Lasting(Finish::failed(Reason::Failed, error.to_string(), open))
-        }
-        ExecError::Unreachable(_) => Obstacle::Passing(Reason::Interrupted, error.to_string()),
-    }
-}
-
-fn inject_obstacle(error: InjectError, open: bool) -> Obstacle {
-    if error.is_temporary() {
-        return Obstacle::Passing(Reason::PodNotReady, error.to_string());
-    }
-    let reason = match error {
-        InjectError::Exec(_) => Reason::Failed,
-        _ => Reason::AgentNotInjectable,
-    };
-    Obstacle::Lasting(Finish::failed(reason, error.to_string(), open))
-}
-
-fn access_obstacle(error: AccessError) -> Obstacle {
-    if error.is_temporary() {
-        Obstacle::Passing(Reason::Interrupted, error.to_string())
-    } else {
-        Obstacle::Lasting(Finish::failed(error.reason(), error.to_string(), false))
     }
 }

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::attach::{Asked, attach};
 use super::decide::End;
 use super::job::{Job, Telling};
+use super::place::agent_in;
 use super::run::Tools;
 use crate::access;
 use crate::exec::Target;
-use crate::inject::inject;
 
 /// Tries once to remove leftover snapshots. Each try has an id of its own, since a run that was
 /// answered is answered the same way again. The text of a failure is for the log.
@@ -30,17 +30,9 @@ pub(crate) async fn sweep(tools: &Arc<Tools>, job: &Job, pod: &str) -> Result<()
         pod: pod.to_owned(),
         container: container.name.clone(),
     };
-    let agent = match job.present_agent() {
-        Some(agent) => agent,
-        None => inject(
-            &*tools.exec,
-            &target,
-            &tools.agent,
-            &job.spec.agent.directories,
-        )
+    let agent = agent_in(tools, job, &target)
         .await
-        .map_err(|error| error.to_string())?,
-    };
+        .map_err(|error| error.to_string())?;
     let credentials = job.spec.cassandra.jmx.credentials.as_ref();
     let jmx = access::password(&*tools.cluster, &job.namespace, credentials)
         .await
