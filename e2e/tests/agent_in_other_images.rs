@@ -5,14 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 use crds::BackupPhase;
-use e2e::backup::{Backup, Storage};
+use e2e::backup::Backup;
 use e2e::bed::Bed;
-use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
-use e2e::parts::minio::Minio;
-use e2e::parts::{images, network};
-use e2e::product::{Operator, back_up, ended, resources, s3_storage};
+use e2e::parts::images;
+use e2e::product::{BUCKET, back_up, bucket_server, ended, resources, s3_storage, start};
 use serde_json::{Value, json};
 
 const DB: &str = "db";
@@ -22,28 +20,17 @@ const DB: &str = "db";
 async fn backs_up(options: Options, more: Value, container: &str, owner: u32) {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("image").await.unwrap();
-    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
-    minio.bucket("backups").await.unwrap();
+    let (minio, storage) = bucket_server().await.unwrap();
     let musl = images::musl().await.unwrap();
     bed.import(&musl).await.unwrap();
-    let (cluster, operator) = tokio::join!(
-        Cluster::start(&bed, &namespace, options),
-        Operator::install(&bed, &namespace)
-    );
-    let (cluster, _operator) = (cluster.unwrap(), operator.unwrap());
+    let (cluster, _operator) = start(&bed, &namespace, options).await.unwrap();
     let rows = Rows::new("shop", "orders");
     let session = cluster.session().await.unwrap();
     rows.create(&session, "dc1", 1).await.unwrap();
     rows.write(&session, 0..50).await.unwrap();
-    s3_storage(
-        &namespace,
-        "bucket",
-        &minio.endpoint(),
-        "backups",
-        minio.root(),
-    )
-    .await
-    .unwrap();
+    s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
+        .await
+        .unwrap();
 
     if !cluster.options.shell {
         back_up(&namespace, "refused", DB, "bucket", json!({}))
@@ -58,7 +45,6 @@ async fn backs_up(options: Options, more: Value, container: &str, owner: u32) {
         );
         assert!(message.contains("spec.agent.mode: Container"), "{message}");
     }
-    let storage = Storage::bucket(minio.client(), "backups");
     let mut inodes = Vec::new();
     for name in ["first", "second"] {
         back_up(&namespace, name, DB, "bucket", more.clone())

@@ -11,12 +11,12 @@ use crds::{BackupPhase, CassandraBackup};
 use e2e::backup::{Backup, Storage, restore};
 use e2e::bed::{Bed, Namespace};
 use e2e::parts::cassandra::cluster::Cluster;
-use e2e::parts::cassandra::manifests::{Mount, Options};
+use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
-use e2e::parts::filesystem::{Filesystem, Kind};
-use e2e::parts::minio::Minio;
-use e2e::parts::network;
-use e2e::product::{Operator, back_up, ended, file_storage, resources, s3_storage};
+use e2e::product::{
+    BUCKET, DISK, back_up, bucket_server, ended, file_storage, resources, s3_storage, shared_disk,
+    start,
+};
 use futures::future::try_join_all;
 use serde_json::json;
 
@@ -78,41 +78,23 @@ async fn three_nodes_are_backed_up_to_files_and_to_s3_and_every_row_comes_back_f
  {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("three").await.unwrap();
-    let folder = bed.ground().dir("filesystems").unwrap();
-    let disk = Filesystem::mount(&folder, namespace.name(), Kind::Ext4, 1 << 30)
-        .await
-        .unwrap();
-    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
-    minio.bucket("backups").await.unwrap();
+    let (disk, mount) = shared_disk(&bed, &namespace, 1 << 30).await.unwrap();
+    let (minio, bucket) = bucket_server().await.unwrap();
     let storages = [
         ("files", Storage::File(disk.path().to_owned())),
-        ("bucket", Storage::bucket(minio.client(), "backups")),
+        ("bucket", bucket),
     ];
     let data = Data::new();
     {
         let options = Options {
-            mounts: vec![Mount {
-                name: "backup".into(),
-                host: disk.path().to_owned(),
-                path: "/backup".into(),
-            }],
+            mounts: vec![mount],
             ..Options::new(DB)
         };
-        let (cluster, operator) = tokio::join!(
-            Cluster::start(&bed, &namespace, options),
-            Operator::install(&bed, &namespace)
-        );
-        let (cluster, _operator) = (cluster.unwrap(), operator.unwrap());
-        file_storage(&namespace, "files", "/backup").await.unwrap();
-        s3_storage(
-            &namespace,
-            "bucket",
-            &minio.endpoint(),
-            "backups",
-            minio.root(),
-        )
-        .await
-        .unwrap();
+        let (cluster, _operator) = start(&bed, &namespace, options).await.unwrap();
+        file_storage(&namespace, "files", DISK).await.unwrap();
+        s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
+            .await
+            .unwrap();
         data.create(&cluster).await;
         data.write(&cluster, 0..300).await;
 

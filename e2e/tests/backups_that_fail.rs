@@ -11,12 +11,14 @@ use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
 use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::config::Jmx;
-use e2e::parts::cassandra::manifests::{Mount, Options};
+use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
-use e2e::parts::filesystem::{Filesystem, Kind};
+use e2e::parts::filesystem::Filesystem;
 use e2e::parts::minio::{Key, Minio};
-use e2e::parts::network;
-use e2e::product::{Operator, back_up, ended, file_storage, resources, s3_storage};
+use e2e::product::{
+    BUCKET, DISK, Operator, back_up, bucket_server, ended, file_storage, resources, s3_storage,
+    shared_disk, start,
+};
 use serde_json::{Value, json};
 
 const DB: &str = "db";
@@ -119,29 +121,18 @@ fn failed_everywhere(backup: &CassandraBackup, reason: &str, cause: &str) {
 async fn what_goes_wrong_is_told_with_node_and_cause_and_the_next_backup_is_whole() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("fails").await.unwrap();
-    let folder = bed.ground().dir("filesystems").unwrap();
-    let disk = Filesystem::mount(&folder, namespace.name(), Kind::Ext4, 256 << 20)
-        .await
-        .unwrap();
-    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
-    minio.bucket("backups").await.unwrap();
+    let (disk, mount) = shared_disk(&bed, &namespace, 256 << 20).await.unwrap();
+    let (minio, bucket) = bucket_server().await.unwrap();
     let options = Options {
-        mounts: vec![Mount {
-            name: "backup".into(),
-            host: disk.path().to_owned(),
-            path: "/backup".into(),
-        }],
+        mounts: vec![mount],
         ..Options::new(DB)
     };
-    let (cluster, operator) = tokio::join!(
-        Cluster::start(&bed, &namespace, options),
-        Operator::install(&bed, &namespace)
-    );
+    let (cluster, operator) = start(&bed, &namespace, options).await.unwrap();
     let ground = Ground {
         namespace: &namespace,
-        cluster: cluster.unwrap(),
-        operator: operator.unwrap(),
-        bucket: Storage::bucket(minio.client(), "backups"),
+        cluster,
+        operator,
+        bucket,
     };
     let rows = Rows::new("shop", "orders").with_bytes(20_000);
     let session = ground.cluster.session().await.unwrap();
@@ -167,27 +158,15 @@ async fn wrong_credentials(ground: &Ground<'_>, minio: &Minio) {
         id: minio.root().id.clone(),
         secret: "not-the-secret".into(),
     };
-    s3_storage(
-        ground.namespace,
-        "bucket",
-        &minio.endpoint(),
-        "backups",
-        &wrong,
-    )
-    .await
-    .unwrap();
+    s3_storage(ground.namespace, "bucket", minio, BUCKET, &wrong)
+        .await
+        .unwrap();
     let backup = ground.back_up("denied", "bucket", json!({})).await;
     failed_everywhere(&backup, "StorageDenied", "SignatureDoesNotMatch");
     assert!(ground.bucket.list("").await.unwrap().is_empty());
-    s3_storage(
-        ground.namespace,
-        "bucket",
-        &minio.endpoint(),
-        "backups",
-        minio.root(),
-    )
-    .await
-    .unwrap();
+    s3_storage(ground.namespace, "bucket", minio, BUCKET, minio.root())
+        .await
+        .unwrap();
     ground.whole("allowed", "bucket").await;
     ground.is_right(DB, "allowed").await;
 }
@@ -196,7 +175,7 @@ async fn missing_bucket(ground: &Ground<'_>, minio: &Minio) {
     s3_storage(
         ground.namespace,
         "missing",
-        &minio.endpoint(),
+        minio,
         "no-such-bucket",
         minio.root(),
     )
@@ -216,12 +195,10 @@ async fn keyspace_that_does_not_exist(ground: &Ground<'_>) {
 }
 
 async fn full_disk(ground: &Ground<'_>, disk: &Filesystem) {
-    file_storage(ground.namespace, "disk", "/backup")
-        .await
-        .unwrap();
+    file_storage(ground.namespace, "disk", DISK).await.unwrap();
     disk.fill(3 << 20).unwrap();
     let backup = ground.back_up("too-large", "disk", json!({})).await;
-    failed_everywhere(&backup, "NoSpace", "/backup");
+    failed_everywhere(&backup, "NoSpace", DISK);
     let storage = Storage::File(disk.path().to_owned());
     let held = storage.list("").await.unwrap();
     assert!(!held.keys().any(|key| key.ends_with(".jsonl")), "{held:?}");
@@ -307,27 +284,16 @@ async fn ring_member_without_pod(ground: &Ground<'_>) {
 async fn jmx_that_is_switched_off_is_named_with_the_node_and_what_to_do() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("no-jmx").await.unwrap();
-    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
-    minio.bucket("backups").await.unwrap();
+    let (minio, _) = bucket_server().await.unwrap();
     let options = Options {
         replicas: 1,
         jmx: Jmx::Off,
         ..Options::new(DB)
     };
-    let (cluster, operator) = tokio::join!(
-        Cluster::start(&bed, &namespace, options),
-        Operator::install(&bed, &namespace)
-    );
-    let (cluster, _operator) = (cluster.unwrap(), operator.unwrap());
-    s3_storage(
-        &namespace,
-        "bucket",
-        &minio.endpoint(),
-        "backups",
-        minio.root(),
-    )
-    .await
-    .unwrap();
+    let (cluster, _operator) = start(&bed, &namespace, options).await.unwrap();
+    s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
+        .await
+        .unwrap();
     let once = json!({"retry": {"limit": 1}});
     back_up(&namespace, "deaf", DB, "bucket", once)
         .await

@@ -11,9 +11,8 @@ use e2e::bed::wait::until;
 use e2e::bed::{Bed, Exclusive};
 use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::manifests::Options;
-use e2e::parts::minio::Minio;
-use e2e::parts::{helm, network};
-use e2e::product::{Operator, back_up, ended, operator, s3_storage};
+use e2e::parts::helm;
+use e2e::product::{BUCKET, Operator, back_up, bucket_server, ended, operator, s3_storage};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::DeleteParams;
@@ -85,8 +84,7 @@ async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definiti
     }
     let namespace = bed.namespace("cassandra").await.unwrap();
     let own = bed.namespace("operator").await.unwrap();
-    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
-    minio.bucket("backups").await.unwrap();
+    let (minio, _) = bucket_server().await.unwrap();
     let options = Options {
         replicas: 1,
         ..Options::new("db")
@@ -96,15 +94,9 @@ async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definiti
         Operator::install_with(&bed, &own, json!({}))
     );
     let (_cluster, _operator) = (cluster.unwrap(), installed.unwrap());
-    s3_storage(
-        &namespace,
-        "main",
-        &minio.endpoint(),
-        "backups",
-        minio.root(),
-    )
-    .await
-    .unwrap();
+    s3_storage(&namespace, "main", &minio, BUCKET, minio.root())
+        .await
+        .unwrap();
     back_up(&namespace, "first", "db", "main", json!({}))
         .await
         .unwrap();

@@ -9,15 +9,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crds::{BackupPhase, BackupStorage, CassandraBackup, NodePhase};
-use e2e::backup::Storage;
 use e2e::bed::Bed;
-use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::config::{Credentials, Jmx};
 use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
-use e2e::parts::minio::{Key, Minio, Setup, User};
-use e2e::parts::network;
-use e2e::product::{Operator, back_up, ended, resources, s3_storage};
+use e2e::parts::minio::{Key, Setup, User};
+use e2e::product::{BUCKET, back_up, bucket_server, ended, resources, s3_storage, start};
 use k8s_openapi::api::core::v1::Event as CoreEvent;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
@@ -60,10 +57,9 @@ async fn no_secret_is_in_a_process_a_log_a_status_an_event_a_journal_or_the_stor
     let [jmx, cql, s3] = secrets.clone();
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("secrets").await.unwrap();
-    let minio = Minio::start(network::NODE.parse().unwrap()).await.unwrap();
+    let (minio, storage) = bucket_server().await.unwrap();
     let setup = Setup {
-        buckets: vec!["backups".into()],
-        users: vec![User::allowed("writer", &s3, ACTIONS, &["backups"])],
+        users: vec![User::allowed("writer", &s3, ACTIONS, &[BUCKET])],
         ..Setup::default()
     };
     minio.set_up(setup).await.unwrap();
@@ -73,11 +69,7 @@ async fn no_secret_is_in_a_process_a_log_a_status_an_event_a_journal_or_the_stor
         cql: Some(Credentials::new("reader", &cql)),
         ..Options::new(DB)
     };
-    let (cluster, operator) = tokio::join!(
-        Cluster::start(&bed, &namespace, options),
-        Operator::install(&bed, &namespace)
-    );
-    let (cluster, operator) = (cluster.unwrap(), operator.unwrap());
+    let (cluster, operator) = start(&bed, &namespace, options).await.unwrap();
     let rows = Rows::new("shop", "orders").with_bytes(20_000);
     let session = cluster.session().await.unwrap();
     rows.create(&session, "dc1", 1).await.unwrap();
@@ -95,7 +87,7 @@ async fn no_secret_is_in_a_process_a_log_a_status_an_event_a_journal_or_the_stor
         id: "writer".into(),
         secret: s3,
     };
-    s3_storage(&namespace, "bucket", &minio.endpoint(), "backups", &key)
+    s3_storage(&namespace, "bucket", &minio, BUCKET, &key)
         .await
         .unwrap();
 
@@ -175,7 +167,6 @@ async fn no_secret_is_in_a_process_a_log_a_status_an_event_a_journal_or_the_stor
             "{what}"
         );
     }
-    let storage = Storage::bucket(minio.client(), "backups");
     let keys = storage.list("").await.unwrap();
     assert!(keys.keys().any(|key| key.ends_with(".jsonl")), "{keys:?}");
     for key in keys.keys() {

@@ -102,13 +102,13 @@ reasons! {
 
     StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded.";
     JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. Is Cassandra up and JMX enabled there?";
-    CassandraNotReady, Retry, "Cassandra is joining, draining or drained and cannot take a snapshot now.";
+    CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained and cannot take a snapshot now.";
     SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk.";
     PurgeInProgress, Retry, "A purge is about to delete objects that this run needs; it must end first.";
     OutOfMemory, Retry, "Less memory is left in the container than the agent needs beside Cassandra.";
 
     PodsNotFound, Failed, "No pod matches the selector. Correct `spec.cassandra.podSelector`.";
-    PodNotReady, Retry, "The pod is not running, or its container is not.";
+    PodNotReady, Retry, "The pod is not running or not ready, or its container is not running.";
     NodeWithoutPod, Failed, "A member of the ring has no pod among the selected ones, so that its data is not in the backup.";
     AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable. Use `spec.agent.mode: Container`.";
     SecretNotFound, Failed, "A secret or a key of it that the resource names does not exist.";

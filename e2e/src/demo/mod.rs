@@ -13,20 +13,17 @@ use crds::{BackupPhase, CassandraBackup, NodePhase};
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use crate::backup::{Storage, restore};
+use crate::backup::restore;
 use crate::bed::{Bed, Namespace, table};
 use crate::host::progress::step;
-use crate::parts::cassandra::cluster::Cluster;
 use crate::parts::cassandra::manifests::Options;
 use crate::parts::cassandra::rows::Rows;
-use crate::parts::minio::{self, Minio};
-use crate::parts::{binaries, helm, images, network};
+use crate::parts::{binaries, helm, images, minio};
 use crate::product::resources::{condition, phase};
-use crate::product::{Operator, back_up, s3_storage};
+use crate::product::{BUCKET, back_up, bucket_server, s3_storage, start};
 
 /// The StatefulSet, and the cluster id in the storage.
 const DB: &str = "prod";
-const BUCKET: &str = "backups";
 /// Rows of the first backup and of both.
 const FIRST: i64 = 3000;
 const BOTH: i64 = 3300;
@@ -41,13 +38,8 @@ pub async fn run() -> Result<()> {
 
     say("Three Cassandra nodes, the operator by its chart, an S3 server");
     let namespace = bed.namespace("demo").await?;
-    let minio = Minio::start(network::NODE.parse()?).await?;
-    minio.bucket(BUCKET).await?;
-    let (cluster, operator) = tokio::join!(
-        Cluster::start(&bed, &namespace, Options::new(DB)),
-        Operator::install(&bed, &namespace)
-    );
-    let (cluster, operator) = (cluster?, operator?);
+    let (minio, storage) = bucket_server().await?;
+    let (cluster, operator) = start(&bed, &namespace, Options::new(DB)).await?;
     println!("  operator {}", operator.pod().await?);
     let rows = Rows::new("shop", "orders").with_bytes(2000);
     let session = cluster.session().await?;
@@ -56,8 +48,7 @@ pub async fn run() -> Result<()> {
     println!("  {FIRST} rows written, acknowledged by all three");
 
     say("A BackupStorage and a CassandraBackup are applied");
-    s3_storage(&namespace, "main", &minio.endpoint(), BUCKET, minio.root()).await?;
-    let storage = Storage::bucket(minio.client(), BUCKET);
+    s3_storage(&namespace, "main", &minio, BUCKET, minio.root()).await?;
     one(&namespace, "first").await?;
     tree::show(&storage, DB).await?;
 

@@ -7,7 +7,7 @@ use crds::{BackupPhase, CassandraBackup};
 use serde_json::{Value, json};
 
 use crate::bed::Namespace;
-use crate::parts::minio::{Key, REGION};
+use crate::parts::minio::{Key, Minio, REGION};
 
 /// How long a backup of a test may take. Most take 10 s.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -28,7 +28,7 @@ pub async fn file_storage(namespace: &Namespace, name: &str, path: &str) -> Resu
 pub async fn s3_storage(
     namespace: &Namespace,
     name: &str,
-    endpoint: &str,
+    minio: &Minio,
     bucket: &str,
     key: &Key,
 ) -> Result<()> {
@@ -44,7 +44,7 @@ pub async fn s3_storage(
         "metadata": {"name": name},
         "spec": {"s3": {
             "bucket": bucket,
-            "endpoint": endpoint,
+            "endpoint": minio.endpoint(),
             "region": REGION,
             "pathStyle": true,
             "credentials": {"secretName": name},

@@ -9,6 +9,8 @@ mod job;
 mod obstacle;
 mod place;
 mod run;
+#[cfg(test)]
+mod stage;
 mod state;
 mod stop;
 mod sweep;

@@ -1,0 +1,55 @@
+//! What a trial stands on: a Cassandra cluster with an operator beside it, and storages that the
+//! pods reach.
+
+use anyhow::Result;
+
+use super::Operator;
+use crate::backup::Storage;
+use crate::bed::{Bed, Namespace};
+use crate::parts::cassandra::cluster::Cluster;
+use crate::parts::cassandra::manifests::{Mount, Options};
+use crate::parts::filesystem::{Filesystem, Kind};
+use crate::parts::minio::Minio;
+use crate::parts::network;
+
+/// The bucket of [`bucket_server`].
+pub const BUCKET: &str = "backups";
+/// Where pods see the disk of [`shared_disk`].
+pub const DISK: &str = "/backup";
+
+/// Starts a cluster and, at the same time, an operator that watches its namespace.
+pub async fn start<'n>(
+    bed: &Bed,
+    namespace: &'n Namespace,
+    options: Options,
+) -> Result<(Cluster<'n>, Operator<'n>)> {
+    tokio::try_join!(
+        Cluster::start(bed, namespace, options),
+        Operator::install(bed, namespace)
+    )
+}
+
+/// Starts an S3 server that pods reach, with the bucket [`BUCKET`]; and that bucket as a test sees
+/// it.
+pub async fn bucket_server() -> Result<(Minio, Storage)> {
+    let minio = Minio::start(network::NODE.parse()?).await?;
+    minio.bucket(BUCKET).await?;
+    let bucket = Storage::bucket(minio.client(), BUCKET);
+    Ok((minio, bucket))
+}
+
+/// Mounts a disk of its own, and says how every pod is to see it: as one volume that all share.
+pub async fn shared_disk(
+    bed: &Bed,
+    namespace: &Namespace,
+    bytes: u64,
+) -> Result<(Filesystem, Mount)> {
+    let folder = bed.ground().dir("filesystems")?;
+    let disk = Filesystem::mount(&folder, namespace.name(), Kind::Ext4, bytes).await?;
+    let mount = Mount {
+        name: "backup".into(),
+        host: disk.path().to_owned(),
+        path: DISK.into(),
+    };
+    Ok((disk, mount))
+}
