@@ -192,6 +192,10 @@ async fn keyspace_that_does_not_exist(ground: &Ground<'_>) {
         .back_up("misspelt", "bucket", json!({"keyspaces": ["shpo"]}))
         .await;
     failed_everywhere(&backup, "KeyspaceNotFound", "shpo");
+    let again = ground
+        .back_up("spelt-right", "bucket", json!({"keyspaces": ["shop"]}))
+        .await;
+    assert_eq!(phase(&again), BackupPhase::Succeeded, "{:#?}", again.status);
 }
 
 async fn full_disk(ground: &Ground<'_>, disk: &Filesystem) {
@@ -284,7 +288,7 @@ async fn ring_member_without_pod(ground: &Ground<'_>) {
 async fn jmx_that_is_switched_off_is_named_with_the_node_and_what_to_do() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("no-jmx").await.unwrap();
-    let (minio, _) = bucket_server().await.unwrap();
+    let (minio, bucket) = bucket_server().await.unwrap();
     let options = Options {
         replicas: 1,
         jmx: Jmx::Off,
@@ -301,6 +305,26 @@ async fn jmx_that_is_switched_off_is_named_with_the_node_and_what_to_do() {
     let backup = ended(&namespace, "deaf").await.unwrap();
     failed_everywhere(&backup, "JmxUnreachable", "7199");
     assert_eq!(nodes(&backup)[0].attempt, 2);
+    assert!(cluster.snapshots().unwrap().is_empty());
+
+    let heard = Options {
+        jmx: Jmx::Open,
+        ..cluster.options.clone()
+    };
+    let cluster = Cluster::apply(&bed, &namespace, heard).await.unwrap();
+    cluster.restart(0).await.unwrap();
+    back_up(&namespace, "heard", DB, "bucket", json!({}))
+        .await
+        .unwrap();
+    let backup = ended(&namespace, "heard").await.unwrap();
+    assert_eq!(
+        phase(&backup),
+        BackupPhase::Succeeded,
+        "{:#?}",
+        backup.status
+    );
+    let read = Backup::read(&bucket, DB, "heard").await.unwrap();
+    read.verify(&bucket).await.unwrap();
     assert!(cluster.snapshots().unwrap().is_empty());
     namespace.done().await.unwrap();
 }
