@@ -130,6 +130,9 @@ fn read_line<R: BufRead>(
     if !read_raw(input, buffer, number)? {
         return Ok(None);
     }
+    if !buffer.ends_with(b"\n") {
+        return Err(ReadError::NoFooter);
+    }
     serde_json::from_slice(buffer)
         .map(Some)
         .map_err(|source| ReadError::Line {

@@ -113,14 +113,15 @@ fn unknown_fields_are_ignored_and_newer_major_formats_refused() {
     assert!(matches!(read(newer.as_bytes()), Err(ReadError::Version(_))));
 }
 
-proptest! {
-    #[test]
-    fn a_cut_manifest_is_never_believed(cut in 1usize..2000) {
-        let whole = manifest(3);
-        let end = whole.len().saturating_sub(cut);
-        prop_assert!(read(&whole[..end]).is_err());
+#[test]
+fn a_cut_manifest_is_never_believed() {
+    let whole = manifest(3);
+    for end in 0..whole.len() {
+        assert!(read(&whole[..end]).is_err(), "cut to {end} bytes");
     }
+}
 
+proptest! {
     #[test]
     fn a_changed_manifest_is_never_believed(at in 0usize..2000, bit in 0u8..7) {
         let mut bytes = manifest(3);
