@@ -1,8 +1,11 @@
 use std::io::{self, BufRead, Read, Write};
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::{FORMAT_VERSION, same_major};
 
 /// A key is at most 1024 bytes in every store; the rest is room for JSON's escapes.
 const MAX_LINE: u64 = 8 << 10;
@@ -52,6 +55,65 @@ pub enum IntentError {
     /// Cut off.
     #[error("the list of keys ends in the middle of line {0}")]
     Cut(u64),
+    /// A newer format.
+    #[error("the list of keys has format {0}, this version reads {FORMAT_VERSION}: update it")]
+    Version(String),
+}
+
+/// Reads a list of keys line by line, as the lines come.
+#[derive(Debug)]
+pub struct KeyLines<H> {
+    head: Option<H>,
+    number: u64,
+}
+
+impl<H: DeserializeOwned> Default for KeyLines<H> {
+    fn default() -> Self {
+        Self {
+            head: None,
+            number: 0,
+        }
+    }
+}
+
+impl<H: DeserializeOwned> KeyLines<H> {
+    /// Takes the next line, its end included; gives the key in it, nothing for the head.
+    pub fn line(&mut self, line: &[u8]) -> Result<Option<String>, IntentError> {
+        self.number += 1;
+        let failed = |source| IntentError::Line {
+            line: self.number,
+            source,
+        };
+        if !line.ends_with(b"\n") {
+            return Err(IntentError::Cut(self.number));
+        }
+        if self.head.is_some() {
+            return serde_json::from_slice(line).map(Some).map_err(failed);
+        }
+        let Versioned { format_version } = serde_json::from_slice(line).map_err(failed)?;
+        if !same_major(&format_version) {
+            return Err(IntentError::Version(format_version));
+        }
+        self.head = Some(serde_json::from_slice(line).map_err(failed)?);
+        Ok(None)
+    }
+
+    /// The head, once it was read.
+    pub fn head(&self) -> Option<&H> {
+        self.head.as_ref()
+    }
+
+    /// Ends the list.
+    pub fn finish(self) -> Result<H, IntentError> {
+        self.head.ok_or(IntentError::Cut(1))
+    }
+}
+
+/// What the heads of all formats have.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Versioned {
+    format_version: String,
 }
 
 macro_rules! key_list {
@@ -79,25 +141,14 @@ macro_rules! key_list {
                 mut input: R,
                 mut each: impl FnMut(String),
             ) -> Result<Self, IntentError> {
+                let mut lines = KeyLines::default();
                 let mut line = Vec::new();
-                let mut number = 1;
-                read_line(&mut input, &mut line, number)?;
-                let head = serde_json::from_slice(&line).map_err(|source| IntentError::Line {
-                    line: number,
-                    source,
-                })?;
-                loop {
-                    number += 1;
-                    if !read_line(&mut input, &mut line, number)? {
-                        return Ok(head);
+                while read_line(&mut input, &mut line)? {
+                    if let Some(key) = lines.line(&line)? {
+                        each(key);
                     }
-                    each(
-                        serde_json::from_slice(&line).map_err(|source| IntentError::Line {
-                            line: number,
-                            source,
-                        })?,
-                    );
                 }
+                lines.finish()
             }
         }
     };
@@ -106,16 +157,8 @@ macro_rules! key_list {
 key_list!(Intent);
 key_list!(Condemned);
 
-fn read_line<R: BufRead>(
-    input: &mut R,
-    line: &mut Vec<u8>,
-    number: u64,
-) -> Result<bool, IntentError> {
+fn read_line<R: BufRead>(input: &mut R, line: &mut Vec<u8>) -> Result<bool, IntentError> {
     line.clear();
     input.by_ref().take(MAX_LINE).read_until(b'\n', line)?;
-    match line.last() {
-        None => Ok(false),
-        Some(b'\n') => Ok(true),
-        Some(_) => Err(IntentError::Cut(number)),
-    }
+    Ok(!line.is_empty())
 }

@@ -1,9 +1,10 @@
 use std::io::{self, BufRead, Read};
 
-use crate::{FORMAT_VERSION, Footer, Header, Line};
+use crate::{FORMAT_VERSION, Footer, Header, Line, same_major};
 
-/// A line holds one SSTable; even one with hundreds of index files stays far below.
-const MAX_LINE: u64 = 16 << 20;
+/// The longest line, in bytes. It holds one SSTable; even one with hundreds of index files stays far
+/// below.
+pub const MAX_LINE: u64 = 16 << 20;
 
 /// Why a manifest is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -44,39 +45,93 @@ pub enum ReadError {
     Misplaced(u64),
 }
 
+/// Checks a manifest line by line, as the lines come. Nothing that it gave is to be believed before
+/// [`ManifestLines::finish`].
+#[derive(Debug, Default)]
+pub struct ManifestLines {
+    hasher: blake3::Hasher,
+    number: u64,
+    footer: Option<Footer>,
+}
+
+impl ManifestLines {
+    /// Takes the next line, its end included, and gives what it says: first the header, then
+    /// tables and SSTables; nothing for the footer.
+    pub fn line(&mut self, raw: &[u8]) -> Result<Option<Line>, ReadError> {
+        self.number += 1;
+        if self.footer.is_some() || (self.number > 1 && !raw.ends_with(b"\n")) {
+            return Err(ReadError::NoFooter);
+        }
+        let failed = |source| ReadError::Line {
+            line: self.number,
+            source,
+        };
+        let line: Line = serde_json::from_slice(raw).map_err(failed)?;
+        match line {
+            Line::Header(header) if self.number == 1 => {
+                if !raw.ends_with(b"\n") {
+                    return Err(ReadError::NoFooter);
+                }
+                if !same_major(&header.format_version) {
+                    return Err(ReadError::Version(header.format_version));
+                }
+                self.hasher.update(raw);
+                Ok(Some(Line::Header(header)))
+            }
+            _ if self.number == 1 => Err(ReadError::NoHeader),
+            Line::Header(_) => Err(ReadError::Misplaced(self.number)),
+            Line::Footer(footer) => {
+                let found = self.hasher.finalize().to_hex().to_string();
+                if found != footer.blake3 {
+                    return Err(ReadError::Hash {
+                        expected: footer.blake3,
+                        found,
+                    });
+                }
+                self.footer = Some(footer);
+                Ok(None)
+            }
+            line => {
+                self.hasher.update(raw);
+                Ok(Some(line))
+            }
+        }
+    }
+
+    /// Ends the manifest: now it is believed, or not.
+    pub fn finish(self) -> Result<Footer, ReadError> {
+        match (self.number, self.footer) {
+            (0, _) => Err(ReadError::NoHeader),
+            (_, footer) => footer.ok_or(ReadError::NoFooter),
+        }
+    }
+}
+
 /// Reads a manifest line by line. Nothing that it gave is to be believed before
 /// [`ManifestReader::next`] has returned `None` without an error.
 pub struct ManifestReader<R> {
     input: R,
-    hasher: blake3::Hasher,
     line: Vec<u8>,
-    number: u64,
+    lines: ManifestLines,
     header: Header,
-    footer: Option<Footer>,
 }
 
 impl<R: BufRead> ManifestReader<R> {
     /// Reads the header.
-    pub fn new(input: R) -> Result<Self, ReadError> {
+    pub fn new(mut input: R) -> Result<Self, ReadError> {
         let mut line = Vec::new();
-        let mut hasher = blake3::Hasher::new();
-        let mut input = input;
-        let header = match read_line(&mut input, &mut line, 1)? {
-            Some(Line::Header(header)) => *header,
-            _ => return Err(ReadError::NoHeader),
-        };
-        hasher.update(&line);
-        let major = |version: &str| version.split('.').next().map(str::to_owned);
-        if major(&header.format_version) != major(FORMAT_VERSION) {
-            return Err(ReadError::Version(header.format_version));
+        let mut lines = ManifestLines::default();
+        if !read_raw(&mut input, &mut line, 1)? {
+            return Err(ReadError::NoHeader);
         }
+        let Some(Line::Header(header)) = lines.line(&line)? else {
+            return Err(ReadError::NoHeader);
+        };
         Ok(Self {
             input,
-            hasher,
             line,
-            number: 1,
-            header,
-            footer: None,
+            lines,
+            header: *header,
         })
     }
 
@@ -87,58 +142,29 @@ impl<R: BufRead> ManifestReader<R> {
 
     /// The last line, once all was read and found right.
     pub fn footer(&self) -> Option<&Footer> {
-        self.footer.as_ref()
+        self.lines.footer.as_ref()
     }
 
     /// The next table or SSTable; `None` after the footer was read and found right.
     #[allow(clippy::should_implement_trait)] // an Iterator goes on after an error; this must not
     pub fn next(&mut self) -> Result<Option<Line>, ReadError> {
-        if self.footer.is_some() {
+        if self.lines.footer.is_some() {
             return Ok(None);
         }
-        self.number += 1;
-        match read_line(&mut self.input, &mut self.line, self.number)? {
-            Some(Line::Footer(footer)) => {
-                let found = self.hasher.finalize().to_hex().to_string();
-                if found != footer.blake3 {
-                    return Err(ReadError::Hash {
-                        expected: footer.blake3,
-                        found,
-                    });
-                }
-                if read_raw(&mut self.input, &mut self.line, self.number + 1)? {
-                    return Err(ReadError::NoFooter);
-                }
-                self.footer = Some(footer);
-                Ok(None)
-            }
-            Some(Line::Header(_)) => Err(ReadError::Misplaced(self.number)),
-            Some(line) => {
-                self.hasher.update(&self.line);
-                Ok(Some(line))
-            }
-            None => Err(ReadError::NoFooter),
+        if !self.read()? {
+            return Err(ReadError::NoFooter);
         }
+        let line = self.lines.line(&self.line)?;
+        if line.is_none() && self.read()? {
+            self.lines.footer = None;
+            return Err(ReadError::NoFooter);
+        }
+        Ok(line)
     }
-}
 
-fn read_line<R: BufRead>(
-    input: &mut R,
-    buffer: &mut Vec<u8>,
-    number: u64,
-) -> Result<Option<Line>, ReadError> {
-    if !read_raw(input, buffer, number)? {
-        return Ok(None);
+    fn read(&mut self) -> Result<bool, ReadError> {
+        read_raw(&mut self.input, &mut self.line, self.lines.number + 1)
     }
-    if !buffer.ends_with(b"\n") {
-        return Err(ReadError::NoFooter);
-    }
-    serde_json::from_slice(buffer)
-        .map(Some)
-        .map_err(|source| ReadError::Line {
-            line: number,
-            source,
-        })
 }
 
 /// Reads one line with its end; false at the end of the input.
