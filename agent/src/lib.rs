@@ -5,11 +5,14 @@
 
 mod backup;
 mod bandwidth;
+pub mod catalogue;
+pub mod check;
 pub mod cli;
 pub mod control;
 pub mod neighbour;
 pub mod node_lock;
 pub mod probe;
+pub mod retention;
 pub mod run_context;
 mod schema;
 pub mod serve;
@@ -17,5 +20,6 @@ mod source;
 pub mod state;
 mod storage;
 pub mod sweep;
+pub mod verify;
 
 pub use backup::run as back_up;

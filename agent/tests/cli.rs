@@ -38,6 +38,7 @@ fn help_is_what_was_reviewed() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("backup_help", help(&["backup", "--help"]));
     insta::assert_snapshot!("attach_help", help(&["attach", "--help"]));
+    insta::assert_snapshot!("verify_help", help(&["verify", "--help"]));
 }
 
 #[test]
@@ -52,6 +53,16 @@ fn the_version_and_the_hash_of_the_program_are_told() {
         help(&["self-check"]),
         format!("{}\n", blake3::hash(&program).to_hex())
     );
+}
+
+#[test]
+fn shells_complete_commands_and_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = help(&["completions", shell]);
+        for word in ["verify", "touch-after"] {
+            assert!(script.contains(word), "{shell} does not complete {word}");
+        }
+    }
 }
 
 #[test]

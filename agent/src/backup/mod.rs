@@ -38,7 +38,7 @@ use crate::{neighbour, storage};
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// What the agent may need at its peak, with room for Cassandra beside it.
-const MEMORY_NEEDED: u64 = 128 << 20;
+pub(crate) const MEMORY_NEEDED: u64 = 128 << 20;
 
 /// Backs up this node. Whatever happens is in the outcome.
 pub async fn run(run: &Run, request: &BackupRequest) -> Outcome {

@@ -1,16 +1,14 @@
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 use manifest::{BackupName, ClusterId};
-use protocol::{
-    BackupRequest, CqlAccess, ExitCode, JmxAccess, Limits, Operation, PROTOCOL_VERSION, Password,
-    Request, Scope, Secret,
-};
+use protocol::{BackupRequest, ExitCode, Limits, Operation, PROTOCOL_VERSION, Request, Scope};
 use uuid::Uuid;
 
+use super::cassandra::CassandraFlags;
 use super::draw::Drawing;
 use super::storage::StorageFlags;
 use super::{Output, perform, values};
@@ -44,9 +42,6 @@ cloud's own tools, never from flags.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct BackupFlags {
-    #[command(flatten)]
-    storage: StorageFlags,
-
     /// The cluster's name in the storage, the same on every node
     #[arg(long, value_name = "ID", value_parser = name::<ClusterId>)]
     cluster: String,
@@ -54,6 +49,12 @@ pub(super) struct BackupFlags {
     /// 20261123T101500Z]
     #[arg(long, value_name = "NAME", value_parser = name::<BackupName>)]
     name: Option<String>,
+    /// How events are shown
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+
+    #[command(flatten)]
+    storage: StorageFlags,
 
     /// Only these keyspaces [default: all]
     #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "What")]
@@ -69,65 +70,8 @@ pub(super) struct BackupFlags {
     #[arg(long, help_heading = "What")]
     allow_corrupt: bool,
 
-    /// Host of Cassandra's JMX
-    #[arg(
-        long,
-        value_name = "HOST",
-        default_value = "127.0.0.1",
-        help_heading = "Cassandra"
-    )]
-    jmx_host: String,
-    /// Port of Cassandra's JMX
-    #[arg(
-        long,
-        value_name = "PORT",
-        default_value_t = 7199,
-        help_heading = "Cassandra"
-    )]
-    jmx_port: u16,
-    /// User, where JMX asks for one
-    #[arg(
-        long,
-        value_name = "USER",
-        requires = "jmx_password_file",
-        help_heading = "Cassandra"
-    )]
-    jmx_user: Option<String>,
-    /// File with the password of that user
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "jmx_user",
-        help_heading = "Cassandra"
-    )]
-    jmx_password_file: Option<PathBuf>,
-    /// Host of Cassandra's CQL, for the schema [default: loopback, then the node's addresses]
-    #[arg(long, value_name = "HOST", help_heading = "Cassandra")]
-    cql_host: Option<String>,
-    /// Port of Cassandra's CQL
-    #[arg(
-        long,
-        value_name = "PORT",
-        default_value_t = 9042,
-        help_heading = "Cassandra"
-    )]
-    cql_port: u16,
-    /// User, where CQL asks for one
-    #[arg(
-        long,
-        value_name = "USER",
-        requires = "cql_password_file",
-        help_heading = "Cassandra"
-    )]
-    cql_user: Option<String>,
-    /// File with the password of that user
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "cql_user",
-        help_heading = "Cassandra"
-    )]
-    cql_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    cassandra: CassandraFlags,
 
     /// Bytes a second at most, such as 100MiB [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Limits")]
@@ -142,10 +86,6 @@ pub(super) struct BackupFlags {
     /// Renew the timestamp only of objects older than this, such as 24h [default: of all]
     #[arg(long, value_name = "AGE", value_parser = values::duration, help_heading = "Limits")]
     touch_after: Option<Duration>,
-
-    /// How events are shown
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
 }
 
 /// A name that can be part of a key.
@@ -208,16 +148,8 @@ impl BackupFlags {
                 datacenters: self.datacenters.clone(),
             },
             storage: self.storage.access()?,
-            jmx: JmxAccess {
-                host: self.jmx_host.clone(),
-                port: self.jmx_port,
-                credentials: password(&self.jmx_user, &self.jmx_password_file)?,
-            },
-            cql: CqlAccess {
-                host: self.cql_host.clone(),
-                port: self.cql_port,
-                credentials: password(&self.cql_user, &self.cql_password_file)?,
-            },
+            jmx: self.cassandra.jmx()?,
+            cql: self.cassandra.cql()?,
             pod: None,
             snapshot_at: None,
             limits: Limits {
@@ -232,28 +164,10 @@ impl BackupFlags {
     }
 }
 
-/// Reads the password from its file, of which a last line end is no part.
-fn password(user: &Option<String>, file: &Option<PathBuf>) -> Result<Option<Password>, String> {
-    let (Some(user), Some(file)) = (user, file) else {
-        return Ok(None);
-    };
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("cannot read the password file {}: {error}", file.display()))?;
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let text = text.strip_suffix('\r').unwrap_or(text);
-    if text.is_empty() {
-        return Err(format!("the password file {} is empty", file.display()));
-    }
-    Ok(Some(Password {
-        username: user.clone(),
-        password: Secret::new(text),
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use protocol::StorageAccess;
+    use protocol::{CqlAccess, JmxAccess, StorageAccess};
 
     use super::*;
 

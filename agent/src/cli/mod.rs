@@ -4,16 +4,23 @@
 //! input and serves it in the same way.
 
 mod backup;
+mod cassandra;
+mod check;
 mod draw;
+mod list;
+mod query;
+mod show;
 mod storage;
+mod table;
 mod values;
+mod verify;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode as ProcessExit;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use protocol::{ExitCode, Operation, Outcome, Reason};
 use uuid::Uuid;
 
@@ -55,10 +62,23 @@ Exit codes:
 enum Command {
     /// Back up the Cassandra node of this machine
     Backup(Box<backup::BackupFlags>),
+    /// List the backups of a cluster
+    List(Box<list::ListFlags>),
+    /// Show a backup, node by node and table by table
+    Show(Box<show::ShowFlags>),
+    /// See whether the storage holds what backups need
+    Verify(Box<verify::VerifyFlags>),
+    /// See what works and what does not, before a backup needs it
+    Check(Box<check::CheckFlags>),
     /// Tell the events of a run, from the beginning or from a number on, until it ends
     Attach(AttachFlags),
     /// Ask a run of this machine to end
     Cancel(CancelFlags),
+    /// Print what makes a shell complete this program's commands and flags
+    Completions {
+        /// Your shell
+        shell: clap_complete::Shell,
+    },
     /// Print the BLAKE3 of this program's file
     SelfCheck,
 }
@@ -103,8 +123,13 @@ pub fn main() -> ProcessExit {
             serve::standard_input(state, perform)
         }
         (None, Some(Command::Backup(flags))) => flags.run(state),
+        (None, Some(Command::List(flags))) => flags.run(),
+        (None, Some(Command::Show(flags))) => flags.run(),
+        (None, Some(Command::Verify(flags))) => flags.run(),
+        (None, Some(Command::Check(flags))) => flags.run(state),
         (None, Some(Command::Attach(flags))) => flags.run(state),
         (None, Some(Command::Cancel(flags))) => flags.run(),
+        (None, Some(Command::Completions { shell })) => completions(shell),
         (None, Some(Command::SelfCheck)) => self_check(),
         (None, None) => {
             note!("error: say what to do; see cassandra-backup --help");
@@ -191,6 +216,15 @@ impl CancelFlags {
                 ExitCode::Retry as u8
             }
         }
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cassandra-backup", &mut script);
+    match Lines(io::stdout()).tell(&script) {
+        Ok(()) => ExitCode::Done as u8,
+        Err(_) => ExitCode::Failed as u8,
     }
 }
 

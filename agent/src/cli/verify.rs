@@ -1,0 +1,233 @@
+//! `verify`: whether the storage holds what the manifests name.
+
+use std::io::{self, IsTerminal};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use manifest::BackupName;
+use protocol::{ExitCode, Reason};
+use serde_json::{Value, json};
+
+use super::query::{self, ClusterFlags, Failure, Form};
+use crate::catalogue::{self, Headers};
+use crate::serve::note;
+use crate::verify::{self, Finding, Level, Problem, Report, Seen};
+
+const EXAMPLES: &str = "\
+Examples:
+  Whether every object of every backup is there with its size:
+    cassandra-backup verify --all --cluster prod --blob-storage s3 --bucket backups
+
+  Read one backup back and compare every byte's hash:
+    cassandra-backup verify --backup nightly-1 --level content --cluster prod \\
+      --blob-storage file --filebackup-location /backup
+
+Exit code 13 says that something is missing or damaged.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["backup", "all"])))]
+pub(super) struct VerifyFlags {
+    /// The backups to look at
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    backup: Vec<BackupName>,
+    /// All backups of the cluster
+    #[arg(long)]
+    all: bool,
+    /// How much is looked at
+    #[arg(long, value_enum, default_value_t = LevelFlag::Size)]
+    level: LevelFlag,
+    /// Objects looked at at the same time
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// How the answer is shown
+    #[arg(long, value_enum, default_value_t = Form::Text)]
+    output: Form,
+    #[command(flatten)]
+    of: ClusterFlags,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LevelFlag {
+    /// Every object is there
+    Exists,
+    /// And has its size
+    Size,
+    /// And its content: everything is read
+    Content,
+}
+
+impl VerifyFlags {
+    /// Looks. Returns the exit code.
+    pub fn run(self) -> u8 {
+        let Self {
+            backup: names,
+            of,
+            level,
+            concurrency,
+            output,
+            ..
+        } = self;
+        let level = match level {
+            LevelFlag::Exists => Level::Exists,
+            LevelFlag::Size => Level::Size,
+            LevelFlag::Content => Level::Content,
+        };
+        query::ask(of, async |store, cluster| {
+            let store = store.as_ref();
+            let backups = if names.is_empty() {
+                catalogue::read(store, &cluster, Headers::All).await?
+            } else {
+                let mut backups = Vec::new();
+                for name in &names {
+                    backups.push(catalogue::read_one(store, &cluster, name).await?);
+                }
+                backups
+            };
+            let looking = Looking::new();
+            let seen = |seen| looking.seen(seen);
+            let concurrency = concurrency.into();
+            let report =
+                verify::verify(store, &cluster, &backups, level, concurrency, &seen).await?;
+            looking.end();
+            match output {
+                Form::Json => query::print_json(&document(backups.len(), &report))?,
+                Form::Text => query::print(&text(backups.len(), &report))?,
+            }
+            if report.is_sound() {
+                return Ok(ExitCode::Done);
+            }
+            Err(Failure {
+                reason: Reason::ContentMismatch,
+                message: "the storage does not hold all that the manifests name".into(),
+            })
+        })
+    }
+}
+
+/// Progress on a terminal; elsewhere a line now and then.
+struct Looking {
+    bar: Option<ProgressBar>,
+    told: Mutex<std::time::Instant>,
+}
+
+impl Looking {
+    fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self {
+            bar,
+            told: Mutex::new(std::time::Instant::now()),
+        }
+    }
+
+    fn seen(&self, seen: Seen) {
+        let text = || format!("{} objects, {} read", seen.objects, HumanBytes(seen.read));
+        match &self.bar {
+            Some(bar) => bar.set_message(text()),
+            None => {
+                if let Ok(mut told) = self.told.lock()
+                    && told.elapsed() > Duration::from_secs(5)
+                {
+                    *told = std::time::Instant::now();
+                    note!("{}", text());
+                }
+            }
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn problem(finding: &Finding) -> (&'static str, String) {
+    match &finding.problem {
+        Problem::Missing => ("Missing", "is not there".into()),
+        Problem::Size { found } => (
+            "Size",
+            format!("has {found} bytes instead of {}", finding.bytes),
+        ),
+        Problem::Content { found } => ("Content", format!("has other content, BLAKE3 {found}")),
+    }
+}
+
+fn text(backups: usize, report: &Report) -> String {
+    let mut text = format!(
+        "{backups} backups, {} manifests, {} objects of {}; {} read\n",
+        report.manifests,
+        report.objects,
+        HumanBytes(report.bytes),
+        HumanBytes(report.read)
+    );
+    for (backup, nodes) in &report.missing_nodes {
+        for node in nodes {
+            text.push_str(&format!("{backup}: node {node} has no manifest\n"));
+        }
+    }
+    for unreadable in &report.unreadable {
+        text.push_str(&format!(
+            "{}: the manifest of node {} cannot be believed: {}\n",
+            unreadable.backup, unreadable.host_id, unreadable.why
+        ));
+    }
+    for finding in &report.findings {
+        let (_, what) = problem(finding);
+        text.push_str(&format!("{}: {} {what}\n", finding.backup, finding.key));
+    }
+    let unnamed = report.problems - report.findings.len() as u64;
+    if unnamed > 0 {
+        text.push_str(&format!("and {unnamed} more objects\n"));
+    }
+    if report.is_sound() {
+        text.push_str("all is there\n");
+    }
+    text
+}
+
+fn document(backups: usize, report: &Report) -> Value {
+    let findings: Vec<Value> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            let (kind, _) = problem(finding);
+            json!({
+                "backup": finding.backup, "key": finding.key, "bytes": finding.bytes,
+                "problem": kind,
+                "foundBytes": match finding.problem { Problem::Size { found } => Some(found), _ => None },
+                "foundBlake3": match &finding.problem {
+                    Problem::Content { found } => Some(found.as_str()),
+                    _ => None,
+                },
+            })
+        })
+        .collect();
+    let unreadable: Vec<Value> = report
+        .unreadable
+        .iter()
+        .map(|it| json!({"backup": it.backup, "hostId": it.host_id, "why": it.why}))
+        .collect();
+    let missing: Vec<Value> = report
+        .missing_nodes
+        .iter()
+        .map(|(backup, nodes)| json!({"backup": backup, "hostIds": nodes}))
+        .collect();
+    json!({
+        "sound": report.is_sound(),
+        "backups": backups, "manifests": report.manifests, "objects": report.objects,
+        "bytes": report.bytes, "readBytes": report.read,
+        "problems": report.problems, "findings": findings,
+        "unreadableManifests": unreadable, "missingNodes": missing,
+    })
+}

@@ -1,0 +1,230 @@
+//! The objects of one node.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use manifest::{BackupName, ClusterId, ClusterLayout, Line, ObjectKeys, SchemaObject};
+use store::{Key, Store};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{Finding, Level, Problem, Report, Seen, Unreadable, VerifyError};
+use crate::catalogue::{Backup, CatalogueError, StoredManifest, read_manifest};
+
+/// Objects that the reader of a manifest is ahead of those who look at them.
+const AHEAD: usize = 256;
+
+/// Stands for a key in memory: a million keys of 150 bytes would be too much.
+type Fingerprint = u128;
+
+fn fingerprint(key: &str) -> Fingerprint {
+    let hash = blake3::hash(key.as_bytes());
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash.as_bytes()[..16]);
+    u128::from_le_bytes(first)
+}
+
+/// An object as a manifest names it.
+struct Expected {
+    key: String,
+    bytes: u64,
+    blake3: String,
+}
+
+/// Looks at the objects of one node, each once.
+pub(super) struct Checker<'a> {
+    store: &'a dyn Store,
+    layout: ClusterLayout,
+    node: Uuid,
+    level: Level,
+    concurrency: usize,
+    stored: HashMap<Fingerprint, u64>,
+    looked_at: HashSet<Fingerprint>,
+}
+
+impl<'a> Checker<'a> {
+    /// Lists what the storage holds of the node.
+    pub async fn new(
+        store: &'a dyn Store,
+        cluster: &ClusterId,
+        node: Uuid,
+        level: Level,
+        concurrency: usize,
+    ) -> Result<Self, VerifyError> {
+        let layout = ClusterLayout::new(cluster.clone());
+        let mut stored = HashMap::new();
+        let data = Key::parse(&format!("{}/{node}", layout.data_prefix()))?;
+        let mut objects = store.list(&data);
+        while let Some(object) = objects.try_next().await? {
+            let key = layout.below_cluster(object.key.as_str());
+            stored.insert(fingerprint(key), object.size);
+        }
+        Ok(Self {
+            store,
+            layout,
+            node,
+            level,
+            concurrency: concurrency.max(1),
+            stored,
+            looked_at: HashSet::new(),
+        })
+    }
+
+    /// Looks at what a backup of the node needs and no other backup before it needed.
+    pub async fn backup(
+        &mut self,
+        backup: &Backup,
+        manifest: &StoredManifest,
+        report: &mut Report,
+        seen: &(dyn Fn(Seen) + Sync),
+    ) -> Result<(), VerifyError> {
+        let (send, receive) = mpsc::channel(AHEAD);
+        let reader = read_manifest(self.store, &manifest.key, feeder(self.node, send));
+        let mut findings = Vec::new();
+        let looking = self.look(receive, &backup.name, report, &mut findings, seen);
+        let (read, looked) = tokio::join!(reader, looking);
+        looked?;
+        match read {
+            Ok(manifest) => {
+                report.manifests += 1;
+                findings.extend(self.tokens(&manifest.footer.tokens, &backup.name).await?);
+                findings
+                    .into_iter()
+                    .for_each(|finding| report.found(finding));
+                Ok(())
+            }
+            Err(CatalogueError::Manifest { source, .. }) => {
+                report.unreadable.push(Unreadable {
+                    backup: backup.name.clone(),
+                    host_id: self.node,
+                    why: source.to_string(),
+                });
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The tokens file, of which a manifest says only where it is.
+    async fn tokens(&self, key: &str, backup: &BackupName) -> Result<Option<Finding>, VerifyError> {
+        let missing = || Finding {
+            key: key.to_owned(),
+            bytes: 0,
+            problem: Problem::Missing,
+            backup: backup.clone(),
+        };
+        let whole = Key::parse(&self.layout.key_in_cluster(key))?;
+        match self.store.stat(&whole).await {
+            Ok(_) => Ok(None),
+            Err(store::Error::NotFound { .. }) => Ok(Some(missing())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn look(
+        &mut self,
+        mut receive: mpsc::Receiver<Expected>,
+        backup: &BackupName,
+        report: &mut Report,
+        findings: &mut Vec<Finding>,
+        seen: &(dyn Fn(Seen) + Sync),
+    ) -> Result<(), VerifyError> {
+        let (store, layout, level) = (self.store, &self.layout, self.level);
+        let (stored, looked_at) = (&self.stored, &mut self.looked_at);
+        let new = stream::poll_fn(|context| receive.poll_recv(context))
+            .filter(|expected| std::future::ready(looked_at.insert(fingerprint(&expected.key))));
+        let checks = new.map(|expected| async move {
+            let listed = stored.get(&fingerprint(&expected.key)).copied();
+            let checked = check(store, layout, level, &expected, listed).await;
+            (expected, checked)
+        });
+        let mut checks = std::pin::pin!(checks.buffer_unordered(self.concurrency));
+        while let Some((expected, checked)) = checks.next().await {
+            let (problem, read) = checked?;
+            report.objects += 1;
+            report.bytes += expected.bytes;
+            report.read += read;
+            if let Some(problem) = problem {
+                findings.push(Finding {
+                    key: expected.key,
+                    bytes: expected.bytes,
+                    problem,
+                    backup: backup.clone(),
+                });
+            }
+            seen(Seen {
+                objects: report.objects,
+                read: report.read,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Sends what the lines of a manifest name. Blocks when those who look are behind.
+fn feeder(node: Uuid, send: mpsc::Sender<Expected>) -> impl FnMut(Line) + Send + 'static {
+    let mut keys = ObjectKeys::new(node);
+    move |line| {
+        let mut facts = facts(&line).into_iter();
+        keys.of(&line, |key| {
+            let (bytes, blake3) = facts.next().unwrap_or_default();
+            // Who does not listen any more has failed and says so.
+            let _ = send.blocking_send(Expected {
+                key: key.to_owned(),
+                bytes,
+                blake3,
+            });
+        });
+    }
+}
+
+/// Size and hash of the objects of a line, in the order in which [`ObjectKeys`] names them.
+fn facts(line: &Line) -> Vec<(u64, String)> {
+    let schema = |schema: &Option<SchemaObject>| {
+        let facts = |schema: &SchemaObject| (schema.bytes, schema.blake3.clone());
+        schema.iter().map(facts).collect()
+    };
+    match line {
+        Line::Header(header) => schema(&header.schema),
+        Line::Table(table) => schema(&table.schema),
+        Line::SsTable(sstable) => sstable
+            .components
+            .iter()
+            .map(|component| (component.bytes, component.blake3.clone()))
+            .collect(),
+        Line::Footer(_) => Vec::new(),
+    }
+}
+
+/// What is wrong with an object, and how many bytes of it were read.
+async fn check(
+    store: &dyn Store,
+    layout: &ClusterLayout,
+    level: Level,
+    expected: &Expected,
+    listed: Option<u64>,
+) -> Result<(Option<Problem>, u64), VerifyError> {
+    let key = Key::parse(&layout.key_in_cluster(&expected.key))?;
+    let Some(found) = listed else {
+        return Ok((Some(Problem::Missing), 0));
+    };
+    if level >= Level::Size && found != expected.bytes {
+        return Ok((Some(Problem::Size { found }), 0));
+    }
+    if level < Level::Content {
+        return Ok((None, 0));
+    }
+    let mut content = match store.get(&key, None).await {
+        Err(store::Error::NotFound { .. }) => return Ok((Some(Problem::Missing), 0)),
+        content => content?,
+    };
+    let mut hasher = blake3::Hasher::new();
+    let mut read = 0;
+    while let Some(chunk) = content.chunks.try_next().await? {
+        hasher.update(&chunk);
+        read += chunk.len() as u64;
+    }
+    let found = hasher.finalize().to_hex().to_string();
+    let problem = (found != expected.blake3).then_some(Problem::Content { found });
+    Ok((problem, read))
+}

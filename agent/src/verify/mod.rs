@@ -1,0 +1,158 @@
+//! Whether what manifests name is in the storage: that it is there, of the right size, or of the
+//! right content.
+//!
+//! Manifests are streamed and each object is looked at once, however many backups share it, so
+//! memory goes with the number of a node's objects and not with that of its backups.
+
+mod check;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use manifest::{BackupName, ClusterId};
+use store::{InvalidKey, Store};
+use uuid::Uuid;
+
+use crate::catalogue::{Backup, CatalogueError, Completeness};
+
+/// Problems that a report names one by one; more are counted.
+pub const NAMED_PROBLEMS: usize = 10_000;
+
+/// How much is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The object is there.
+    Exists,
+    /// And has the size that the manifest says.
+    Size,
+    /// And its bytes have the BLAKE3 that the manifest says: every object is read.
+    Content,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The storage.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A key of ours.
+    #[error("a name cannot be stored: {0}")]
+    Key(#[from] InvalidKey),
+    /// What the storage holds could not be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+}
+
+/// What is wrong with an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// It is not there.
+    Missing,
+    /// Its size differs.
+    Size {
+        /// In the storage, in bytes.
+        found: u64,
+    },
+    /// Its content differs.
+    Content {
+        /// BLAKE3 of what the storage holds, in hex.
+        found: String,
+    },
+}
+
+/// An object that is not as its manifest says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its key below the cluster id.
+    pub key: String,
+    /// The size that it should have, in bytes.
+    pub bytes: u64,
+    /// What is wrong.
+    pub problem: Problem,
+    /// The first backup that was seen to need it; others may too.
+    pub backup: BackupName,
+}
+
+/// A manifest that cannot be believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its backup.
+    pub backup: BackupName,
+    /// Its node.
+    pub host_id: Uuid,
+    /// Why.
+    pub why: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Manifests that were read.
+    pub manifests: u64,
+    /// Objects that were looked at, each once.
+    pub objects: u64,
+    /// Their bytes, as the manifests say.
+    pub bytes: u64,
+    /// Bytes that were read back.
+    pub read: u64,
+    /// What is wrong, at most [`NAMED_PROBLEMS`].
+    pub findings: Vec<Finding>,
+    /// How much is wrong.
+    pub problems: u64,
+    /// Manifests that cannot be believed.
+    pub unreadable: Vec<Unreadable>,
+    /// Nodes without a manifest, by backup.
+    pub missing_nodes: BTreeMap<BackupName, BTreeSet<Uuid>>,
+}
+
+impl Report {
+    /// Whether every backup can be restored as far as was looked.
+    pub fn is_sound(&self) -> bool {
+        self.problems == 0 && self.unreadable.is_empty() && self.missing_nodes.is_empty()
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.problems += 1;
+        if self.findings.len() < NAMED_PROBLEMS {
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Objects.
+    pub objects: u64,
+    /// Bytes that were read back.
+    pub read: u64,
+}
+
+/// Looks at all objects of these backups, at most `concurrency` of them at the same time.
+pub async fn verify(
+    store: &dyn Store,
+    cluster: &ClusterId,
+    backups: &[Backup],
+    level: Level,
+    concurrency: usize,
+    seen: &(dyn Fn(Seen) + Sync),
+) -> Result<Report, VerifyError> {
+    let mut report = Report::default();
+    for backup in backups {
+        if let Completeness::Missing(nodes) = backup.completeness() {
+            report.missing_nodes.insert(backup.name.clone(), nodes);
+        }
+    }
+    let nodes: BTreeSet<Uuid> = backups
+        .iter()
+        .flat_map(|backup| backup.manifests.keys().copied())
+        .collect();
+    for node in nodes {
+        let mut checker = check::Checker::new(store, cluster, node, level, concurrency).await?;
+        for backup in backups {
+            if let Some(stored) = backup.manifests.get(&node) {
+                checker.backup(backup, stored, &mut report, seen).await?;
+            }
+        }
+    }
+    Ok(report)
+}

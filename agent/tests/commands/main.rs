@@ -1,0 +1,8 @@
+//! The commands that look at a storage, on a storage of files with backups as agents write them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod check;
+mod list;
+mod stage;
+mod verify;

@@ -1,0 +1,196 @@
+//! A storage of files, and backups in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use manifest::{
+    Component, FORMAT_VERSION, Footer, Header, Intent, ManifestWriter, NodeHeader, NodeLayout,
+    RingHash, SchemaVersions, Scope, Snapshot, SsTable, Sum, Table,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The directory of the one table.
+pub const TABLE: &str = "orders-0123456789abcdef0123456789abcdef";
+
+/// A storage, and the state directory of those who look at it.
+pub struct Stage {
+    root: TempDir,
+    state: TempDir,
+}
+
+/// A node, by number.
+pub fn node(number: u128) -> Uuid {
+    Uuid::from_u128(number)
+}
+
+/// What a backup is, without its nodes.
+#[derive(Clone)]
+pub struct Backup<'a> {
+    pub name: &'a str,
+    pub started: &'a str,
+    pub series: Option<&'a str>,
+    /// The nodes that belong to it.
+    pub ring: &'a [Uuid],
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        Self {
+            root: tempfile::tempdir().unwrap(),
+            state: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub fn path(&self, key: &str) -> PathBuf {
+        self.root.path().join("prod").join(key)
+    }
+
+    pub fn write(&self, key: &str, content: &[u8]) {
+        let path = self.path(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Writes a node's manifest with its tokens, and its SSTables where they are not there yet:
+    /// each is one data file, whose content is its name.
+    pub fn commit(&self, backup: &Backup<'_>, node: Uuid, sstables: &[&str]) {
+        let layout = NodeLayout::new("prod".parse().unwrap(), node);
+        let name = backup.name.parse().unwrap();
+        let mut bytes = 0;
+        let header = header(backup, node);
+        let mut writer = ManifestWriter::new(Vec::new(), header).unwrap();
+        writer
+            .table(Table {
+                keyspace: "shop".into(),
+                table: "orders".into(),
+                id: TABLE[7..].into(),
+                directory: TABLE.into(),
+                schema: None,
+            })
+            .unwrap();
+        for sstable in sstables {
+            let key = data_key(node, sstable);
+            if !self.path(&key).exists() {
+                self.write(&key, sstable.as_bytes());
+            }
+            bytes += sstable.len() as u64;
+            writer.sstable(line(sstable)).unwrap();
+        }
+        let files = sstables.len() as u64;
+        let tokens = layout.tokens_in_cluster(&name);
+        self.write(&tokens, b"tokens: []\n");
+        let footer = Footer {
+            files,
+            bytes,
+            uploaded: Sum { files, bytes },
+            tokens,
+            ..Footer::default()
+        };
+        let manifest = writer.finish(footer).unwrap();
+        let key = layout.manifest(&name);
+        self.write(layout.below_cluster(&key), &manifest);
+    }
+
+    /// Writes an intent of a node without a manifest.
+    pub fn announce(&self, backup: &str, node: Uuid, deadline: &str) {
+        let layout = NodeLayout::new("prod".parse().unwrap(), node);
+        let run_id = Uuid::from_u128(99);
+        let intent = Intent {
+            format_version: FORMAT_VERSION.into(),
+            run_id,
+            attempt: 1,
+            deadline: deadline.parse().unwrap(),
+        };
+        let text = intent.write(Vec::new(), ["data/x"]).unwrap();
+        let key = layout.intent(&backup.parse().unwrap(), run_id, 1);
+        self.write(layout.below_cluster(&key), &text);
+    }
+
+    /// Runs a command against the storage.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        run_at(self.root.path(), self.state.path(), arguments)
+    }
+
+    /// Runs a command that prints one JSON document; gives the exit code too.
+    pub fn json(&self, arguments: &[&str]) -> (i32, Value) {
+        let output = self.run(&[arguments, &["--output", "json"]].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let document = serde_json::from_slice(&output.stdout);
+        let document = document.unwrap_or_else(|error| panic!("{error}: {told}"));
+        (output.status.code().unwrap(), document)
+    }
+}
+
+/// Runs a command against a storage of files.
+pub fn run_at(root: &Path, state: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cassandra-backup"))
+        .args(arguments)
+        .args(["--cluster", "prod", "--blob-storage", "file"])
+        .arg("--filebackup-location")
+        .arg(root)
+        .arg("--state-dir")
+        .arg(state)
+        .output()
+        .unwrap()
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The key of the one component of an SSTable, below the cluster id.
+pub fn data_key(node: Uuid, sstable: &str) -> String {
+    format!("data/{node}/shop/{TABLE}/{sstable}/nb-1-big-Data.db")
+}
+
+fn line(sstable: &str) -> SsTable {
+    SsTable {
+        sstable: sstable.into(),
+        index: None,
+        data_directory: 0,
+        first_token: None,
+        last_token: None,
+        components: vec![Component {
+            name: "nb-1-big-Data.db".into(),
+            object: "nb-1-big-Data.db".into(),
+            bytes: sstable.len() as u64,
+            blake3: blake3::hash(sstable.as_bytes()).to_hex().to_string(),
+        }],
+    }
+}
+
+fn header(backup: &Backup<'_>, node: Uuid) -> Header {
+    let started = backup.started.parse().unwrap();
+    Header {
+        format_version: FORMAT_VERSION.into(),
+        backup: backup.name.parse().unwrap(),
+        run_id: Uuid::from_u128(7),
+        cluster: "prod".parse().unwrap(),
+        series: backup.series.map(str::to_owned),
+        scope: Scope::default(),
+        ring_hash: RingHash::default(),
+        expected_host_ids: backup.ring.to_vec(),
+        node: NodeHeader {
+            host_id: node,
+            datacenter: "dc1".into(),
+            rack: "r1".into(),
+            addresses: vec!["10.0.0.1".into()],
+            pod: Some("cassandra-0".into()),
+            cassandra_version: "5.0.9".into(),
+            partitioner: "org.apache.cassandra.dht.Murmur3Partitioner".into(),
+            tokens: vec!["0".into()],
+            data_directories: vec!["/data".into()],
+        },
+        schema_version: SchemaVersions::default(),
+        schema: None,
+        snapshot: Snapshot {
+            tag: "t".into(),
+            started_at: started,
+            ended_at: started,
+        },
+        agent_version: "test".into(),
+    }
+}

@@ -1,0 +1,147 @@
+//! `verify`.
+
+use std::fs;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::stage::{Backup, Stage, data_key, node, text};
+
+const RING: [Uuid; 1] = [Uuid::from_u128(1)];
+const SHARED: &str = "nb-1-big.00000001.20";
+const OWN: &str = "nb-2-big.00000002.20";
+
+fn stage() -> Stage {
+    let stage = Stage::new();
+    for (name, sstables) in [("b1", &[SHARED][..]), ("b2", &[SHARED, OWN][..])] {
+        let backup = Backup {
+            name,
+            started: "2026-11-01T01:00:00Z",
+            series: None,
+            ring: &RING,
+        };
+        stage.commit(&backup, node(1), sstables);
+    }
+    stage
+}
+
+#[test]
+fn a_sound_storage_is_sound_at_every_level_and_each_object_is_looked_at_once() {
+    let stage = stage();
+    for (level, read) in [("exists", 0), ("size", 0), ("content", 40)] {
+        let (code, report) = stage.json(&["verify", "--all", "--level", level]);
+        assert_eq!(code, 0, "{report}");
+        assert_eq!(report["sound"], true);
+        assert_eq!(report["manifests"], 2);
+        assert_eq!(report["objects"], 2, "{level}: {report}");
+        assert_eq!(report["readBytes"], read, "{level}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_found_at_the_level_that_can_see_it() {
+    type Damage = fn(&std::path::Path);
+    let damages: [(&str, Damage); 3] = [
+        ("Missing", |path| fs::remove_file(path).unwrap()),
+        ("Size", |path| fs::write(path, b"short").unwrap()),
+        ("Content", |path| {
+            fs::write(path, b"nb-2-big.00000002.2X").unwrap()
+        }),
+    ];
+    for (at, (problem, damage)) in damages.into_iter().enumerate() {
+        let stage = stage();
+        damage(&stage.path(&data_key(node(1), OWN)));
+        for (level_at, level) in ["exists", "size", "content"].into_iter().enumerate() {
+            let (code, report) = stage.json(&["verify", "--all", "--level", level]);
+            if level_at < at {
+                assert_eq!(
+                    (code, &report["sound"]),
+                    (0, &json!(true)),
+                    "{problem} {level}"
+                );
+                continue;
+            }
+            assert_eq!(code, 13, "{problem} {level}: {report}");
+            assert_eq!(report["problems"], 1);
+            let finding = &report["findings"][0];
+            assert_eq!(finding["problem"], problem);
+            assert_eq!(finding["backup"], "b2");
+            assert_eq!(finding["key"], data_key(node(1), OWN));
+        }
+        let (code, _) = stage.json(&["verify", "--backup", "b1", "--level", "content"]);
+        assert_eq!(code, 0, "b1 does not need what is {problem}");
+    }
+}
+
+#[test]
+fn a_manifest_that_was_cut_or_changed_is_never_half_believed() {
+    let stage = stage();
+    let path = stage.path(&format!("manifests/b2/{}.jsonl", node(1)));
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 20]).unwrap();
+    let (code, report) = stage.json(&["verify", "--all"]);
+    assert_eq!(code, 13);
+    assert_eq!(report["unreadableManifests"][0]["backup"], "b2");
+    assert_eq!(report["manifests"], 1);
+
+    let newer = text(&whole).replacen("\"1.0\"", "\"2.0\"", 1);
+    fs::write(&path, newer).unwrap();
+    let output = stage.run(&["verify", "--backup", "b2"]);
+    assert_eq!(output.status.code(), Some(13));
+    assert!(
+        text(&output.stdout).contains("update it"),
+        "{}",
+        text(&output.stdout)
+    );
+}
+
+#[test]
+fn a_tokens_file_and_a_node_that_are_missing_are_told() {
+    let stage = stage();
+    fs::remove_file(stage.path(&format!("tokens/b1/{}.yaml", node(1)))).unwrap();
+    let (code, report) = stage.json(&["verify", "--backup", "b1"]);
+    assert_eq!(code, 13);
+    assert_eq!(
+        report["findings"][0]["key"],
+        format!("tokens/b1/{}.yaml", node(1))
+    );
+
+    let two = [node(1), node(2)];
+    let backup = Backup {
+        name: "b3",
+        started: "2026-11-01T01:00:00Z",
+        series: None,
+        ring: &two,
+    };
+    stage.commit(&backup, node(1), &[SHARED]);
+    let (code, report) = stage.json(&["verify", "--backup", "b3"]);
+    assert_eq!(code, 13);
+    assert_eq!(
+        report["missingNodes"],
+        json!([{"backup": "b3", "hostIds": [node(2)]}])
+    );
+}
+
+#[test]
+fn a_manifest_cannot_lead_out_of_its_storage() {
+    let stage = stage();
+    let path = stage.path(&format!("manifests/b1/{}.jsonl", node(1)));
+    let lines = text(&fs::read(&path).unwrap());
+    let hostile = lines.replace(SHARED, "../../../../../../etc");
+    let (body, footer) = hostile.trim_end().rsplit_once('\n').unwrap();
+    let body = format!("{body}\n");
+    let mut footer: serde_json::Value = serde_json::from_str(footer).unwrap();
+    footer["blake3"] = blake3::hash(body.as_bytes()).to_hex().to_string().into();
+    fs::write(&path, format!("{body}{footer}\n")).unwrap();
+    let output = stage.run(&["verify", "--backup", "b1", "--level", "content"]);
+    assert_eq!(output.status.code(), Some(13));
+    let told = text(&output.stderr);
+    assert!(told.contains("could lead out of the storage"), "{told}");
+}
+
+#[test]
+fn which_backups_must_be_said() {
+    let output = stage().run(&["verify"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--all"));
+}
