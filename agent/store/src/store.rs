@@ -117,6 +117,14 @@ pub trait Store: Send + Sync {
         Ok(ProbeReport { file_system, write })
     }
 
+    /// Ends what uploads left behind below `prefix` and nobody has gone on with since `before`:
+    /// temporary files, incomplete uploads. Tells how many. Storages that clear up after
+    /// themselves have nothing to do here.
+    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
+        let _ = (prefix, before);
+        Ok(0)
+    }
+
     /// Reads an object whole; one above `limit` bytes is [`Error::TooLarge`].
     async fn read_small(&self, key: &Key, limit: u64) -> Result<Bytes, Error> {
         let Content {

@@ -72,6 +72,8 @@ pub enum Operation {
     Now,
     /// [`Store::reach`].
     Reach,
+    /// [`Store::sweep`].
+    Sweep,
 }
 
 /// How an operation fails.
@@ -229,5 +231,14 @@ impl<S: Store> Store for Faulty<S> {
 
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         self.run(Operation::Reach, None, self.inner.reach()).await
+    }
+
+    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
+        self.run(
+            Operation::Sweep,
+            Some(prefix),
+            self.inner.sweep(prefix, before),
+        )
+        .await
     }
 }

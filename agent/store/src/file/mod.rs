@@ -4,6 +4,7 @@ mod error;
 mod list;
 mod read;
 mod root;
+mod sweep;
 mod temporary;
 mod upload;
 
@@ -173,6 +174,12 @@ impl Store for FileStore {
 
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         self.run(|root| root.reach().map(Some).map_err(|e| root.failed(None, e)))
+            .await
+    }
+
+    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
+        let prefix = prefix.clone();
+        self.run(move |root| sweep::sweep(root, &prefix, before))
             .await
     }
 }

@@ -9,6 +9,7 @@ mod multipart;
 mod put;
 mod read;
 mod stream;
+mod sweep;
 mod touch;
 
 use std::ops::Range;
@@ -111,5 +112,9 @@ impl Store for S3Store {
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         list::reach(&self.client).await?;
         Ok(None)
+    }
+
+    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
+        sweep::sweep(&self.client, prefix, before).await
     }
 }

@@ -409,7 +409,7 @@ async fn abort(client: Arc<Client>, path: String, id: String) {
     }
 }
 
-fn has_code<E>(error: &SdkError<E, HttpResponse>, code: &str) -> bool
+pub(super) fn has_code<E>(error: &SdkError<E, HttpResponse>, code: &str) -> bool
 where
     E: aws_sdk_s3::error::ProvideErrorMetadata,
 {

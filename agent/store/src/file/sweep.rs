@@ -1,0 +1,66 @@
+//! Removes temporary files that killed processes left.
+
+use std::os::fd::OwnedFd;
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, Dir, FileType};
+use rustix::io::Errno;
+
+use super::root::{Root, modified, open_directory};
+use crate::key::is_temporary_name;
+use crate::{Error, Key};
+
+/// Removes those below `prefix`, and those of the clock in the root itself.
+pub(super) fn sweep(root: &Root, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
+    let failed = |e| root.failed(Some(prefix), e);
+    let top = root.walk(std::iter::empty(), false).map_err(failed)?;
+    let mut sweep = Sweep { before, removed: 0 };
+    sweep.directory(&top, false).map_err(failed)?;
+    match root.walk(prefix.segments(), false) {
+        Ok(directory) => sweep.directory(&directory, true).map_err(failed)?,
+        Err(Errno::NOENT) => {}
+        Err(e) => return Err(failed(e)),
+    }
+    Ok(sweep.removed)
+}
+
+struct Sweep {
+    before: SystemTime,
+    removed: u64,
+}
+
+impl Sweep {
+    fn directory(&mut self, directory: &OwnedFd, deep: bool) -> Result<(), Errno> {
+        for entry in Dir::read_from(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let is_temporary = name.to_str().is_ok_and(is_temporary_name);
+            let mut kind = entry.file_type();
+            if is_temporary || kind == FileType::Unknown {
+                let stat = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Errno::NOENT) => continue,
+                    stat => stat?,
+                };
+                kind = FileType::from_raw_mode(stat.st_mode);
+                if is_temporary && kind == FileType::RegularFile && modified(&stat) < self.before {
+                    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
+                        Ok(()) => self.removed += 1,
+                        Err(Errno::NOENT) => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+            }
+            if deep && kind == FileType::Directory {
+                match open_directory(directory, name) {
+                    Ok(below) => self.directory(&below, true)?,
+                    Err(Errno::NOENT) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(())
+    }
+}
