@@ -9,17 +9,35 @@ pub mod catalogue;
 pub mod check;
 pub mod cli;
 pub mod control;
+pub mod lease;
 pub mod neighbour;
 pub mod node_lock;
+pub mod order;
 pub mod probe;
+pub mod purge;
+pub mod read;
 pub mod retention;
 pub mod run_context;
 mod schema;
 pub mod serve;
 mod source;
+mod spool;
 pub mod state;
 mod storage;
 pub mod sweep;
 pub mod verify;
 
+pub use backup::error::chain;
 pub use backup::run as back_up;
+
+/// The part of a backup that shares the storage with purges, for the model of that.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::backup::error::Error;
+    pub use crate::backup::exchange::{Closing, Exchange, WholeSchema};
+    pub use crate::backup::files::{Content, Files};
+    pub use crate::backup::inventory::{Inventory, InventorySsTable, InventoryTable, Item};
+    pub use crate::backup::scan::{SnapshotFile, Stat};
+    pub use crate::backup::transfer::Transfer;
+    pub use crate::source::Expected;
+}

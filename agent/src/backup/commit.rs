@@ -1,47 +1,35 @@
 //! The files that make a backup: intent, tokens, manifest. The manifest is the only commit point.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::io::Write;
+use std::path::Path;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use manifest::{
     BackupName, Component, FORMAT_VERSION, Footer, Header, Intent, ManifestWriter, NodeLayout,
-    SchemaObject, SsTable, Sum, Table,
+    SchemaObject, SsTable, Sum, Table, WriteError,
 };
 use protocol::{Progress, Tally};
-use store::{Key, Outcome, Store};
+use store::{Key, Store};
 use uuid::Uuid;
 
 use super::error::Error;
 use super::inventory::{Inventory, InventoryTable, Item};
-use crate::bandwidth::Bandwidth;
-use crate::source::{Expected, FileSource};
-
-/// Below it a file is created by one request from memory.
-const SMALL: u64 = 4 << 20;
+use crate::lease::Deadline;
+use crate::spool::Spool;
 
 /// More attempts of one run than anybody makes.
 const MAX_ATTEMPTS: u32 = 10_000;
 
+/// How often an object that comes and goes is stored.
+const TRIES: u32 = 3;
+
 /// An intent that was written.
 pub struct WrittenIntent {
-    /// By the store's clock: no commit after it.
-    deadline: SystemTime,
-}
-
-impl WrittenIntent {
-    /// Fails when the deadline has passed.
-    pub async fn check(&self, store: &dyn Store) -> Result<(), Error> {
-        if store.now().await? < self.deadline {
-            Ok(())
-        } else {
-            Err(Error::Deadline)
-        }
-    }
+    /// Its key.
+    pub key: Key,
+    /// The number in it.
+    pub attempt: u32,
 }
 
 /// Writes the intent of an attempt: every key that it relies on. Where an attempt of this number
@@ -51,31 +39,29 @@ pub async fn write_intent(
     layout: &NodeLayout,
     backup: &BackupName,
     run: (Uuid, u32),
-    keys: &[&Key],
-    lifetime: Duration,
+    keys: &[&str],
+    deadline: &Deadline,
     directory: &Path,
 ) -> Result<WrittenIntent, Error> {
     let (run_id, first) = run;
-    let deadline = store.now().await? + lifetime;
     for attempt in first..first.saturating_add(MAX_ATTEMPTS) {
         let key = Key::parse(&layout.intent(backup, run_id, attempt))?;
         let intent = Intent {
             format_version: FORMAT_VERSION.into(),
             run_id,
             attempt,
-            deadline: Timestamp::try_from(deadline)
+            deadline: Timestamp::try_from(deadline.at())
                 .map_err(|_| Error::Request("the deadline is out of range".into()))?,
         };
-        let file = Temporary::new(directory, "intent");
-        let keys = keys.iter().map(|key| layout.below_cluster(key.as_str()));
-        intent
-            .write(file.create()?, keys)
-            .map_err(|source| Error::Keys {
+        let keys = keys.iter().map(|key| layout.below_cluster(key));
+        let spool = intent
+            .write(Spool::new(directory, "intent"), keys)
+            .map_err(|source| Error::Intent {
                 key: key.to_string(),
                 source,
             })?;
-        if put_new(store, &key, file.path()).await? {
-            return Ok(WrittenIntent { deadline });
+        if spool.create(store, &key).await? {
+            return Ok(WrittenIntent { key, attempt });
         }
     }
     Err(Error::Request(format!(
@@ -83,47 +69,70 @@ pub async fn write_intent(
     )))
 }
 
-/// Writes a small object whose name tells its content; one that is there is left as it is.
-pub async fn put_content(store: &dyn Store, key: &Key, text: Vec<u8>) -> Result<bool, Error> {
-    match store.create(key, Bytes::from(text)).await {
-        Ok(()) => Ok(true),
-        Err(store::Error::AlreadyExists { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// What became of a small object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ensured {
+    /// It is new.
+    Created,
+    /// It was there, and its timestamp was renewed.
+    Touched {
+        /// Its size, in bytes.
+        size: u64,
+    },
 }
 
-/// Writes the manifest; false if the backup of this node has one already.
-pub async fn write_manifest(
-    store: &dyn Store,
-    layout: &NodeLayout,
-    backup: &BackupName,
+/// Makes sure that a small object is there and young. One that is there is left as it is.
+pub async fn ensure(store: &dyn Store, key: &Key, text: &Bytes) -> Result<Ensured, Error> {
+    for _ in 0..TRIES {
+        match store.create(key, text.clone()).await {
+            Ok(()) => return Ok(Ensured::Created),
+            Err(store::Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let touched = async {
+            let size = store.stat(key).await?.size;
+            store.touch(key, size).await.map(|()| size)
+        };
+        match touched.await {
+            Ok(size) => return Ok(Ensured::Touched { size }),
+            // An external cleanup was faster.
+            Err(store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Answer(format!("{key} is there and is not there")))
+}
+
+/// The manifest, as it is to be stored.
+pub fn manifest(
     header: Header,
     inventory: &Inventory,
     footer: Footer,
     directory: &Path,
-) -> Result<bool, Error> {
-    let file = Temporary::new(directory, "manifest");
-    let failed = |source| Error::Write {
+) -> Result<Spool, Error> {
+    let write = || {
+        let mut writer = ManifestWriter::new(Spool::new(directory, "manifest"), header)?;
+        for table in &inventory.tables {
+            writer.table(table_line(table))?;
+            for sstable in &table.sstables {
+                writer.sstable(SsTable {
+                    sstable: sstable.dir.as_str().to_owned(),
+                    index: sstable.index.clone(),
+                    data_directory: sstable.data_directory,
+                    first_token: sstable.bounds.map(|(first, _)| first.to_string()),
+                    last_token: sstable.bounds.map(|(_, last)| last.to_string()),
+                    components: sstable.items.iter().map(component).collect(),
+                })?;
+            }
+        }
+        let mut spool = writer.finish(footer)?;
+        spool.flush()?;
+        Ok::<_, WriteError>(spool)
+    };
+    write().map_err(|source| Error::Write {
         what: "the manifest",
         source,
-    };
-    let mut writer = ManifestWriter::new(file.create()?, header).map_err(failed)?;
-    for table in &inventory.tables {
-        writer.table(table_line(table)).map_err(failed)?;
-        for sstable in &table.sstables {
-            let line = SsTable {
-                sstable: sstable.dir.as_str().to_owned(),
-                index: sstable.index.clone(),
-                data_directory: sstable.data_directory,
-                first_token: sstable.bounds.map(|(first, _)| first.to_string()),
-                last_token: sstable.bounds.map(|(_, last)| last.to_string()),
-                components: sstable.items.iter().map(component).collect(),
-            };
-            writer.sstable(line).map_err(failed)?;
-        }
-    }
-    writer.finish(footer).map_err(failed)?;
-    put_new(store, &Key::parse(&layout.manifest(backup))?, file.path()).await
+    })
 }
 
 /// The footer of a manifest.
@@ -171,47 +180,4 @@ fn hex(item: &Item) -> String {
     item.hash
         .map(|hash| hash.to_hex().to_string())
         .unwrap_or_default()
-}
-
-/// Creates an object from a file; false if there is one already.
-async fn put_new(store: &dyn Store, key: &Key, path: &Path) -> Result<bool, Error> {
-    let size = std::fs::metadata(path)
-        .map_err(Error::io("read", path))?
-        .len();
-    if size <= SMALL {
-        let text = std::fs::read(path).map_err(Error::io("read", path))?;
-        return put_content(store, key, text).await;
-    }
-    let unlimited = Arc::new(Bandwidth::unlimited());
-    let mut source = FileSource::open(path, size, Expected::default(), unlimited, Arc::default())
-        .map_err(Error::io("read", path))?;
-    match store.upload(key, size, &mut source).await {
-        Ok(Outcome::Stored) => Ok(true),
-        Ok(Outcome::AlreadyThere) | Err(store::Error::Differs { .. }) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A file in the state directory that goes when it is dropped.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn new(directory: &Path, name: &str) -> Self {
-        Self(directory.join(format!("{name}.{}.tmp", std::process::id())))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn create(&self) -> Result<impl Write + use<>, Error> {
-        let file = File::create(&self.0).map_err(Error::io("create", &self.0))?;
-        Ok(BufWriter::with_capacity(1 << 16, file))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

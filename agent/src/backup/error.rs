@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use manifest::{IntentError, InvalidName, ReadError, TokensError, WriteError};
+use manifest::{IntentError, InvalidName, TokensError, WriteError};
 use protocol::Reason;
 use store::InvalidKey;
 use uuid::Uuid;
 
 use super::scan::ScanError;
+use crate::read::ReadFailure;
 use crate::source::{Changed, Corrupt};
 use crate::storage;
 
@@ -116,17 +117,12 @@ pub enum Error {
         /// Why.
         source: WriteError,
     },
-    /// A manifest in the storage.
-    #[error("cannot read the manifest {key}: {source}")]
-    Manifest {
-        /// Its key.
-        key: String,
-        /// Why.
-        source: ReadError,
-    },
-    /// An intent or a condemned list.
-    #[error("cannot use the list of keys {key}: {source}")]
-    Keys {
+    /// A manifest, an intent or a condemned list in the storage.
+    #[error(transparent)]
+    Unreadable(ReadFailure),
+    /// The list of keys that the attempt relies on.
+    #[error("cannot write the intent {key}: {source}")]
+    Intent {
         /// Its key.
         key: String,
         /// Why.
@@ -161,6 +157,15 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+impl From<ReadFailure> for Error {
+    fn from(failure: ReadFailure) -> Self {
+        match failure {
+            ReadFailure::Store(error) => Self::Store(error),
+            other => Self::Unreadable(other),
+        }
+    }
 }
 
 impl Error {
@@ -208,8 +213,8 @@ impl Error {
             | Self::Answer(_)
             | Self::Snapshot(_)
             | Self::Write { .. }
-            | Self::Manifest { .. }
-            | Self::Keys { .. }
+            | Self::Unreadable(_)
+            | Self::Intent { .. }
             | Self::Tokens(_)
             | Self::Task(_) => Reason::Failed,
         }

@@ -4,15 +4,17 @@
 mod bounds;
 mod commit;
 pub(crate) mod error;
+pub(crate) mod exchange;
+pub(crate) mod files;
 mod hashes;
-mod inventory;
+pub(crate) mod inventory;
 pub(crate) mod node;
 mod plan;
 mod remote;
-mod scan;
+pub(crate) mod scan;
 mod session;
 pub(crate) mod snapshot;
-mod transfer;
+pub(crate) mod transfer;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use self::error::{Error, chain};
 use self::node::{Cluster, Node};
 use self::session::Session;
 use self::snapshot::Snapshot;
+use crate::lease::SystemTimer;
 use crate::node_lock::{self, LockError, NodeLock};
 use crate::run_context::Run;
 use crate::{neighbour, storage};
@@ -106,38 +109,20 @@ async fn attempt(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
     let session = Session::new(run, request, &prepared);
     let Snapshot { tag, times, tables } = snapshot;
     let mut inventory = session.maker().make(tables).await?;
-    let lifetime = lifetime(request).saturating_sub(begun.elapsed());
     let schema = session.describe_schema().await?;
-    let intent = session
-        .write_intent(&inventory, schema.as_ref(), lifetime)
-        .await?;
-    let storage = session.look(&inventory, schema.as_ref()).await?;
-    let earlier = transfer::earlier(
-        prepared.store.as_ref(),
-        &prepared.layout,
-        &inventory,
-        &storage,
-    )
-    .await?;
-
-    run.phase(Phase::Uploading, Some(&prepared.node.identity));
-    let transferred = session
-        .transfer()
-        .carry_out(&mut inventory, &storage, &earlier)
-        .await?;
-    known.progress = transferred.progress;
-
-    run.phase(Phase::Committing, Some(&prepared.node.identity));
-    let after = session.cluster_after().await?;
+    let lifetime = lifetime(request).saturating_sub(begun.elapsed());
     let taken = manifest::Snapshot {
         tag: tag.to_string(),
         started_at: times.started_at,
         ended_at: times.ended_at,
     };
-    intent.check(prepared.store.as_ref()).await?;
-    session
-        .commit(&inventory, transferred, schema, &after, taken, known)
+    let files = session.files();
+    let exchange = session.exchange(&files, &SystemTimer, lifetime);
+    let closing = async || session.closing(taken).await;
+    let manifest = exchange
+        .carry_out(&mut inventory, schema, closing, &mut known.progress)
         .await?;
+    known.manifest = Some(manifest);
     if let Err(error) = session.hashes.save() {
         tracing::debug!(%error, "the hash cache was not saved");
     }

@@ -1,118 +1,120 @@
 //! What the storage holds of this node: its listing, the condemned lists, earlier manifests.
 
 use std::collections::{HashMap, HashSet};
-use std::io::BufReader;
 use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, TryStreamExt};
-use jiff::Timestamp;
-use manifest::{BackupName, Condemned, Line, ManifestReader, NodeLayout};
+use manifest::{BackupName, Condemned, Line, NodeLayout};
 use store::{Key, Store};
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::error::Error;
 use super::inventory::{Inventory, InventorySsTable};
 use super::plan::{Storage, Stored};
+use crate::lease::{self, MARGIN};
+use crate::order::{Order, Rule};
+use crate::read;
 
 /// Keyspaces that are listed at the same time.
 const PARALLEL: usize = 8;
 
-/// A purge is believed to be at work this long after its deadline, for clocks that differ.
-const MARGIN: Duration = Duration::from_secs(600);
+/// What a look is for.
+pub struct Looking<'a> {
+    /// Keys of this node.
+    pub layout: &'a NodeLayout,
+    /// What is looked for in the listings.
+    pub inventory: &'a Inventory,
+    /// Every key that the attempt relies on, its intent's own included.
+    pub wanted: HashSet<&'a str>,
+    /// Younger objects are not touched.
+    pub touch_after: Duration,
+    /// Every rule, outside tests.
+    pub order: Order,
+}
 
-/// A condemned list of a purge of ten million objects.
-const MAX_CONDEMNED: u64 = 4 << 30;
+impl Looking<'_> {
+    /// Reads what decisions rest on, in the order that makes purges harmless: condemned lists
+    /// first, then the listing.
+    pub async fn look(&self, store: &dyn Store) -> Result<Storage, Error> {
+        let now = store.now().await?;
+        let (condemned, stored);
+        if self.order.keeps(Rule::CondemnedBeforeList) {
+            condemned = self.condemned(store, now).await?;
+            stored = self.stored(store).await?;
+        } else {
+            stored = self.stored(store).await?;
+            condemned = self.condemned(store, now).await?;
+        }
+        Ok(Storage {
+            stored,
+            condemned,
+            now,
+            touch_after: self.touch_after,
+        })
+    }
 
-/// Reads what decisions rest on, in the order that makes purges harmless: condemned lists first,
-/// then the listing.
-pub async fn look(
-    store: &dyn Store,
-    layout: &NodeLayout,
-    inventory: &Inventory,
-    touch_after: Duration,
-) -> Result<Storage, Error> {
-    let now = store.now().await?;
-    let condemned = condemned(store, layout, now).await?;
-    let mut keyspaces: Vec<&str> = inventory
-        .tables
-        .iter()
-        .map(|t| t.keyspace.as_str())
-        .collect();
-    keyspaces.dedup();
-    let wanted: HashSet<&str> = inventory.items().map(|item| item.key.as_str()).collect();
-    let lists = keyspaces.into_iter().map(|keyspace| {
-        let prefix = Key::parse(&layout.keyspace_prefix(keyspace));
-        let wanted = &wanted;
-        async move {
-            let mut objects = store.list(&prefix?);
-            let mut found = Vec::new();
-            while let Some(object) = objects.try_next().await? {
-                if wanted.contains(object.key.as_str()) {
-                    let stored = Stored {
-                        size: object.size,
-                        modified: object.modified,
-                    };
-                    found.push((object.key.as_str().to_owned(), stored));
+    async fn stored(&self, store: &dyn Store) -> Result<HashMap<String, Stored>, Error> {
+        let tables = &self.inventory.tables;
+        let mut keyspaces: Vec<&str> = tables.iter().map(|t| t.keyspace.as_str()).collect();
+        keyspaces.dedup();
+        let lists = keyspaces.into_iter().map(|keyspace| {
+            let prefix = Key::parse(&self.layout.keyspace_prefix(keyspace));
+            async move {
+                let mut objects = store.list(&prefix?);
+                let mut found = Vec::new();
+                while let Some(object) = objects.try_next().await? {
+                    if self.wanted.contains(object.key.as_str()) {
+                        let stored = Stored {
+                            size: object.size,
+                            modified: object.modified,
+                        };
+                        found.push((object.key.as_str().to_owned(), stored));
+                    }
                 }
+                Ok::<_, Error>(found)
             }
-            Ok::<_, Error>(found)
-        }
-    });
-    let found: Vec<Vec<(String, Stored)>> = futures::stream::iter(lists)
-        .buffer_unordered(PARALLEL)
-        .try_collect()
-        .await?;
-    let stored: HashMap<String, Stored> = found.into_iter().flatten().collect();
-    Ok(Storage {
-        stored,
-        condemned,
-        now,
-        touch_after,
-    })
-}
+        });
+        let found: Vec<Vec<(String, Stored)>> = futures::stream::iter(lists)
+            .buffer_unordered(PARALLEL)
+            .try_collect()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
 
-/// Keys that purges are about to delete, whole as this run names them.
-async fn condemned(
-    store: &dyn Store,
-    layout: &NodeLayout,
-    now: SystemTime,
-) -> Result<HashSet<String>, Error> {
-    let mut keys = HashSet::new();
-    let mut lists = store.list(&Key::parse(&layout.purge_prefix())?);
-    while let Some(object) = lists.try_next().await? {
-        if !object.key.as_str().ends_with(".condemned") {
-            continue;
+    /// What this attempt wants of the keys that purges are about to delete.
+    async fn condemned(
+        &self,
+        store: &dyn Store,
+        now: SystemTime,
+    ) -> Result<HashSet<String>, Error> {
+        let mut condemned = HashSet::new();
+        if !self.order.keeps(Rule::CondemnedRead) {
+            return Ok(condemned);
         }
-        let (list, head) = match read_condemned(store, &object.key).await {
-            // It ended between the listing and now.
-            Err(Error::Store(store::Error::NotFound { .. })) => continue,
-            read => read?,
+        let margin = match self.order.keeps(Rule::CondemnedMargin) {
+            true => MARGIN,
+            false => Duration::ZERO,
         };
-        let now = Timestamp::try_from(now).unwrap_or(Timestamp::MAX);
-        if now < head.deadline + MARGIN {
-            keys.extend(list.into_iter().map(|key| layout.key_in_cluster(&key)));
+        let mut lists = store.list(&Key::parse(&self.layout.purge_prefix())?);
+        while let Some(object) = lists.try_next().await? {
+            if !object.key.as_str().ends_with(".condemned") {
+                continue;
+            }
+            let each = |head: &Condemned, key: String| {
+                let key = self.layout.key_in_cluster(&key);
+                let honoured = lease::honoured(head.deadline, now, margin);
+                if honoured && self.wanted.contains(key.as_str()) {
+                    condemned.insert(key);
+                }
+            };
+            match read::keys(store, &object.key, each).await {
+                // It ended between the listing and now.
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            }
         }
+        Ok(condemned)
     }
-    Ok(keys)
-}
-
-async fn read_condemned(store: &dyn Store, key: &Key) -> Result<(Vec<String>, Condemned), Error> {
-    let content = store.get(key, None).await?;
-    if content.size > MAX_CONDEMNED {
-        return Err(Error::Answer(format!(
-            "{key} has {} bytes, which is absurd",
-            content.size
-        )));
-    }
-    let reader = StreamReader::new(content.chunks.map_err(std::io::Error::other));
-    let named = key.to_string();
-    tokio::task::spawn_blocking(move || {
-        let mut keys = Vec::new();
-        let head = Condemned::read(SyncIoBridge::new(reader), |key| keys.push(key))
-            .map_err(|source| Error::Keys { key: named, source })?;
-        Ok((keys, head))
-    })
-    .await?
 }
 
 /// The manifest of this node and backup, if it is there: by whom, and its sums.
@@ -122,24 +124,11 @@ pub async fn committed(
     backup: &BackupName,
 ) -> Result<Option<(manifest::Header, manifest::Footer)>, Error> {
     let key = Key::parse(&layout.manifest(backup))?;
-    let content = match store.get(&key, None).await {
-        Err(store::Error::NotFound { .. }) => return Ok(None),
-        content => content?,
-    };
-    let reader = StreamReader::new(content.chunks.map_err(std::io::Error::other));
-    let named = key.to_string();
-    tokio::task::spawn_blocking(move || {
-        let failed = |source| Error::Manifest {
-            key: named.clone(),
-            source,
-        };
-        let input = BufReader::with_capacity(1 << 16, SyncIoBridge::new(reader));
-        let mut manifest = ManifestReader::new(input).map_err(failed)?;
-        while manifest.next().map_err(failed)?.is_some() {}
-        let footer = manifest.footer().cloned().unwrap_or_default();
-        Ok(Some((manifest.header().clone(), footer)))
-    })
-    .await?
+    match read::manifest(store, &key, |_| {}).await {
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+        Ok(found) => Ok(Some(found)),
+    }
 }
 
 /// Hashes of stored objects as this node's newest manifest has them.
@@ -166,35 +155,34 @@ impl Earlier {
     }
 
     async fn from_manifest(store: &dyn Store, key: &Key) -> Result<Self, Error> {
-        let content = store.get(key, None).await?;
-        let reader = StreamReader::new(content.chunks.map_err(std::io::Error::other));
-        let read = tokio::task::spawn_blocking(move || {
-            let input = BufReader::with_capacity(1 << 16, SyncIoBridge::new(reader));
-            let mut manifest = ManifestReader::new(input)?;
-            let mut found = Self::default();
-            let mut directory = String::new();
-            while let Some(line) = manifest.next()? {
-                match line {
-                    Line::Table(table) => {
-                        directory = format!("{}/{}", table.keyspace, table.directory);
-                    }
-                    Line::SsTable(sstable) => found.add(&directory, sstable),
-                    Line::Header(_) | Line::Footer(_) => {}
-                }
+        let mut found = Self::default();
+        let mut directory = String::new();
+        let each = |line: &Line| match line {
+            Line::Table(table) => {
+                directory = format!("{}/{}", table.keyspace, table.directory);
             }
-            Ok::<_, manifest::ReadError>(found)
-        })
-        .await?;
-        // A manifest that cannot be believed gives no hashes: the files are read instead.
-        Ok(read.unwrap_or_default())
+            Line::SsTable(sstable) => found.add(&directory, sstable),
+            Line::Header(_) | Line::Footer(_) => {}
+        };
+        match read::manifest(store, key, each).await {
+            Ok(_) => Ok(found),
+            // A manifest that cannot be believed, or that a purge deleted just now, gives no
+            // hashes: the files are read instead.
+            Err(read::ReadFailure::Store(error))
+                if !matches!(error, store::Error::NotFound { .. }) =>
+            {
+                Err(error.into())
+            }
+            Err(_) => Ok(Self::default()),
+        }
     }
 
-    fn add(&mut self, directory: &str, sstable: manifest::SsTable) {
+    fn add(&mut self, directory: &str, sstable: &manifest::SsTable) {
         let place = place(directory, sstable.index.as_deref(), &sstable.sstable);
-        let hashes = sstable.components.into_iter().filter_map(|component| {
+        let hashes = sstable.components.iter().filter_map(|component| {
             Some((
-                component.name,
-                blake3::Hash::from_hex(component.blake3).ok()?,
+                component.name.clone(),
+                blake3::Hash::from_hex(&component.blake3).ok()?,
             ))
         });
         self.sstables.insert(place, hashes.collect());

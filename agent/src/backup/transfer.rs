@@ -10,13 +10,11 @@ use protocol::{Progress, Reason, Tally};
 use store::{Outcome, Store};
 
 use super::error::{self, Error};
-use super::hashes::HashCache;
-use super::inventory::{self, Inventory, Item};
+use super::files::Files;
+use super::inventory::{Inventory, Item};
 use super::plan::{Action, Storage};
 use super::remote::Earlier;
-use crate::bandwidth::Bandwidth;
 use crate::run_context::Run;
-use crate::source::FileSource;
 
 /// Files uploaded at the same time where the caller says nothing.
 pub const DEFAULT_CONCURRENCY: usize = 4;
@@ -32,10 +30,8 @@ pub struct Transfer<'a> {
     pub run: &'a Run,
     /// Where to.
     pub store: &'a dyn Store,
-    /// The node's bandwidth.
-    pub bandwidth: Arc<Bandwidth>,
-    /// Hashes of files that did not change.
-    pub hashes: &'a HashCache,
+    /// What is sent.
+    pub files: &'a dyn Files,
     /// Files at the same time.
     pub concurrency: usize,
     /// Leave damaged SSTables out.
@@ -74,6 +70,7 @@ struct Done {
 }
 
 /// What a transfer did.
+#[derive(Default)]
 pub struct Transferred {
     /// The last figures.
     pub progress: Progress,
@@ -184,7 +181,7 @@ impl Transfer<'_> {
         }
         let hash = match item.hash {
             Some(hash) => hash,
-            None => self.read_hash(&item).await?,
+            None => self.files.hash(&item).await?,
         };
         Ok(Done {
             place,
@@ -200,17 +197,10 @@ impl Transfer<'_> {
     ) -> Result<(Option<u64>, blake3::Hash), Error> {
         let read_at = SystemTime::now();
         let bytes = counters.uploaded_bytes.clone();
-        let mut source = FileSource::open(
-            &item.path,
-            item.size(),
-            item.expected,
-            self.bandwidth.clone(),
-            bytes,
-        )
-        .map_err(Error::io("read", &item.path))?;
+        let mut source = self.files.open(item, bytes)?;
         let outcome = self
             .store
-            .upload(&item.key, item.size(), &mut source)
+            .upload(&item.key, item.size(), source.as_mut())
             .await?;
         let uploaded = (outcome == Outcome::Stored).then(|| item.size());
         if uploaded.is_some() {
@@ -219,15 +209,10 @@ impl Transfer<'_> {
         let hash = match source.hash().or(item.hash) {
             Some(hash) => hash,
             // The object was there before and the file was not read for it.
-            None => self.read_hash(item).await?,
+            None => self.files.hash(item).await?,
         };
-        self.hashes.put(item.file.stat, hash, read_at);
+        self.files.read(item, hash, read_at);
         Ok((uploaded, hash))
-    }
-
-    async fn read_hash(&self, item: &Item) -> Result<blake3::Hash, Error> {
-        let (bandwidth, size) = (self.bandwidth.clone(), item.size());
-        inventory::hash_file(&item.path, size, bandwidth, self.hashes, &item.file).await
     }
 }
 

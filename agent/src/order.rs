@@ -1,0 +1,61 @@
+//! The order of backups and purges that loses nothing, as rules that a test can break.
+
+/// A rule of the storage's protocol (`docs/storage-layout.md`, "Purge").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A backup writes its intent before it looks at the storage.
+    IntentBeforeLook,
+    /// A backup reads the condemned lists.
+    CondemnedRead,
+    /// It reads them before it lists what is there.
+    CondemnedBeforeList,
+    /// Data is stored before the manifest.
+    DataBeforeManifest,
+    /// A backup commits only before its deadline.
+    CommitBeforeDeadline,
+    /// A purge writes its condemned list before its last look.
+    CondemnedBeforeLook,
+    /// Its last look is at intents.
+    IntentsAgain,
+    /// Its last look is at manifests.
+    ManifestsAgain,
+    /// It looks at intents first, then at manifests.
+    IntentsBeforeManifests,
+    /// A purge deletes only before its deadline.
+    DeletesBeforeDeadline,
+    /// The condemned list goes after the last delete.
+    CondemnedUntilDeleted,
+    /// Intents are honoured for a margin after their deadline.
+    IntentMargin,
+    /// Condemned lists are honoured for a margin after their deadline.
+    CondemnedMargin,
+    /// Expired manifests go before the data that they name.
+    ManifestsBeforeData,
+    /// A purge tells which dead intents it removes, and a backup whose own name is among them
+    /// takes another.
+    IntentsCondemned,
+    /// A purge of a file system waits until no client believes what it cached.
+    CacheWait,
+}
+
+/// Which rules are kept: all of them, outside tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Order {
+    broken: Option<Rule>,
+}
+
+impl Order {
+    /// Every rule is kept.
+    pub const RIGHT: Self = Self { broken: None };
+
+    /// Every rule but one.
+    #[cfg(feature = "testing")]
+    pub fn without(rule: Rule) -> Self {
+        Self { broken: Some(rule) }
+    }
+
+    /// Whether a rule is kept.
+    pub(crate) fn keeps(self, rule: Rule) -> bool {
+        self.broken != Some(rule)
+    }
+}

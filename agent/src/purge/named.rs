@@ -1,0 +1,49 @@
+//! Sets of millions of keys, as digests.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Keys that somebody names. Two keys with one digest would only keep an object that could go.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    digests: HashSet<u128, BuildHasherDefault<AsItIs>>,
+}
+
+impl Named {
+    /// Adds a key below the cluster id.
+    pub fn insert(&mut self, key: &str) {
+        self.digests.insert(digest(key));
+    }
+
+    /// Whether a key was added.
+    pub fn contains(&self, key: &str) -> bool {
+        !self.digests.is_empty() && self.digests.contains(&digest(key))
+    }
+}
+
+/// 16 bytes: among ten million keys two are the same with a chance of 10⁻²⁵.
+fn digest(key: &str) -> u128 {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&blake3::hash(key.as_bytes()).as_bytes()[..16]);
+    u128::from_le_bytes(bytes)
+}
+
+/// The digests are as good as random.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, digest: u128) {
+        self.0 = digest as u64;
+    }
+}
