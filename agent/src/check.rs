@@ -10,11 +10,10 @@ use manifest::ClusterId;
 use protocol::{CqlAccess, JmxAccess, Reason, StorageAccess};
 use store::{Key, Store, WriteReport};
 
-use crate::backup::error::chain;
 use crate::backup::node::{self, Node};
 use crate::backup::{MEMORY_NEEDED, snapshot};
 use crate::catalogue::{self, Headers};
-use crate::{neighbour, schema, storage};
+use crate::{chain, neighbour, schema, storage};
 
 /// Clocks that differ by more make wrong names and late schedules; decisions use the storage's.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);

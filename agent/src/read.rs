@@ -97,6 +97,55 @@ impl Lines {
     }
 }
 
+/// A manifest that is being read. Nothing that it gave is to be believed before
+/// [`ManifestStream::end`].
+pub struct ManifestStream {
+    lines: Lines,
+    manifest: ManifestLines,
+}
+
+impl ManifestStream {
+    /// Begins to read.
+    pub async fn open(store: &dyn Store, key: &Key) -> Result<Self, ReadFailure> {
+        Ok(Self {
+            lines: Lines::open(store, key, None).await?,
+            manifest: ManifestLines::default(),
+        })
+    }
+
+    /// The next line: the header, then tables and SSTables; nothing after the last of them.
+    pub async fn next(&mut self) -> Result<Option<Line>, ReadFailure> {
+        let key = self.lines.key.clone();
+        while let Some(raw) = self.lines.next().await? {
+            let line = self.manifest.line(raw);
+            let failed = |source| ReadFailure::Manifest { key, source };
+            match line.map_err(failed)? {
+                Some(line) => return Ok(Some(line)),
+                // What follows a footer is refused.
+                None => return self.nothing_more().await,
+            }
+        }
+        Ok(None)
+    }
+
+    async fn nothing_more(&mut self) -> Result<Option<Line>, ReadFailure> {
+        match self.lines.next().await? {
+            None => Ok(None),
+            Some(_) => Err(ReadFailure::Manifest {
+                key: self.lines.key.clone(),
+                source: ReadError::NoFooter,
+            }),
+        }
+    }
+
+    /// The last line, with which the manifest is to be believed.
+    pub fn end(self) -> Result<Footer, ReadFailure> {
+        let key = self.lines.key;
+        let failed = |source| ReadFailure::Manifest { key, source };
+        self.manifest.finish().map_err(failed)
+    }
+}
+
 /// Reads a manifest to its end and gives every line but the footer to `each`. Nothing that `each`
 /// was given is to be believed before this returns.
 pub async fn manifest(
@@ -104,26 +153,18 @@ pub async fn manifest(
     key: &Key,
     mut each: impl FnMut(&Line),
 ) -> Result<(Header, Footer), ReadFailure> {
-    let failed = |source| ReadFailure::Manifest {
-        key: key.clone(),
-        source,
-    };
-    let mut lines = Lines::open(store, key, None).await?;
-    let mut manifest = ManifestLines::default();
+    let mut lines = ManifestStream::open(store, key).await?;
     let mut header = None;
-    while let Some(raw) = lines.next().await? {
-        match manifest.line(raw).map_err(failed)? {
-            Some(line) => {
-                each(&line);
-                if let Line::Header(found) = line {
-                    header = Some(*found);
-                }
-            }
-            None => continue,
+    while let Some(line) = lines.next().await? {
+        each(&line);
+        if let Line::Header(found) = line {
+            header = Some(*found);
         }
     }
-    let footer = manifest.finish().map_err(failed)?;
-    let header = header.ok_or_else(|| failed(ReadError::NoHeader))?;
+    let footer = lines.end()?;
+    let source = ReadError::NoHeader;
+    let key = key.clone();
+    let header = header.ok_or(ReadFailure::Manifest { key, source })?;
     Ok((header, footer))
 }
 

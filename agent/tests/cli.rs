@@ -38,6 +38,7 @@ fn help_is_what_was_reviewed() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("backup_help", help(&["backup", "--help"]));
     insta::assert_snapshot!("attach_help", help(&["attach", "--help"]));
+    insta::assert_snapshot!("purge_help", help(&["purge", "--help"]));
     insta::assert_snapshot!("verify_help", help(&["verify", "--help"]));
 }
 

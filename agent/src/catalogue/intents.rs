@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use manifest::{BackupName, Intent, KeyLines};
+use manifest::{BackupName, Intent};
 use store::{Key, Store};
 
 use super::{Backup, CatalogueError, Completeness, PARALLEL};
+use crate::read::{self, ReadFailure};
 
 /// An attempt is believed to be at work this long after its deadline, for clocks that differ.
 const MARGIN: Duration = Duration::from_secs(600);
-
-/// The head of an intent has less.
-const HEAD: u64 = 4 << 10;
 
 /// Those of `backups` that are not complete and that an attempt may still be at work on: its node
 /// has no manifest, and its intent's deadline is not over. An intent that cannot be read counts as
@@ -52,19 +50,11 @@ pub async fn running(
 
 /// The deadline of an intent; nothing if it cannot be read.
 async fn deadline(store: &dyn Store, key: &Key) -> Result<Option<Timestamp>, CatalogueError> {
-    let mut content = match store.get(key, Some(0..HEAD)).await {
+    match read::keys_head::<Intent>(store, key).await {
+        Ok(intent) => Ok(Some(intent.deadline)),
         // A purge removed it: its deadline was over.
-        Err(store::Error::NotFound { .. }) => return Ok(Some(Timestamp::MIN)),
-        content => content?,
-    };
-    let mut bytes = Vec::new();
-    while let Some(chunk) = content.chunks.try_next().await? {
-        bytes.extend_from_slice(&chunk);
+        Err(gone) if gone.is_not_found() => Ok(Some(Timestamp::MIN)),
+        Err(ReadFailure::Store(error)) => Err(error.into()),
+        Err(_) => Ok(None),
     }
-    let mut lines = KeyLines::<Intent>::default();
-    let first = bytes.split_inclusive(|byte| *byte == b'\n').next();
-    Ok(match first.map(|line| lines.line(line)) {
-        Some(Ok(_)) => lines.head().map(|intent| intent.deadline),
-        _ => None,
-    })
 }

@@ -3,7 +3,6 @@
 //! Reading only; what is decided from it stands in `retention`, `purge` and `verify`.
 
 mod intents;
-mod manifests;
 mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,12 +10,13 @@ use std::time::SystemTime;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use manifest::{BackupName, ClusterId, Header, IntentKey, ManifestKey, ReadError, Scope};
+use manifest::{BackupName, ClusterId, Header, IntentKey, ManifestKey, Scope};
 use store::{InvalidKey, Key, Store};
 use uuid::Uuid;
 
+use crate::read::{self, ReadFailure};
+
 pub use intents::running;
-pub use manifests::{Manifest, read_header, read_manifest};
 pub use summary::{NodeSummary, TableSum, summarize};
 
 /// Headers and heads that are read at the same time.
@@ -31,14 +31,9 @@ pub enum CatalogueError {
     /// A key of ours.
     #[error("a name cannot be stored: {0}")]
     Key(#[from] InvalidKey),
-    /// A manifest that is not to be believed.
-    #[error("cannot read the manifest {key}: {source}")]
-    Manifest {
-        /// Its key.
-        key: String,
-        /// Why.
-        source: ReadError,
-    },
+    /// A file of ours in the storage.
+    #[error(transparent)]
+    Read(#[from] ReadFailure),
     /// No backup of that name.
     #[error(
         "there is no backup {name} of cluster {cluster} in {storage}; `list` names those there"
@@ -51,9 +46,6 @@ pub enum CatalogueError {
         /// The storage.
         storage: String,
     },
-    /// A task of ours ended by a defect.
-    #[error("an internal task failed: {0}")]
-    Task(#[from] tokio::task::JoinError),
 }
 
 /// How many headers of a backup are read.
@@ -278,7 +270,7 @@ async fn add_headers(
 ) -> Result<(), CatalogueError> {
     let reads = wanted
         .into_iter()
-        .map(|(at, node, key)| async move { (at, node, read_header(store, &key).await) });
+        .map(|(at, node, key)| async move { (at, node, read::header(store, &key).await) });
     let mut reads = stream::iter(reads).buffer_unordered(PARALLEL);
     while let Some((at, node, header)) = reads.next().await {
         let backup = &mut backups[at];
@@ -286,14 +278,14 @@ async fn add_headers(
             Ok(header) => {
                 backup.headers.insert(node, header);
             }
-            Err(CatalogueError::Manifest { source, .. }) => {
-                backup.unreadable.insert(node, source.to_string());
-            }
             // It was deleted between the listing and now.
-            Err(CatalogueError::Store(store::Error::NotFound { .. })) => {
+            Err(gone) if gone.is_not_found() => {
                 backup.manifests.remove(&node);
             }
-            Err(error) => return Err(error),
+            Err(ReadFailure::Store(error)) => return Err(error.into()),
+            Err(damaged) => {
+                backup.unreadable.insert(node, damaged.to_string());
+            }
         }
     }
     Ok(())

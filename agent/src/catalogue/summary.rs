@@ -1,12 +1,11 @@
 //! What one node's manifest adds up to.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use manifest::{Footer, Header, Line, Sum};
 use store::{Key, Store};
 
-use super::{CatalogueError, read_manifest};
+use crate::read::{self, ReadFailure};
 
 /// Files of one table, on one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,35 +36,29 @@ pub struct NodeSummary {
 }
 
 /// Reads a manifest and adds it up, a table at a time.
-pub async fn summarize(store: &dyn Store, key: &Key) -> Result<NodeSummary, CatalogueError> {
-    let tables = Arc::new(Mutex::new(BTreeMap::new()));
-    let sums = tables.clone();
+pub async fn summarize(store: &dyn Store, key: &Key) -> Result<NodeSummary, ReadFailure> {
+    let mut tables: BTreeMap<_, TableSum> = BTreeMap::new();
     let mut current = (String::new(), String::new());
-    let manifest = read_manifest(store, key, move |line| {
-        let mut tables = sums.lock().unwrap_or_else(PoisonError::into_inner);
-        match line {
-            Line::Table(table) => {
-                current = (table.keyspace, table.table);
-                tables.insert(current.clone(), TableSum::default());
-            }
-            Line::SsTable(sstable) => {
-                let sum: &mut TableSum = tables.entry(current.clone()).or_default();
-                *sum += TableSum {
-                    sstables: 1,
-                    files: Sum {
-                        files: sstable.components.len() as u64,
-                        bytes: sstable.components.iter().map(|c| c.bytes).sum(),
-                    },
-                };
-            }
-            Line::Header(_) | Line::Footer(_) => {}
+    let (header, footer) = read::manifest(store, key, |line| match line {
+        Line::Table(table) => {
+            current = (table.keyspace.clone(), table.table.clone());
+            tables.insert(current.clone(), TableSum::default());
         }
+        Line::SsTable(sstable) => {
+            *tables.entry(current.clone()).or_default() += TableSum {
+                sstables: 1,
+                files: Sum {
+                    files: sstable.components.len() as u64,
+                    bytes: sstable.components.iter().map(|c| c.bytes).sum(),
+                },
+            };
+        }
+        Line::Header(_) | Line::Footer(_) => {}
     })
     .await?;
-    let mut tables = tables.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(NodeSummary {
-        header: manifest.header,
-        footer: manifest.footer,
-        tables: std::mem::take(&mut tables),
+        header,
+        footer,
+        tables,
     })
 }

@@ -115,7 +115,7 @@ impl ListFlags {
     /// Lists them. Returns the exit code.
     pub fn run(self) -> u8 {
         let Self { of, series, output } = self;
-        query::ask(of, async |store, cluster| {
+        query::ask(of, async |store, cluster, _| {
             let backups = catalogue::read(store.as_ref(), &cluster, Headers::One).await?;
             let running = catalogue::running(store.as_ref(), &backups).await?;
             let listed: Vec<Listed> = backups

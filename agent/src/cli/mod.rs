@@ -8,6 +8,7 @@ mod cassandra;
 mod check;
 mod draw;
 mod list;
+mod purge;
 mod query;
 mod show;
 mod storage;
@@ -68,6 +69,10 @@ enum Command {
     Show(Box<show::ShowFlags>),
     /// See whether the storage holds what backups need
     Verify(Box<verify::VerifyFlags>),
+    /// Delete backups that no rule keeps, and data that no backup needs
+    Purge(Box<purge::PurgeFlags>),
+    /// Delete backups by name
+    Delete(Box<purge::DeleteFlags>),
     /// See what works and what does not, before a backup needs it
     Check(Box<check::CheckFlags>),
     /// Tell the events of a run, from the beginning or from a number on, until it ends
@@ -126,6 +131,8 @@ pub fn main() -> ProcessExit {
         (None, Some(Command::List(flags))) => flags.run(),
         (None, Some(Command::Show(flags))) => flags.run(),
         (None, Some(Command::Verify(flags))) => flags.run(),
+        (None, Some(Command::Purge(flags))) => flags.run(state),
+        (None, Some(Command::Delete(flags))) => flags.run(state),
         (None, Some(Command::Check(flags))) => flags.run(state),
         (None, Some(Command::Attach(flags))) => flags.run(state),
         (None, Some(Command::Cancel(flags))) => flags.run(),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use manifest::ClusterId;
-use protocol::{ExitCode, Reason};
+use protocol::{ExitCode, Reason, StorageAccess};
 use serde::Serialize;
 use store::Store;
 
 use super::storage::StorageFlags;
-use crate::backup::error::chain;
 use crate::catalogue::CatalogueError;
+use crate::chain;
+use crate::read::ReadFailure;
 use crate::serve::note;
 use crate::verify::VerifyError;
 use crate::{neighbour, storage};
@@ -65,11 +66,12 @@ impl From<store::Error> for Failure {
 impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
         let reason = match &error {
-            CatalogueError::Store(error) => storage::reason(error),
+            CatalogueError::Store(error) | CatalogueError::Read(ReadFailure::Store(error)) => {
+                storage::reason(error)
+            }
             CatalogueError::NoBackup { .. } => Reason::BackupNotFound,
-            CatalogueError::Manifest { .. } => Reason::ContentMismatch,
+            CatalogueError::Read(_) => Reason::ContentMismatch,
             CatalogueError::Key(_) => Reason::InvalidRequest,
-            CatalogueError::Task(_) => Reason::Failed,
         };
         Self {
             reason,
@@ -82,7 +84,7 @@ impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match error {
             VerifyError::Store(error) => error.into(),
-            VerifyError::Catalogue(error) => error.into(),
+            VerifyError::Read(error) => CatalogueError::from(error).into(),
             VerifyError::Key(error) => Self {
                 reason: Reason::ContentMismatch,
                 message: format!("a manifest names a key that no storage has: {error}"),
@@ -103,14 +105,14 @@ impl From<io::Error> for Failure {
 /// Opens the storage and asks it. Returns the exit code.
 pub(super) fn ask<F, Fut>(flags: ClusterFlags, question: F) -> u8
 where
-    F: FnOnce(Arc<dyn Store>, ClusterId) -> Fut,
+    F: FnOnce(Arc<dyn Store>, ClusterId, StorageAccess) -> Fut,
     Fut: Future<Output = Result<ExitCode, Failure>>,
 {
     answer(async {
         let access = flags.storage.access().map_err(Failure::usage)?;
         let store = storage::open(&access).await?;
         store.reach().await?;
-        question(store, flags.cluster).await
+        question(store, flags.cluster, access).await
     })
 }
 

@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::list::{self, Listed};
 use super::query::{self, ClusterFlags, Failure, Form};
 use super::table::Table;
-use crate::catalogue::{self, Backup, CatalogueError, NodeSummary, TableSum};
+use crate::catalogue::{self, Backup, NodeSummary, TableSum};
+use crate::read::ReadFailure;
 
 /// Manifests that are read at the same time.
 const PARALLEL: usize = 4;
@@ -89,16 +90,14 @@ impl ShowFlags {
     /// Shows it. Returns the exit code.
     pub fn run(self) -> u8 {
         let Self { name, of, output } = self;
-        query::ask(of, async |store, cluster| {
+        query::ask(of, async |store, cluster, _| {
             let backup = catalogue::read_one(store.as_ref(), &cluster, &name).await?;
             let running = catalogue::running(store.as_ref(), std::slice::from_ref(&backup)).await?;
             let reads = backup.manifests.iter().map(|(node, stored)| async {
                 match catalogue::summarize(store.as_ref(), &stored.key).await {
                     Ok(summary) => Ok((*node, Ok(summary))),
-                    Err(CatalogueError::Manifest { source, .. }) => {
-                        Ok((*node, Err(source.to_string())))
-                    }
-                    Err(error) => Err(Failure::from(error)),
+                    Err(ReadFailure::Store(error)) => Err(Failure::from(error)),
+                    Err(damaged) => Ok((*node, Err(damaged.to_string()))),
                 }
             });
             let nodes: Vec<_> = stream::iter(reads).buffered(PARALLEL).try_collect().await?;

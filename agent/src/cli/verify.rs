@@ -76,7 +76,7 @@ impl VerifyFlags {
             LevelFlag::Size => Level::Size,
             LevelFlag::Content => Level::Content,
         };
-        query::ask(of, async |store, cluster| {
+        query::ask(of, async |store, cluster, _| {
             let store = store.as_ref();
             let backups = if names.is_empty() {
                 catalogue::read(store, &cluster, Headers::All).await?

@@ -8,6 +8,8 @@
 //! Only complete backups count for a rule: a backup that lacks nodes never takes a place of one
 //! that does not.
 
+mod candidate;
+mod named;
 mod period;
 mod policy;
 
@@ -15,36 +17,12 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use manifest::{BackupName, Scope};
+use manifest::BackupName;
 
+pub use candidate::{Candidate, State, candidates, listed};
+pub use named::{Refused, named};
 pub use period::Period;
-pub use policy::{InvalidPolicy, Policy};
-
-/// A backup as retention sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// Its name.
-    pub name: BackupName,
-    /// The schedule that it belongs to.
-    pub series: Option<String>,
-    /// What it covers.
-    pub scope: Scope,
-    /// When its first snapshot was taken.
-    pub started: Timestamp,
-    /// What became of it.
-    pub state: State,
-}
-
-/// What became of a backup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Every node that belongs to it has a manifest.
-    Complete,
-    /// Nodes are missing, and none is at work on it.
-    Incomplete,
-    /// A node may still be at work on it.
-    Running,
-}
+pub use policy::Policy;
 
 /// What is to become of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +72,8 @@ pub enum Expire {
     NoRuleKeepsIt,
     /// Nodes are missing, and a newer complete backup is there.
     IncompleteAndSuperseded,
+    /// It was asked for by name.
+    Named,
 }
 
 impl std::fmt::Display for Keep {
@@ -117,6 +97,7 @@ impl std::fmt::Display for Expire {
         f.write_str(match self {
             Self::NoRuleKeepsIt => "no rule keeps it",
             Self::IncompleteAndSuperseded => "incomplete, and a newer complete one is there",
+            Self::Named => "asked for by name",
         })
     }
 }
@@ -148,6 +129,24 @@ pub fn decide(candidates: &[Candidate], policy: &Policy) -> Vec<Decision> {
     decisions
         .into_iter()
         .map(|(_, decision)| decision)
+        .collect()
+}
+
+/// The newest complete backup of each series and scope.
+fn newest_complete(candidates: &[Candidate]) -> Vec<&BackupName> {
+    let mut newest: BTreeMap<Group, &Candidate> = BTreeMap::new();
+    for candidate in candidates {
+        if candidate.state != State::Complete {
+            continue;
+        }
+        let place = newest.entry(group(candidate)).or_insert(candidate);
+        if (candidate.started, &candidate.name) > (place.started, &place.name) {
+            *place = candidate;
+        }
+    }
+    newest
+        .into_values()
+        .map(|candidate| &candidate.name)
         .collect()
 }
 

@@ -28,14 +28,6 @@ pub struct Policy {
     pub time_zone: TimeZone,
 }
 
-/// A policy that cannot be meant.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPolicy {
-    /// Without a rule nothing would ever be deleted.
-    #[error("say what to keep, such as --keep-daily 7 or --keep-within 30d")]
-    NoRule,
-}
-
 impl Default for Policy {
     fn default() -> Self {
         Self {
@@ -56,15 +48,6 @@ impl Policy {
     /// Whether there is no rule, so that everything is kept.
     pub fn is_empty(&self) -> bool {
         self.last == 0 && self.within.is_none() && self.periods().iter().all(|(_, n)| *n == 0)
-    }
-
-    /// Fails where there is no rule.
-    pub fn require_rule(self) -> Result<Self, InvalidPolicy> {
-        if self.is_empty() {
-            Err(InvalidPolicy::NoRule)
-        } else {
-            Ok(self)
-        }
     }
 
     /// The rules of the calendar.

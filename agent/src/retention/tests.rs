@@ -1,4 +1,5 @@
 use jiff::SignedDuration;
+use manifest::Scope;
 use proptest::prelude::*;
 
 use super::*;
@@ -197,7 +198,32 @@ fn a_minimum_of_complete_backups_stays_whatever_the_rules_say() {
     );
 }
 
-fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+#[test]
+fn a_backup_goes_by_name_unless_it_is_the_newest_complete_one_or_at_work() {
+    let mut candidates = vec![
+        at("2026-01-01T00:00:00Z"),
+        at("2026-01-02T00:00:00Z"),
+        at("2026-01-03T00:00:00Z"),
+    ];
+    candidates[2].state = State::Running;
+    let ask = |at: &[usize], even_newest| {
+        let names: Vec<_> = at.iter().map(|at| candidates[*at].name.clone()).collect();
+        named(&candidates, &names, even_newest)
+    };
+    let decisions = ask(&[0], false).unwrap();
+    assert_eq!(decisions.len(), 1);
+    assert_eq!(decisions[0].verdict, Verdict::Expire(Expire::Named));
+    let refused = ask(&[0, 1], false).unwrap_err();
+    assert_eq!(refused, Refused::Newest(candidates[1].name.clone()));
+    assert_eq!(ask(&[0, 1], true).unwrap().len(), 2);
+    let refused = ask(&[2], true).unwrap_err();
+    assert_eq!(refused, Refused::Running(candidates[2].name.clone()));
+    let unknown: BackupName = "b9".parse().unwrap();
+    let refused = named(&candidates, std::slice::from_ref(&unknown), true).unwrap_err();
+    assert_eq!(refused, Refused::NotThere(unknown));
+}
+
+fn drawn() -> impl Strategy<Value = Vec<Candidate>> {
     let one = (0i64..400 * 86_400, 0u8..3, 0u8..4);
     proptest::collection::vec(one, 0..40).prop_map(|drawn| {
         drawn
@@ -237,7 +263,7 @@ fn policies() -> impl Strategy<Value = Policy> {
 proptest! {
     #[test]
     fn the_newest_complete_backup_of_each_series_is_never_deleted(
-        candidates in candidates(), policy in policies()
+        candidates in drawn(), policy in policies()
     ) {
         let kept = kept(&candidates, &policy);
         for series in [None, Some("s1".to_owned()), Some("s2".to_owned())] {
@@ -253,7 +279,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_kept_is_kept_again(candidates in candidates(), policy in policies()) {
+    fn what_was_kept_is_kept_again(candidates in drawn(), policy in policies()) {
         let survivors = kept(&candidates, &policy);
         let left: Vec<_> = candidates
             .into_iter()

@@ -2,17 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures::{StreamExt, TryStreamExt, stream};
-use manifest::{BackupName, ClusterId, ClusterLayout, Line, ObjectKeys, SchemaObject};
+use futures::{TryStreamExt, stream};
+use manifest::{BackupName, ClusterId, ClusterLayout, Footer, Line, ObjectKeys, SchemaObject};
 use store::{Key, Store};
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::{Finding, Level, Problem, Report, Seen, Unreadable, VerifyError};
-use crate::catalogue::{Backup, CatalogueError, StoredManifest, read_manifest};
-
-/// Objects that the reader of a manifest is ahead of those who look at them.
-const AHEAD: usize = 256;
+use crate::catalogue::{Backup, StoredManifest};
+use crate::read::{ManifestStream, ReadFailure};
 
 /// Stands for a key in memory: a million keys of 150 bytes would be too much.
 type Fingerprint = u128;
@@ -78,30 +75,29 @@ impl<'a> Checker<'a> {
         report: &mut Report,
         seen: &(dyn Fn(Seen) + Sync),
     ) -> Result<(), VerifyError> {
-        let (send, receive) = mpsc::channel(AHEAD);
-        let reader = read_manifest(self.store, &manifest.key, feeder(self.node, send));
         let mut findings = Vec::new();
-        let looking = self.look(receive, &backup.name, report, &mut findings, seen);
-        let (read, looked) = tokio::join!(reader, looking);
-        looked?;
-        match read {
-            Ok(manifest) => {
+        let looked = self
+            .look(&backup.name, manifest, report, &mut findings, seen)
+            .await;
+        match looked {
+            Ok(footer) => {
                 report.manifests += 1;
-                findings.extend(self.tokens(&manifest.footer.tokens, &backup.name).await?);
+                findings.extend(self.tokens(&footer.tokens, &backup.name).await?);
                 findings
                     .into_iter()
                     .for_each(|finding| report.found(finding));
                 Ok(())
             }
-            Err(CatalogueError::Manifest { source, .. }) => {
+            Err(VerifyError::Read(ReadFailure::Store(error))) => Err(error.into()),
+            Err(VerifyError::Read(damaged)) => {
                 report.unreadable.push(Unreadable {
                     backup: backup.name.clone(),
                     host_id: self.node,
-                    why: source.to_string(),
+                    why: damaged.to_string(),
                 });
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -123,24 +119,37 @@ impl<'a> Checker<'a> {
 
     async fn look(
         &mut self,
-        mut receive: mpsc::Receiver<Expected>,
         backup: &BackupName,
+        manifest: &StoredManifest,
         report: &mut Report,
         findings: &mut Vec<Finding>,
         seen: &(dyn Fn(Seen) + Sync),
-    ) -> Result<(), VerifyError> {
+    ) -> Result<Footer, VerifyError> {
+        let mut manifest = ManifestStream::open(self.store, &manifest.key).await?;
+        let mut keys = ObjectKeys::new(self.node);
         let (store, layout, level) = (self.store, &self.layout, self.level);
-        let (stored, looked_at) = (&self.stored, &mut self.looked_at);
-        let new = stream::poll_fn(|context| receive.poll_recv(context))
-            .filter(|expected| std::future::ready(looked_at.insert(fingerprint(&expected.key))));
-        let checks = new.map(|expected| async move {
-            let listed = stored.get(&fingerprint(&expected.key)).copied();
-            let checked = check(store, layout, level, &expected, listed).await;
-            (expected, checked)
+        let (stored, looked_at) = (&self.stored, &self.looked_at);
+        // Only what a manifest names that is to be believed counts as looked at.
+        let mut fresh = Vec::new();
+        let lines = stream::try_unfold(&mut manifest, async |manifest| {
+            let line = manifest.next().await?;
+            Ok::<_, VerifyError>(line.map(|line| (line, manifest)))
         });
-        let mut checks = std::pin::pin!(checks.buffer_unordered(self.concurrency));
-        while let Some((expected, checked)) = checks.next().await {
-            let (problem, read) = checked?;
+        let new = lines
+            .map_ok(|line| {
+                let mut new = named(&mut keys, &line);
+                new.retain(|it| !looked_at.contains(&fingerprint(&it.key)));
+                fresh.extend(new.iter().map(|it| fingerprint(&it.key)));
+                stream::iter(new.into_iter().map(Ok::<_, VerifyError>))
+            })
+            .try_flatten();
+        let checks = new.map_ok(|expected| async move {
+            let listed = stored.get(&fingerprint(&expected.key)).copied();
+            let checked = check(store, layout, level, &expected, listed).await?;
+            Ok((expected, checked))
+        });
+        let mut checks = Box::pin(checks.try_buffer_unordered(self.concurrency));
+        while let Some((expected, (problem, read))) = checks.try_next().await? {
             report.objects += 1;
             report.bytes += expected.bytes;
             report.read += read;
@@ -157,25 +166,26 @@ impl<'a> Checker<'a> {
                 read: report.read,
             });
         }
-        Ok(())
+        drop(checks);
+        let footer = manifest.end()?;
+        self.looked_at.extend(fresh);
+        Ok(footer)
     }
 }
 
-/// Sends what the lines of a manifest name. Blocks when those who look are behind.
-fn feeder(node: Uuid, send: mpsc::Sender<Expected>) -> impl FnMut(Line) + Send + 'static {
-    let mut keys = ObjectKeys::new(node);
-    move |line| {
-        let mut facts = facts(&line).into_iter();
-        keys.of(&line, |key| {
-            let (bytes, blake3) = facts.next().unwrap_or_default();
-            // Who does not listen any more has failed and says so.
-            let _ = send.blocking_send(Expected {
-                key: key.to_owned(),
-                bytes,
-                blake3,
-            });
+/// What a line names.
+fn named(keys: &mut ObjectKeys, line: &Line) -> Vec<Expected> {
+    let mut facts = facts(line).into_iter();
+    let mut named = Vec::new();
+    keys.of(line, |key| {
+        let (bytes, blake3) = facts.next().unwrap_or_default();
+        named.push(Expected {
+            key: key.to_owned(),
+            bytes,
+            blake3,
         });
-    }
+    });
+    named
 }
 
 /// Size and hash of the objects of a line, in the order in which [`ObjectKeys`] names them.

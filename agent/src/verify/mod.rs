@@ -12,7 +12,8 @@ use manifest::{BackupName, ClusterId};
 use store::{InvalidKey, Store};
 use uuid::Uuid;
 
-use crate::catalogue::{Backup, CatalogueError, Completeness};
+use crate::catalogue::{Backup, Completeness};
+use crate::read::ReadFailure;
 
 /// Problems that a report names one by one; more are counted.
 pub const NAMED_PROBLEMS: usize = 10_000;
@@ -37,9 +38,9 @@ pub enum VerifyError {
     /// A key of ours.
     #[error("a name cannot be stored: {0}")]
     Key(#[from] InvalidKey),
-    /// What the storage holds could not be read.
+    /// A file of ours in the storage.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueError),
+    Read(#[from] ReadFailure),
 }
 
 /// What is wrong with an object.

@@ -4,5 +4,6 @@
 
 mod check;
 mod list;
+mod purge;
 mod stage;
 mod verify;

@@ -84,6 +84,16 @@ fn a_manifest_that_was_cut_or_changed_is_never_half_believed() {
     assert_eq!(report["unreadableManifests"][0]["backup"], "b2");
     assert_eq!(report["manifests"], 1);
 
+    // What it names was not looked at for those who need it too.
+    let first = stage.path(&format!("manifests/b1/{}.jsonl", node(1)));
+    let sound = fs::read(&first).unwrap();
+    fs::write(&first, &sound[..sound.len() - 20]).unwrap();
+    fs::write(&path, &whole).unwrap();
+    fs::remove_file(stage.path(&data_key(node(1), SHARED))).unwrap();
+    let (_, report) = stage.json(&["verify", "--all"]);
+    assert_eq!(report["findings"][0]["backup"], "b2", "{report}");
+    fs::write(&first, sound).unwrap();
+
     let newer = text(&whole).replacen("\"1.0\"", "\"2.0\"", 1);
     fs::write(&path, newer).unwrap();
     let output = stage.run(&["verify", "--backup", "b2"]);
