@@ -14,7 +14,7 @@ use crate::catalogue::CatalogueError;
 use crate::chain;
 use crate::read::ReadFailure;
 use crate::serve::note;
-use crate::verify::VerifyError;
+use crate::verify::{RepairError, VerifyError};
 use crate::{neighbour, storage};
 
 /// Whose backups.
@@ -88,6 +88,23 @@ impl From<VerifyError> for Failure {
             VerifyError::Key(error) => Self {
                 reason: Reason::ContentMismatch,
                 message: format!("a manifest names a key that no storage has: {error}"),
+            },
+        }
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Store(error) => error.into(),
+            RepairError::Verify(error) => error.into(),
+            RepairError::Key(_) | RepairError::Unreadable(_) => Self {
+                reason: Reason::ContentMismatch,
+                message: error.to_string(),
+            },
+            RepairError::List(_) => Self {
+                reason: Reason::Failed,
+                message: error.to_string(),
             },
         }
     }

@@ -1,5 +1,6 @@
 //! `verify`: whether the storage holds what the manifests name.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use serde_json::{Value, json};
 use super::query::{self, ClusterFlags, Failure, Form};
 use crate::catalogue::{self, Headers};
 use crate::serve::note;
-use crate::verify::{self, Finding, Level, Problem, Report, Seen};
+use crate::storage;
+use crate::verify::{self, Finding, Level, Problem, Repaired, Report, Seen};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,6 +45,10 @@ pub(super) struct VerifyFlags {
     #[arg(long, value_name = "N", default_value_t = 8)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
+    /// Remove objects whose size or content is wrong, unless a running backup relies on them: the
+    /// next backup that needs them uploads them again, which heals older backups too
+    #[arg(long)]
+    repair: bool,
     /// How the answer is shown
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
@@ -68,6 +74,7 @@ impl VerifyFlags {
             of,
             level,
             concurrency,
+            repair,
             output,
             ..
         } = self;
@@ -76,7 +83,7 @@ impl VerifyFlags {
             LevelFlag::Size => Level::Size,
             LevelFlag::Content => Level::Content,
         };
-        query::ask(of, async |store, cluster, _| {
+        query::ask(of, async |store, cluster, access| {
             let store = store.as_ref();
             let backups = if names.is_empty() {
                 catalogue::read(store, &cluster, Headers::All).await?
@@ -93,9 +100,16 @@ impl VerifyFlags {
             let report =
                 verify::verify(store, &cluster, &backups, level, concurrency, &seen).await?;
             looking.end();
+            let repaired = if repair {
+                let wait = storage::attribute_cache(&access);
+                Some(verify::repair(store, &cluster, &report.findings, wait).await?)
+            } else {
+                None
+            };
+            let repaired = repaired.as_ref();
             match output {
-                Form::Json => query::print_json(&document(backups.len(), &report))?,
-                Form::Text => query::print(&text(backups.len(), &report))?,
+                Form::Json => query::print_json(&document(backups.len(), &report, repaired))?,
+                Form::Text => query::print(&text(backups.len(), &report, repaired))?,
             }
             if report.is_sound() {
                 return Ok(ExitCode::Done);
@@ -163,7 +177,7 @@ fn problem(finding: &Finding) -> (&'static str, String) {
     }
 }
 
-fn text(backups: usize, report: &Report) -> String {
+fn text(backups: usize, report: &Report, repaired: Option<&Repaired>) -> String {
     let mut text = format!(
         "{backups} backups, {} manifests, {} objects of {}; {} read\n",
         report.manifests,
@@ -193,10 +207,31 @@ fn text(backups: usize, report: &Report) -> String {
     if report.is_sound() {
         text.push_str("all is there\n");
     }
+    for (keys, what) in repaired.into_iter().flat_map(fates) {
+        for key in keys {
+            text.push_str(&format!("{key} {what}\n"));
+        }
+    }
     text
 }
 
-fn document(backups: usize, report: &Report) -> Value {
+/// What became of the objects of a repair.
+fn fates(repaired: &Repaired) -> [(&BTreeSet<String>, &'static str); 4] {
+    [
+        (
+            &repaired.removed,
+            "was removed; the next backup that has it uploads it again",
+        ),
+        (
+            &repaired.in_use,
+            "stays, as a running backup relies on it: repair again when it has ended",
+        ),
+        (&repaired.right, "is right by now"),
+        (&repaired.left, "stays, as the time was over: repair again"),
+    ]
+}
+
+fn document(backups: usize, report: &Report, repaired: Option<&Repaired>) -> Value {
     let findings: Vec<Value> = report
         .findings
         .iter()
@@ -229,5 +264,8 @@ fn document(backups: usize, report: &Report) -> Value {
         "bytes": report.bytes, "readBytes": report.read,
         "problems": report.problems, "findings": findings,
         "unreadableManifests": unreadable, "missingNodes": missing,
+        "repaired": repaired.map(|it| json!({
+            "removed": it.removed, "inUse": it.in_use, "right": it.right, "left": it.left,
+        })),
     })
 }

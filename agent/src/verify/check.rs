@@ -22,10 +22,10 @@ fn fingerprint(key: &str) -> Fingerprint {
 }
 
 /// An object as a manifest names it.
-struct Expected {
-    key: String,
-    bytes: u64,
-    blake3: String,
+pub(super) struct Expected {
+    pub key: String,
+    pub bytes: u64,
+    pub blake3: String,
 }
 
 /// Looks at the objects of one node, each once.
@@ -106,6 +106,7 @@ impl<'a> Checker<'a> {
         let missing = || Finding {
             key: key.to_owned(),
             bytes: 0,
+            blake3: String::new(),
             problem: Problem::Missing,
             backup: backup.clone(),
         };
@@ -157,6 +158,7 @@ impl<'a> Checker<'a> {
                 findings.push(Finding {
                     key: expected.key,
                     bytes: expected.bytes,
+                    blake3: expected.blake3,
                     problem,
                     backup: backup.clone(),
                 });
@@ -207,7 +209,7 @@ fn facts(line: &Line) -> Vec<(u64, String)> {
 }
 
 /// What is wrong with an object, and how many bytes of it were read.
-async fn check(
+pub(super) async fn check(
     store: &dyn Store,
     layout: &ClusterLayout,
     level: Level,

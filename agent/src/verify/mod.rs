@@ -5,6 +5,7 @@
 //! memory goes with the number of a node's objects and not with that of its backups.
 
 mod check;
+mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,8 @@ use uuid::Uuid;
 
 use crate::catalogue::{Backup, Completeness};
 use crate::read::ReadFailure;
+
+pub use repair::{RepairError, Repaired, repair};
 
 /// Problems that a report names one by one; more are counted.
 pub const NAMED_PROBLEMS: usize = 10_000;
@@ -67,6 +70,8 @@ pub struct Finding {
     pub key: String,
     /// The size that it should have, in bytes.
     pub bytes: u64,
+    /// The BLAKE3 that it should have, in hex; empty for tokens files, of which nobody says it.
+    pub blake3: String,
     /// What is wrong.
     pub problem: Problem,
     /// The first backup that was seen to need it; others may too.

@@ -96,6 +96,11 @@ impl Stage {
 
     /// Writes an intent of a node without a manifest.
     pub fn announce(&self, backup: &str, node: Uuid, deadline: &str) {
+        self.announce_keys(backup, node, deadline, &["data/x"]);
+    }
+
+    /// The same, relying on these keys.
+    pub fn announce_keys(&self, backup: &str, node: Uuid, deadline: &str, keys: &[&str]) {
         let layout = NodeLayout::new("prod".parse().unwrap(), node);
         let run_id = Uuid::from_u128(99);
         let intent = Intent {
@@ -104,7 +109,7 @@ impl Stage {
             attempt: 1,
             deadline: deadline.parse().unwrap(),
         };
-        let text = intent.write(Vec::new(), ["data/x"]).unwrap();
+        let text = intent.write(Vec::new(), keys).unwrap();
         let key = layout.intent(&backup.parse().unwrap(), run_id, 1);
         self.write(layout.below_cluster(&key), &text);
     }

@@ -133,6 +133,45 @@ fn a_tokens_file_and_a_node_that_are_missing_are_told() {
 }
 
 #[test]
+fn a_repair_removes_what_is_wrong_unless_a_running_backup_relies_on_it() {
+    let stage = stage();
+    let wrong = stage.path(&data_key(node(1), OWN));
+    fs::write(&wrong, b"nb-2-big.00000002.2X").unwrap();
+    stage.announce_keys(
+        "b3",
+        node(1),
+        "2999-01-01T00:00:00Z",
+        &[&data_key(node(1), OWN)],
+    );
+    let repair = ["verify", "--all", "--level", "content", "--repair"];
+    let (code, report) = stage.json(&repair);
+    assert_eq!(code, 13);
+    assert_eq!(report["repaired"]["inUse"], json!([data_key(node(1), OWN)]));
+    assert!(wrong.exists());
+
+    // The other run ends, and a second one announces something else.
+    fs::remove_dir_all(stage.path("manifests/b3")).unwrap();
+    stage.announce_keys("b4", node(1), "2999-01-01T00:00:00Z", &["data/x"]);
+    let (code, report) = stage.json(&repair);
+    assert_eq!(code, 13);
+    assert_eq!(
+        report["repaired"]["removed"],
+        json!([data_key(node(1), OWN)])
+    );
+    assert!(!wrong.exists());
+    assert!(stage.path(&data_key(node(1), SHARED)).exists());
+    assert_eq!(
+        fs::read_dir(stage.path("manifests/.purge"))
+            .unwrap()
+            .count(),
+        0
+    );
+
+    let (_, report) = stage.json(&["verify", "--all"]);
+    assert_eq!(report["findings"][0]["problem"], "Missing");
+}
+
+#[test]
 fn a_manifest_cannot_lead_out_of_its_storage() {
     let stage = stage();
     let path = stage.path(&format!("manifests/b1/{}.jsonl", node(1)));

@@ -1,0 +1,187 @@
+//! Removes objects whose content is wrong, so that the next backup that needs them uploads them
+//! again: the same key is the same content, so that heals older backups too.
+//!
+//! A running backup must not rely on what goes, so this keeps the order of a purge: write down what
+//! is condemned, wait for the caches of a file system, see which intents name it, look at the
+//! object once more, delete it, take the list away.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use manifest::{ClusterId, ClusterLayout, Condemned, FORMAT_VERSION, Intent, IntentError};
+use store::{InvalidKey, Key, Store};
+use uuid::Uuid;
+
+use super::check::{Expected, check};
+use super::{Finding, Level, Problem, VerifyError};
+use crate::lease::{self, Deadline, SystemTimer};
+use crate::read::{self, ReadFailure};
+
+/// No delete after it. A backup that needs what a crashed repair had condemned waits for as long.
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Why a repair ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// The storage.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A key of ours.
+    #[error("a name cannot be stored: {0}")]
+    Key(#[from] InvalidKey),
+    /// An intent that cannot be read: what its run relies on is not known.
+    #[error("the repair stops and removes nothing: {0}")]
+    Unreadable(ReadFailure),
+    /// The list of what is to go.
+    #[error("cannot write the list of what is to be removed: {0}")]
+    List(#[from] IntentError),
+    /// Looking at an object once more.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+}
+
+/// What a repair did with each object, by key below the cluster id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// Removed: the next backup of the node uploads them if it still has them.
+    pub removed: BTreeSet<String>,
+    /// Left, since a running backup relies on them: try again when it has ended.
+    pub in_use: BTreeSet<String>,
+    /// Right by now.
+    pub right: BTreeSet<String>,
+    /// Left, since the time was over.
+    pub left: BTreeSet<String>,
+}
+
+/// Removes the objects of `findings` whose size or content is wrong. On a file system,
+/// `attribute_cache` is how long its other clients believe what they cached.
+pub async fn repair(
+    store: &dyn Store,
+    cluster: &ClusterId,
+    findings: &[Finding],
+    attribute_cache: Duration,
+) -> Result<Repaired, RepairError> {
+    let wrong: HashMap<&str, &Finding> = findings
+        .iter()
+        .filter(|finding| finding.problem != Problem::Missing)
+        .map(|finding| (finding.key.as_str(), finding))
+        .collect();
+    if wrong.is_empty() {
+        return Ok(Repaired::default());
+    }
+    let repair = Repair {
+        store,
+        layout: ClusterLayout::new(cluster.clone()),
+        deadline: Deadline::after(LIFETIME, store, &SystemTimer).await?,
+        attribute_cache,
+    };
+    let list = repair.publish(wrong.keys().copied()).await?;
+    tokio::time::sleep(attribute_cache * 2).await;
+    let in_use = match repair.in_use(&wrong).await {
+        Ok(in_use) => in_use,
+        // Nothing was removed, so nobody needs to wait for it.
+        Err(error) => {
+            let _ = store.delete(&list).await;
+            return Err(error);
+        }
+    };
+    let mut repaired = Repaired {
+        in_use,
+        ..Repaired::default()
+    };
+    for finding in wrong.into_values() {
+        if !repaired.in_use.contains(&finding.key) {
+            repair.one(finding, &mut repaired).await?;
+        }
+    }
+    tokio::time::sleep(repair.attribute_cache).await;
+    store.delete(&list).await?;
+    Ok(repaired)
+}
+
+struct Repair<'a> {
+    store: &'a dyn Store,
+    layout: ClusterLayout,
+    deadline: Deadline,
+    attribute_cache: Duration,
+}
+
+impl Repair<'_> {
+    async fn publish(&self, keys: impl Iterator<Item = &str>) -> Result<Key, RepairError> {
+        let purge_id = Uuid::new_v4();
+        let list = Key::parse(&self.layout.condemned(purge_id))?;
+        let head = Condemned {
+            format_version: FORMAT_VERSION.into(),
+            purge_id,
+            deadline: Timestamp::try_from(self.deadline.at()).unwrap_or(Timestamp::MAX),
+        };
+        let text = head.write(Vec::new(), keys)?;
+        self.store.create(&list, Bytes::from(text)).await?;
+        Ok(list)
+    }
+
+    /// Those that an intent names which is still honoured.
+    async fn in_use(
+        &self,
+        wrong: &HashMap<&str, &Finding>,
+    ) -> Result<BTreeSet<String>, RepairError> {
+        let now: SystemTime = self.store.now().await?;
+        let mut in_use = BTreeSet::new();
+        let prefix = Key::parse(&self.layout.manifests_prefix())?;
+        let mut objects = self.store.list(&prefix);
+        while let Some(object) = objects.try_next().await? {
+            if !object.key.as_str().ends_with(".intent") {
+                continue;
+            }
+            let read = read::keys(self.store, &object.key, |head: &Intent, key| {
+                let honoured = lease::honoured(head.deadline, now, lease::MARGIN);
+                if honoured && wrong.contains_key(key.as_str()) {
+                    in_use.insert(key);
+                }
+            });
+            match read.await {
+                Ok(_) => {}
+                Err(gone) if gone.is_not_found() => {}
+                Err(ReadFailure::Store(error)) => return Err(error.into()),
+                Err(error) => return Err(RepairError::Unreadable(error)),
+            }
+        }
+        Ok(in_use)
+    }
+
+    /// Removes one object if it is still wrong.
+    async fn one(&self, finding: &Finding, repaired: &mut Repaired) -> Result<(), RepairError> {
+        let key = Key::parse(&self.layout.key_in_cluster(&finding.key))?;
+        let size = match self.store.stat(&key).await {
+            Ok(object) => object.size,
+            Err(store::Error::NotFound { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let expected = Expected {
+            key: finding.key.clone(),
+            bytes: finding.bytes,
+            blake3: finding.blake3.clone(),
+        };
+        let (problem, _) = check(
+            self.store,
+            &self.layout,
+            Level::Content,
+            &expected,
+            Some(size),
+        )
+        .await?;
+        let done = if problem.is_none() {
+            &mut repaired.right
+        } else if self.deadline.passed(&SystemTimer) {
+            &mut repaired.left
+        } else {
+            self.store.delete(&key).await?;
+            &mut repaired.removed
+        };
+        done.insert(finding.key.clone());
+        Ok(())
+    }
+}
