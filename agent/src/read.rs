@@ -116,16 +116,16 @@ impl ManifestStream {
     /// The next line: the header, then tables and SSTables; nothing after the last of them.
     pub async fn next(&mut self) -> Result<Option<Line>, ReadFailure> {
         let key = self.lines.key.clone();
-        while let Some(raw) = self.lines.next().await? {
-            let line = self.manifest.line(raw);
-            let failed = |source| ReadFailure::Manifest { key, source };
-            match line.map_err(failed)? {
-                Some(line) => return Ok(Some(line)),
-                // What follows a footer is refused.
-                None => return self.nothing_more().await,
-            }
+        let Some(raw) = self.lines.next().await? else {
+            return Ok(None);
+        };
+        let line = self.manifest.line(raw);
+        let failed = |source| ReadFailure::Manifest { key, source };
+        match line.map_err(failed)? {
+            Some(line) => Ok(Some(line)),
+            // What follows a footer is refused.
+            None => self.nothing_more().await,
         }
-        Ok(None)
     }
 
     async fn nothing_more(&mut self) -> Result<Option<Line>, ReadFailure> {

@@ -119,6 +119,22 @@ async fn rows_come_back_from_what_the_command_line_wrote_and_a_second_backup_upl
         let third = result(&agent.backup("b3", &["--keyspaces", "shop"]).await);
         assert_eq!(number(&third, "/progress/uploaded/bytes"), 0, "{third}");
 
+        let keys = storage.list("prod").await.unwrap();
+        let planned = agent.backup("b4", &["--dry-run"]).await;
+        assert!(planned.status.success(), "{planned:?}");
+        let plan: Value = serde_json::from_slice(&planned.stdout).unwrap();
+        let files = plan["files"].as_array().unwrap();
+        let does = |action: &str, keyspace: &str| {
+            let of = |file: &&Value| file["action"] == action && file["keyspace"] == keyspace;
+            files.iter().filter(of).count()
+        };
+        assert!(
+            does("touch", "shop") > 0 && does("upload", "shop") == 0,
+            "{plan}"
+        );
+        assert_eq!(storage.list("prod").await.unwrap(), keys);
+        assert_no_snapshot(&cassandra).await;
+
         let taken = agent.backup("b1", &[]).await;
         assert_eq!(taken.status.code(), Some(2));
         assert_eq!(result(&taken)["reason"], "BackupExists");

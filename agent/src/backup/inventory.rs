@@ -82,10 +82,15 @@ impl Item {
 impl Inventory {
     /// Every object, schemas included.
     pub fn items(&self) -> impl Iterator<Item = &Item> {
-        self.tables.iter().flat_map(|table| {
-            let files = table.sstables.iter().flat_map(|sstable| &sstable.items);
-            table.schema.iter().chain(files)
-        })
+        self.tables.iter().flat_map(InventoryTable::items)
+    }
+}
+
+impl InventoryTable {
+    /// Its objects, its schema included.
+    pub fn items(&self) -> impl Iterator<Item = &Item> {
+        let files = self.sstables.iter().flat_map(|sstable| &sstable.items);
+        self.schema.iter().chain(files)
     }
 }
 

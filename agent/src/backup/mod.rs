@@ -10,6 +10,7 @@ mod hashes;
 pub(crate) mod inventory;
 pub(crate) mod node;
 mod plan;
+mod preview;
 mod remote;
 pub(crate) mod scan;
 mod session;
@@ -28,10 +29,13 @@ use protocol::{
 use store::Store;
 use uuid::Uuid;
 
+pub use self::plan::Action;
+pub use self::preview::{Preview, preview};
+
 use self::error::{Error, chain};
 use self::node::{Cluster, Node};
 use self::session::Session;
-use self::snapshot::Snapshot;
+use self::snapshot::{Memtables, Snapshot};
 use crate::lease::SystemTimer;
 use crate::node_lock::{self, LockError, NodeLock};
 use crate::run_context::Run;
@@ -103,7 +107,8 @@ async fn attempt(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
         return Ok(done);
     }
     run.phase(Phase::Snapshotting, Some(&prepared.node.identity));
-    let snapshot = take_snapshot(run, request, &prepared, known).await?;
+    let flushed = Memtables::Flushed;
+    let snapshot = take_snapshot(run, request, &prepared, flushed, known).await?;
 
     run.phase(Phase::Planning, Some(&prepared.node.identity));
     let session = Session::new(run, request, &prepared);
@@ -276,6 +281,7 @@ async fn take_snapshot(
     run: &Run,
     request: &BackupRequest,
     prepared: &Prepared,
+    memtables: Memtables,
     known: &mut Known,
 ) -> Result<Snapshot, Error> {
     let cassandra = node::connect(&request.jmx).await?;
@@ -290,6 +296,7 @@ async fn take_snapshot(
         &tag,
         request.snapshot_at,
         lifetime,
+        memtables,
     )
     .await?;
     known.snapshot = Some(snapshot.times.clone());

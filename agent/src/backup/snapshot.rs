@@ -34,6 +34,15 @@ pub struct Snapshot {
     pub tables: Vec<SnapshotTable>,
 }
 
+/// What is to happen to rows that are in memory only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memtables {
+    /// They are flushed, and so part of the snapshot.
+    Flushed,
+    /// They stay where they are, and the snapshot is of what is on disk.
+    Left,
+}
+
 /// The tag of an attempt.
 pub fn tag(run: &Run) -> Result<Tag, Error> {
     format!("{PREFIX}{}-{}", run.id.simple(), run.attempt)
@@ -49,6 +58,7 @@ pub async fn take(
     tag: &Tag,
     at: Option<Timestamp>,
     lifetime: Duration,
+    memtables: Memtables,
 ) -> Result<Snapshot, Error> {
     if let Some(at) = at
         && at > Timestamp::now()
@@ -58,7 +68,7 @@ pub async fn take(
         tokio::time::sleep(wait).await;
     }
     let options = SnapshotOptions {
-        skip_flush: false,
+        skip_flush: memtables == Memtables::Left,
         ttl: Some(lifetime + TTL_MARGIN),
     };
     let started_at = Timestamp::now();

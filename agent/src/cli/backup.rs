@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::cassandra::CassandraFlags;
 use super::draw::Drawing;
 use super::storage::StorageFlags;
-use super::{Output, perform, values};
+use super::{Output, perform, preview, values};
 use crate::neighbour;
 use crate::serve::{self, Lines, Tell, note};
 use crate::state::StateDirectory;
@@ -49,6 +49,9 @@ pub(super) struct BackupFlags {
     /// 20261123T101500Z]
     #[arg(long, value_name = "NAME", value_parser = name::<BackupName>)]
     name: Option<String>,
+    /// Say what would be uploaded and touched, and why, from what is on disk now; change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// How events are shown
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -114,6 +117,9 @@ impl BackupFlags {
                 return ExitCode::Usage as u8;
             }
         };
+        if self.dry_run {
+            return preview::run(&backup, state_directory, self.output);
+        }
         neighbour::apply();
         let tell: Box<dyn Tell> = match self.output {
             Output::Json => Box::new(Lines(io::stdout())),

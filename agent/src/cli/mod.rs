@@ -8,6 +8,7 @@ mod cassandra;
 mod check;
 mod draw;
 mod list;
+mod preview;
 mod purge;
 mod query;
 mod show;
