@@ -211,3 +211,42 @@ pub(crate) enum Found {
     /// More bytes than announced.
     More,
 }
+
+/// The first error of type `C` among `error` and its causes. [`io::Error::source`] leaves out
+/// what the error was made of, so that is looked at instead.
+pub(crate) fn cause<'e, C: StdError + 'static>(
+    error: &'e (dyn StdError + 'static),
+) -> Option<&'e C> {
+    let next = |error: &&'e (dyn StdError + 'static)| -> Option<_> {
+        match error.downcast_ref::<io::Error>() {
+            Some(io) => io.get_ref().map(|inner| inner as _),
+            None => (*error).source(),
+        }
+    };
+    std::iter::successors(Some(error), next).find_map(|error| error.downcast_ref())
+}
+
+/// What to say of a certificate that is not trusted, if that is why a request failed.
+pub(crate) fn untrusted(error: &(dyn StdError + 'static)) -> Option<String> {
+    match cause(error) {
+        Some(rustls::Error::InvalidCertificate(why)) => Some(format!(
+            "the server's certificate is not accepted: {why:?}; give the certificate of the \
+             authority that issued it, or the name that it was issued for"
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_found_below_any_number_of_io_errors() {
+        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let wrapped = io::Error::other(io::Error::other(unknown));
+        assert!(cause::<rustls::Error>(&wrapped).is_some());
+        assert!(cause::<std::fmt::Error>(&wrapped).is_none());
+        assert!(cause::<rustls::Error>(&io::Error::from_raw_os_error(2)).is_none());
+    }
+}

@@ -12,12 +12,16 @@ pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+mod budget;
+mod crc;
 mod error;
+mod feed;
 mod file;
 mod key;
 mod probe;
 mod s3;
 mod store;
+mod tls;
 
 pub use error::{At, Cause, Error};
 pub use file::{FileConfig, FileStore};

@@ -18,13 +18,11 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use tokio::sync::Semaphore;
 
 use super::config::{AtRest, Credentials, S3Config};
 use super::touch::SelfCopy;
-use crate::{At, Error, Key};
+use crate::budget::{Budget, Share};
+use crate::{At, Error, Key, tls};
 
 /// The longest key of S3, prefix included, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
@@ -36,8 +34,6 @@ const ANSWER: Duration = Duration::from_secs(60);
 const SLOW_ANSWER: Duration = Duration::from_secs(15 * 60);
 /// How long a body may stand still in either direction.
 const STALLED: Duration = Duration::from_secs(30);
-/// The unit of the budget: a semaphore counts to less than 2³² at once.
-const BUDGET_UNIT: u64 = 1024;
 
 /// A bucket, and how its objects are named and kept.
 #[derive(Debug)]
@@ -53,12 +49,7 @@ pub(super) struct Client {
     pub unconditional_completion: AtomicBool,
     pub self_copy: SelfCopy,
     prefix: String,
-    budget: Arc<Semaphore>,
-}
-
-/// A share of the bytes in flight, given back when dropped.
-pub(super) struct Share {
-    _permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    budget: Budget,
 }
 
 impl Client {
@@ -88,7 +79,7 @@ impl Client {
             copy_limit: config.copy_limit,
             unconditional_completion: AtomicBool::new(false),
             self_copy: SelfCopy::default(),
-            budget: Arc::new(Semaphore::new(units(config.max_in_flight) as usize)),
+            budget: Budget::new(config.max_in_flight),
             prefix,
             name,
         })
@@ -120,17 +111,9 @@ impl Client {
         &self.prefix
     }
 
-    /// Waits until `bytes` more may be in memory. Taken for a whole part before its first byte,
-    /// so that uploads never wait for each other with parts half filled.
+    /// Waits until `bytes` more may be in memory.
     pub async fn share(&self, bytes: u64) -> Share {
-        let wanted = units(bytes.min(self.max_in_flight));
-        // The semaphore is never closed; without a permit the only loss would be the bound.
-        Share {
-            _permit: Arc::clone(&self.budget)
-                .acquire_many_owned(wanted)
-                .await
-                .ok(),
-        }
+        self.budget.share(bytes).await
     }
 }
 
@@ -149,10 +132,6 @@ pub(super) fn brief() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new()
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(3))
-}
-
-fn units(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX)
 }
 
 async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
@@ -233,31 +212,14 @@ fn trust(ca_pem: Option<&str>) -> Result<TlsContext, String> {
         .with_native_roots(system)
         .with_pem_certificate(bundled);
     if let Some(pem) = ca_pem {
-        check_certificates(pem)?;
+        // The SDK's client panics on certificates that cannot be read.
+        tls::certificates(pem)?;
         store = store.with_pem_certificate(pem);
     }
     TlsContext::builder()
         .with_trust_store(store)
         .build()
         .map_err(|error| error.to_string())
-}
-
-/// The SDK's client panics on certificates that cannot be read.
-fn check_certificates(pem: &str) -> Result<(), String> {
-    let bad = |why: String| format!("the CA certificates cannot be read as PEM: {why}");
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| bad(error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(bad("there is no certificate in it".to_owned()));
-    }
-    let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates {
-        roots
-            .add(certificate)
-            .map_err(|error| bad(error.to_string()))?;
-    }
-    Ok(())
 }
 
 /// What outputs do not tell: how often a request was sent, and the server's time.

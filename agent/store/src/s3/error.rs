@@ -8,6 +8,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 
 use super::client::Client;
+use crate::error::{cause, untrusted};
 use crate::{Cause, Error, Key};
 
 /// The server's answer in one line: what its operator looks for in the logs.
@@ -63,11 +64,7 @@ impl Client {
         if let Some(answer) = answer(&error) {
             return self.meaning(key, answer);
         }
-        if let Some(rustls::Error::InvalidCertificate(why)) = cause(&error) {
-            let reason = format!(
-                "the server's certificate is not accepted: {why:?}; give the certificate of the \
-                 authority that issued it, or the name that it was issued for"
-            );
+        if let Some(reason) = untrusted(&error) {
             return Error::Invalid {
                 at: self.at(None),
                 reason,
@@ -221,20 +218,6 @@ fn kind(status: u16, code: Option<&str>) -> Kind {
     }
 }
 
-/// The first error of type `C` among `error` and its causes. [`std::io::Error::source`] leaves out
-/// what the error was made of, so that is looked at instead.
-fn cause<'e, C: std::error::Error + 'static>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e C> {
-    let next = |error: &&'e (dyn std::error::Error + 'static)| -> Option<_> {
-        match error.downcast_ref::<std::io::Error>() {
-            Some(io) => io.get_ref().map(|inner| inner as _),
-            None => error.source(),
-        }
-    };
-    std::iter::successors(Some(error), next).find_map(|error| error.downcast_ref())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,15 +250,6 @@ mod tests {
         ] {
             assert_eq!(kind(status, code), expected, "{status} {code:?}");
         }
-    }
-
-    #[test]
-    fn a_cause_is_found_below_any_number_of_io_errors() {
-        let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let wrapped = std::io::Error::other(std::io::Error::other(unknown));
-        assert!(cause::<rustls::Error>(&wrapped).is_some());
-        assert!(cause::<CredentialsError>(&wrapped).is_none());
-        assert!(cause::<rustls::Error>(&std::io::Error::from_raw_os_error(2)).is_none());
     }
 
     #[test]

@@ -19,9 +19,10 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use self::body::{Body, Feed};
+use self::body::Body;
 use self::client::{Client, Watch};
 pub use self::config::{Credentials, Encryption, S3Config};
+use crate::feed::Feed;
 use crate::probe::FileSystem;
 use crate::{Content, Error, Key, Object, Objects, Outcome, Source, Store};
 

@@ -11,11 +11,14 @@ use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUpl
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use tokio::task::JoinSet;
 
-use super::body::{Body, Crc, Feed};
-use super::client::{Client, Share, Watch, slow};
+use super::body::Body;
+use super::client::{Client, Watch, slow};
 use super::error::answer;
 use super::stream;
 use super::{put, read};
+use crate::budget::Share;
+use crate::crc::Crc;
+use crate::feed::Feed;
 use crate::{Error, Key, Outcome};
 
 /// The most parts of an object in S3.

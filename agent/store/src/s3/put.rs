@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use aws_sdk_s3::error::SdkError;
 
-use super::body::{Body, Feed};
+use super::body::Body;
 use super::client::{Client, Watch};
 use super::error::answer;
 use super::read;
+use crate::feed::Feed;
 use crate::{Error, Key, Outcome};
 
 /// Pauses between attempts where another conditional write of the same key is under way.

@@ -8,9 +8,10 @@ use aws_sdk_s3::types::{ChecksumMode, ChecksumType};
 use aws_smithy_types::DateTime;
 use futures::{StreamExt, stream};
 
-use super::body::{Body, Crc};
+use super::body::Body;
 use super::client::Client;
 use super::error::answer;
+use crate::crc::Crc;
 use crate::{Content, Error, Key, Object};
 
 /// What HEAD tells.

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::body::{Crc, Feed};
+use crate::crc::Crc;
+use crate::feed::Feed;
 
 /// How much of such a part is in memory, in bytes: a chunk in each of three places.
 pub(super) const IN_MEMORY: u64 = 3 * 1024 * 1024;
