@@ -17,6 +17,7 @@ mod crc;
 mod error;
 mod feed;
 mod file;
+mod gcs;
 mod key;
 mod probe;
 mod s3;
@@ -25,6 +26,7 @@ mod tls;
 
 pub use error::{At, Cause, Error};
 pub use file::{FileConfig, FileStore};
+pub use gcs::{GcsConfig, GcsCredentials, GcsStore};
 pub use key::{InvalidKey, Key};
 pub use probe::{FileSystem, ProbeReport, WriteReport};
 pub use s3::{Credentials, Encryption, S3Config, S3Store};
