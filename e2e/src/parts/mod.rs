@@ -4,6 +4,7 @@ pub mod binaries;
 pub mod cassandra;
 pub mod containerd;
 pub mod etcd;
+pub mod fake_gcs;
 pub mod filesystem;
 pub mod helm;
 pub mod images;

@@ -17,8 +17,10 @@ use super::client::{BRIEF, Client, NORMAL};
 use super::error::{Answer, Failure};
 use crate::{Content, Error, Key, Object};
 
-/// How often a read goes on after its connection broke, without a byte in between.
+/// How often a read goes on after its connection broke, unless much came in between.
 const RESUMES: u32 = 3;
+/// How many bytes are much.
+const MUCH: u64 = 1024 * 1024;
 
 /// Size and time of an object.
 pub(super) async fn stat(client: &Client, key: &Key) -> Result<Object, Error> {
@@ -101,6 +103,7 @@ pub(super) async fn get(
         body,
         left: range.clone(),
         resumes: RESUMES,
+        since: 0,
     };
     let chunks = stream::unfold(Some(state), |state| async move { state?.next().await }).boxed();
     Ok(Content {
@@ -187,6 +190,8 @@ struct Reading {
     body: Response,
     left: Range<u64>,
     resumes: u32,
+    /// How many bytes this connection brought.
+    since: u64,
 }
 
 impl Reading {
@@ -196,7 +201,7 @@ impl Reading {
                 Ok(Some(chunk)) if chunk.is_empty() => continue,
                 Ok(Some(chunk)) => {
                     self.left.start += chunk.len() as u64;
-                    self.resumes = RESUMES;
+                    self.since += chunk.len() as u64;
                     return Some((Ok(chunk), Some(self)));
                 }
                 Ok(None) if self.left.is_empty() => return None,
@@ -215,6 +220,9 @@ impl Reading {
             at: self.client.at(Some(&self.key)),
             source: broken,
         };
+        if std::mem::take(&mut self.since) >= MUCH {
+            self.resumes = RESUMES;
+        }
         if self.resumes == 0 || self.left.is_empty() {
             return Err(broken);
         }
