@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{Reason, S3Access, StorageAccess};
+use protocol::{GcsAccess, Reason, S3Access, StorageAccess};
 use store::{Credentials, FileStore, S3Config, S3Store, Store};
+use store::{GcsConfig, GcsCredentials, GcsStore};
 
 /// Opens the storage.
 pub async fn open(access: &StorageAccess) -> Result<Arc<dyn Store>, store::Error> {
     match access {
         StorageAccess::File { path } => Ok(Arc::new(FileStore::open(PathBuf::from(path))?)),
         StorageAccess::S3(access) => Ok(Arc::new(S3Store::connect(s3_config(access)).await?)),
+        StorageAccess::Gcs(access) => Ok(Arc::new(GcsStore::connect(gcs_config(access)).await?)),
     }
 }
 
@@ -80,6 +82,21 @@ fn s3_config(access: &S3Access) -> S3Config {
     config.region = access.region.clone();
     config.endpoint = access.endpoint.clone();
     config.path_style = access.path_style;
+    config.ca_pem = access.ca_pem.clone();
+    config.storage_class = access.storage_class.clone();
+    config
+}
+
+fn gcs_config(access: &GcsAccess) -> GcsConfig {
+    use protocol::GcsCredentials as C;
+    let credentials = match &access.credentials {
+        Some(C::Json(json)) => GcsCredentials::Explicit(json.reveal().to_owned()),
+        Some(C::Anonymous) => GcsCredentials::Anonymous,
+        None => GcsCredentials::Ambient,
+    };
+    let mut config = GcsConfig::new(&access.bucket, credentials);
+    config.prefix = access.prefix.clone();
+    config.endpoint = access.endpoint.clone();
     config.ca_pem = access.ca_pem.clone();
     config.storage_class = access.storage_class.clone();
     config

@@ -69,14 +69,15 @@ fn shells_complete_commands_and_flags() {
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_to_do() {
     let backup = ["backup", "--cluster", "prod", "--blob-storage"];
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["frobnicate"], "--help"),
         (&["backup"], "--cluster"),
         (&[&backup[..], &["tape"]].concat(), "file, s3"),
         (
-            &[&backup[..], &["gcp", "--bucket", "b"]].concat(),
-            "next version",
+            &[&backup[..], &["gcp", "--bucket", "b", "--region", "r"]].concat(),
+            "--region is not for --blob-storage gcp",
         ),
+        (&[&backup[..], &["gcp"]].concat(), "gcp needs --bucket"),
         (
             &[&backup[..], &["azure", "--bucket", "b"]].concat(),
             "next version",

@@ -122,6 +122,8 @@ pub enum StorageAccess {
     },
     /// A bucket of S3 or of a server that speaks its protocol.
     S3(S3Access),
+    /// A bucket of Google Cloud Storage or of a server that speaks its JSON API.
+    Gcs(GcsAccess),
 }
 
 /// An S3 bucket.
@@ -157,6 +159,34 @@ pub struct S3Credentials {
     /// Session token of temporary credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_token: Option<Secret>,
+}
+
+/// A bucket of Google Cloud Storage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GcsAccess {
+    /// Bucket.
+    pub bucket: String,
+    /// Key prefix inside the bucket.
+    pub prefix: String,
+    /// URL of a private endpoint or of another server.
+    pub endpoint: Option<String>,
+    /// Certificate authorities in PEM, besides the usual ones.
+    pub ca_pem: Option<String>,
+    /// Storage class of data objects.
+    pub storage_class: Option<String>,
+    /// Without them, the identity of the environment is used.
+    pub credentials: Option<GcsCredentials>,
+}
+
+/// Who uses a bucket of Google Cloud Storage.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GcsCredentials {
+    /// The content of a JSON file: a service account's key, or a workload identity federation.
+    Json(Secret),
+    /// Nobody; only for a server at `endpoint`.
+    Anonymous,
 }
 
 /// A user name with its password.
@@ -313,6 +343,21 @@ mod tests {
         let line = backup().to_line().unwrap();
         assert!(!line.contains('\n'));
         assert_eq!(Request::parse(line.as_bytes()).unwrap(), backup());
+    }
+
+    #[test]
+    fn a_gcs_storage_is_written_as_the_protocol_says() {
+        let access = |credentials: &str| {
+            format!(
+                r#"{{"kind":"gcs","bucket":"b","prefix":"p","endpoint":null,"caPem":null,"storageClass":"NEARLINE","credentials":{credentials}}}"#
+            )
+        };
+        for credentials in [r#"{"json":"hunter2"}"#, r#""anonymous""#, "null"] {
+            let written = access(credentials);
+            let read: StorageAccess = serde_json::from_str(&written).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), written);
+            assert!(!format!("{read:?}").contains("hunter2"), "{read:?}");
+        }
     }
 
     #[test]

@@ -251,11 +251,36 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_of_google_is_asked_for_by_flags() {
+        let (directory, more) = (tempfile::tempdir().unwrap(), ["--blob-storage=gcp"]);
+        let ca = directory.path().join("ca.pem");
+        std::fs::write(&ca, "a certificate").unwrap();
+        let flags = [
+            "--bucket=b",
+            "--prefix=p",
+            "--endpoint=https://gcs.example",
+            "--storage-class=NEARLINE",
+            "--ca-file",
+            ca.to_str().unwrap(),
+        ];
+        let request = request(&[&more[..], &flags].concat()).unwrap();
+        let expected = protocol::GcsAccess {
+            bucket: "b".into(),
+            prefix: "p".into(),
+            endpoint: Some("https://gcs.example".into()),
+            ca_pem: Some("a certificate".into()),
+            storage_class: Some("NEARLINE".into()),
+            credentials: None,
+        };
+        assert_eq!(request.storage, StorageAccess::Gcs(expected));
+    }
+
+    #[test]
     fn wrong_flags_are_told_with_what_to_do() {
         let cases: [(&[&str], &str); 8] = [
             (&["--blob-storage", "file"], "needs --filebackup-location"),
             (&["--blob-storage", "s3"], "needs --bucket"),
-            (&["--blob-storage", "gcp", "--bucket", "b"], "next version"),
+            (&["--blob-storage", "gcp"], "gcp needs --bucket"),
             (
                 &["--blob-storage", "azure", "--bucket", "b"],
                 "next version",

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use protocol::{S3Access, StorageAccess};
+use protocol::{GcsAccess, S3Access, StorageAccess};
 
 /// The storages that the command line names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,13 +34,13 @@ pub(super) struct StorageFlags {
     /// file: the directory, which all nodes of the cluster mount
     #[arg(long, value_name = "DIR")]
     filebackup_location: Option<PathBuf>,
-    /// s3: the bucket
+    /// s3, gcp: the bucket
     #[arg(long, value_name = "NAME")]
     bucket: Option<String>,
-    /// s3: a prefix of all keys in the bucket
+    /// s3, gcp: a prefix of all keys in the bucket
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// s3: URL of a server other than AWS
+    /// s3, gcp: URL of a server other than the cloud's own
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// s3: the region [default: that of the environment, else us-east-1]
@@ -49,10 +49,10 @@ pub(super) struct StorageFlags {
     /// s3: name the bucket in the path, as MinIO and others want it
     #[arg(long)]
     path_style: bool,
-    /// s3: certificate authorities of the server, in PEM, besides the usual ones
+    /// s3, gcp: certificate authorities of the server, in PEM, besides the usual ones
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// s3: storage class of the data, such as STANDARD_IA
+    /// s3, gcp: storage class of the data, such as STANDARD_IA or NEARLINE
     #[arg(long, value_name = "CLASS")]
     storage_class: Option<String>,
 }
@@ -63,8 +63,9 @@ impl StorageFlags {
         match self.blob_storage {
             BlobStorage::File => self.file(),
             BlobStorage::S3 => self.s3(),
-            BlobStorage::Gcp | BlobStorage::Azure => Err(format!(
-                "--blob-storage {} comes with the next version; this one has file and s3",
+            BlobStorage::Gcp => self.gcp(),
+            BlobStorage::Azure => Err(format!(
+                "--blob-storage {} comes with the next version; this one has file, s3 and gcp",
                 self.blob_storage.name()
             )),
         }
@@ -106,23 +107,50 @@ impl StorageFlags {
                 "--filebackup-location is for --blob-storage file; leave it out with s3".into(),
             );
         }
-        let bucket = self.bucket.clone().filter(|bucket| !bucket.is_empty());
-        let ca_pem = match &self.ca_file {
-            None => None,
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .map_err(|error| format!("--ca-file {}: {error}", path.display()))?,
-            ),
-        };
         Ok(StorageAccess::S3(S3Access {
-            bucket: bucket.ok_or("--blob-storage s3 needs --bucket NAME")?,
+            bucket: self.bucket()?,
             prefix: self.prefix.clone().unwrap_or_default(),
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
             path_style: self.path_style,
-            ca_pem,
+            ca_pem: self.ca_pem()?,
             storage_class: self.storage_class.clone(),
             credentials: None,
         }))
+    }
+
+    fn gcp(&self) -> Result<StorageAccess, String> {
+        let foreign = [
+            ("--filebackup-location", self.filebackup_location.is_some()),
+            ("--region", self.region.is_some()),
+            ("--path-style", self.path_style),
+        ];
+        if let Some((flag, _)) = foreign.iter().find(|(_, given)| *given) {
+            return Err(format!(
+                "{flag} is not for --blob-storage gcp; leave it out"
+            ));
+        }
+        Ok(StorageAccess::Gcs(GcsAccess {
+            bucket: self.bucket()?,
+            prefix: self.prefix.clone().unwrap_or_default(),
+            endpoint: self.endpoint.clone(),
+            ca_pem: self.ca_pem()?,
+            storage_class: self.storage_class.clone(),
+            credentials: None,
+        }))
+    }
+
+    fn bucket(&self) -> Result<String, String> {
+        let bucket = self.bucket.clone().filter(|bucket| !bucket.is_empty());
+        let kind = self.blob_storage.name();
+        bucket.ok_or_else(|| format!("--blob-storage {kind} needs --bucket NAME"))
+    }
+
+    fn ca_pem(&self) -> Result<Option<String>, String> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path)
+                .map_err(|error| format!("--ca-file {}: {error}", path.display()))
+        };
+        self.ca_file.as_ref().map(read).transpose()
     }
 }
