@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Output;
 
@@ -12,11 +13,13 @@ use e2e::backup::{Backup, Storage, restore};
 use e2e::parts::binaries;
 use e2e::parts::cassandra::host::{HostCassandra, Options};
 use e2e::parts::cassandra::rows::Rows;
+use e2e::parts::fake_gcs::{Account, FakeGcs, Identity};
 use serde_json::Value;
 
 struct Agent<'a> {
     cassandra: &'a HostCassandra,
-    root: &'a Path,
+    storage: [&'a str; 4],
+    environment: Vec<(&'a str, String)>,
     state: &'a Path,
 }
 
@@ -25,15 +28,7 @@ impl Agent<'_> {
         let agent = binaries::build().await.unwrap().agent;
         let mut command = tokio::process::Command::new(agent);
         command
-            .args([
-                "backup",
-                "--blob-storage",
-                "file",
-                "--cluster",
-                "prod",
-                "--output",
-                "json",
-            ])
+            .args(["backup", "--cluster", "prod", "--output", "json"])
             .args([
                 "--name",
                 name,
@@ -41,13 +36,18 @@ impl Agent<'_> {
                 &self.cassandra.jmx_port().to_string(),
             ])
             .args(["--cql-host", self.cassandra.address()])
-            .arg("--filebackup-location")
-            .arg(self.root)
+            .args(self.storage)
+            .envs(self.environment.iter().cloned())
             .arg("--state-dir")
             .arg(self.state)
             .args(more);
         command.output().await.unwrap()
     }
+}
+
+fn file(root: &Path) -> [&str; 4] {
+    let root = root.to_str().unwrap();
+    ["--blob-storage", "file", "--filebackup-location", root]
 }
 
 fn result(output: &Output) -> Value {
@@ -74,7 +74,8 @@ async fn rows_come_back_from_what_the_command_line_wrote_and_a_second_backup_upl
         let cassandra = HostCassandra::start(Options::default()).await.unwrap();
         let agent = Agent {
             cassandra: &cassandra,
-            root: root.path(),
+            storage: file(root.path()),
+            environment: Vec::new(),
             state: state.path(),
         };
         let session = cassandra.session().await.unwrap();
@@ -160,7 +161,8 @@ async fn rows_come_back_from_what_the_command_line_wrote_and_a_second_backup_upl
             .unwrap();
         let agent = Agent {
             cassandra: &cassandra,
-            root: root.path(),
+            storage: file(root.path()),
+            environment: Vec::new(),
             state: state.path(),
         };
         let reborn = result(&agent.backup("b5", &["--keyspaces", "shop"]).await);
@@ -177,6 +179,76 @@ async fn rows_come_back_from_what_the_command_line_wrote_and_a_second_backup_upl
             .iter()
             .find(|(id, dir)| new.get(*id).is_some_and(|other| other != *dir));
         assert!(again.is_some(), "no number came again: {old:?} {new:?}");
+    }
+    let restored = restore::on_host(&storage, "prod", "b1").await.unwrap();
+    rows.check(&restored.session().await.unwrap(), 0..300)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_back_from_google_by_a_service_accounts_key_and_by_workload_identity() {
+    let mut google = FakeGcs::start(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+    google.bucket("backups").unwrap();
+    let endpoint = google.endpoint();
+    let all = ["GET", "POST", "DELETE"];
+    let account = Account::new(&endpoint, "backup", &all).unwrap();
+    let pod = Identity::of_the_machine(&all);
+    google.admit(&[&account.identity, &pod]).await.unwrap();
+    // What the server stores are files with the objects' names, so the judge needs no other client.
+    let storage = Storage::File(google.objects("backups"));
+
+    let state = tempfile::tempdir().unwrap();
+    let key = state.path().join("key.json");
+    std::fs::write(&key, &account.json).unwrap();
+    let key = key.to_str().unwrap().to_owned();
+    let rows = Rows::new("shop", "orders").with_bytes(2000);
+    {
+        let cassandra = HostCassandra::start(Options::default()).await.unwrap();
+        let mut agent = Agent {
+            cassandra: &cassandra,
+            storage: ["--blob-storage", "gcp", "--bucket", "backups"],
+            environment: vec![("GOOGLE_APPLICATION_CREDENTIALS", key.clone())],
+            state: state.path(),
+        };
+        let endpoint = ["--endpoint", &endpoint];
+        let session = cassandra.session().await.unwrap();
+        rows.create(&session, "dc1", 1).await.unwrap();
+        rows.write(&session, 0..300).await.unwrap();
+        let first = result(&agent.backup("b1", &endpoint).await);
+        assert_eq!(first["reason"], "Succeeded", "{first}");
+        assert_tree_is_the_layout(&storage).await;
+
+        let before = storage.list("prod/data").await.unwrap();
+        let metadata = ("GCE_METADATA_HOST", google.address().to_string());
+        agent.environment = vec![metadata, ("HOME", "/nowhere".into())];
+        let second = result(&agent.backup("b2", &endpoint).await);
+        assert_eq!(second["reason"], "Succeeded", "{second}");
+        assert!(number(&second, "/progress/reused/files") > 0, "{second}");
+        let after = storage.list("prod/data").await.unwrap();
+        for name in ["b1", "b2"] {
+            let backup = Backup::read(&storage, "prod", name).await.unwrap();
+            backup.verify(&storage).await.unwrap();
+        }
+        let backup = Backup::read(&storage, "prod", "b2").await.unwrap();
+        let objects = backup.objects();
+        let reused: Vec<_> = objects.keys().filter(|k| before.contains_key(*k)).collect();
+        assert!(!reused.is_empty());
+        for key in reused {
+            assert!(
+                after[key].modified > before[key].modified,
+                "{key} was not touched"
+            );
+        }
+
+        // With a key that nobody knows nothing is stored, and the reason is told.
+        let stranger = Account::new(endpoint[1], "stranger", &all).unwrap();
+        std::fs::write(&key, &stranger.json).unwrap();
+        agent.environment = vec![("GOOGLE_APPLICATION_CREDENTIALS", key)];
+        let refused = agent.backup("b3", &endpoint).await;
+        assert_eq!(refused.status.code(), Some(12));
+        assert_eq!(result(&refused)["reason"], "StorageDenied");
+        assert_no_snapshot(&cassandra).await;
     }
     let restored = restore::on_host(&storage, "prod", "b1").await.unwrap();
     rows.check(&restored.session().await.unwrap(), 0..300)

@@ -2,7 +2,7 @@
 //! kind of identity, and a network that breaks. The emulator differs from the cloud in what no test
 //! here can show:
 //!
-//! - a rewrite forgets the storage class, and is always done in one call;
+//! - a rewrite forgets the storage class, so what is asked for is looked at, not what is there;
 //! - uploads in parts end with the server, where the cloud keeps them for a week;
 //! - nothing here is throttled, and soft delete, versioning and retention, which make a touch cost
 //!   or fail, are not in it.
@@ -343,6 +343,24 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         }
     }
     assert_eq!(line.broken(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_storage_class_is_stated_for_new_and_for_touched_objects() {
+    let (server, mut config) = server().await;
+    let line = Line::start(server.address()).await;
+    config.endpoint = Some(format!("http://{}", line.address));
+    config.storage_class = Some("NEARLINE".into());
+    let store = connect(&config).await;
+    let stated = r#""storageClass":"NEARLINE""#;
+    // The answer to a request that states it is lost, and the request is sent again.
+    line.next(stated, Fault::AnswerAfter(0));
+    upload(&store, "c/small", &content(10)).await.unwrap();
+    line.next(stated, Fault::AnswerAfter(0));
+    upload(&store, "c/large", &content(3 * MIB)).await.unwrap();
+    line.next(stated, Fault::AnswerAfter(0));
+    store.touch(&key("c/small"), 10).await.unwrap();
+    assert_eq!(line.broken(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

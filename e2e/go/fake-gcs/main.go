@@ -4,6 +4,7 @@
 //     again. Google answers with the range that it has, takes a part from where it is cut, and keeps
 //     what came before a connection broke in multiples of 256 KiB.
 //     https://cloud.google.com/storage/docs/performing-resumable-uploads
+//   - It does every rewrite in one call. Here it takes two.
 //   - It lets everyone do everything. Here, where identities are given, a token is needed: it is
 //     given for a JWT that a service account signed, or by what GKE has for workload identity, the
 //     metadata server.
@@ -51,7 +52,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler := guarded(identities, resumable(fake.HTTPHandler()))
+	handler := guarded(identities, stepwise(resumable(fake.HTTPHandler())))
 	server := &http.Server{Addr: *address, Handler: logged(handler)}
 	if *cert != "" {
 		log.Fatal(server.ListenAndServeTLS(*cert, *key))
