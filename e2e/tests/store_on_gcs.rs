@@ -16,14 +16,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use e2e::parts::fake_gcs::{Account, FakeGcs, Setup, Tls};
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
 use store::testing::Chunked;
-use store::{Error, GcsConfig, GcsCredentials, GcsStore, Key, Object, Outcome, Store};
+use store::{Error, GcsConfig, GcsCredentials, GcsStore, Key, Object, Outcome, Source, Store};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
@@ -271,13 +273,20 @@ async fn small_objects_outlive_a_restart_of_the_server_and_one_under_way_is_wort
     let (mut server, config) = server().await;
     let store = connect(&config).await;
     upload(&store, "c/before", &content(3 * MIB)).await.unwrap();
-    // Larger ones take long: the emulator sums an upload up again with each part.
-    let whole = content(48 * MIB);
+    let (half_way, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mut source = Gated {
+        left: content(6 * MIB)
+            .chunks(1 << 20)
+            .map(Bytes::copy_from_slice)
+            .collect(),
+        half_way: Arc::clone(&half_way),
+        go_on: Arc::clone(&go_on),
+    };
     let uploading = tokio::spawn({
-        let (store, whole) = (store.clone(), whole.clone());
-        async move { upload(&store, "c/x", &whole).await }
+        let store = store.clone();
+        async move { store.upload(&key("c/x"), 6 * MIB, &mut source).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    half_way.notified().await;
     server.stop().await.unwrap();
     let creating = tokio::spawn({
         let store = store.clone();
@@ -288,9 +297,11 @@ async fn small_objects_outlive_a_restart_of_the_server_and_one_under_way_is_wort
     creating.await.unwrap().unwrap();
     assert_eq!(read(&store, "c/y").await, "y");
     assert!(read(&store, "c/before").await == content(3 * MIB));
+    go_on.notify_one();
     // Here the upload is gone with the server. In the cloud it would go on.
     let error = uploading.await.unwrap().unwrap_err();
     assert!(error.is_temporary(), "{error:?}");
+    assert!(!format!("{error:?}").contains("upload_id"), "{error:?}");
     let there = store.stat(&key("c/x")).await.unwrap_err();
     assert!(matches!(there, Error::NotFound { .. }), "{there:?}");
     upload(&store, "c/x", &content(3 * MIB)).await.unwrap();
@@ -391,6 +402,8 @@ async fn a_connection_that_breaks_in_the_middle_of_an_upload_is_gone_on_with() {
     line.always("content-range: bytes 1048576-", Fault::RequestAfter(1000));
     let error = upload(&store, "c/never", &large).await.unwrap_err();
     assert!(error.is_temporary(), "{error:?}");
+    // The address of an upload is as good as a key.
+    assert!(!format!("{error:?}").contains("upload_id"), "{error:?}");
     let listed: Vec<Object> = store.list(&key("c")).try_collect().await.unwrap();
     let keys: Vec<_> = listed.iter().map(|object| object.key.as_str()).collect();
     assert_eq!(keys, ["c/first", "c/middle", "c/small"]);
@@ -424,6 +437,24 @@ async fn a_connection_that_breaks_in_the_middle_of_a_read_is_gone_on_with_or_an_
         "{error:?}"
     );
     assert!(line.broken() < 20);
+}
+
+/// Six chunks, and a wait before the last three.
+struct Gated {
+    left: Vec<Bytes>,
+    half_way: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+#[async_trait]
+impl Source for Gated {
+    async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+        if self.left.len() == 3 {
+            self.half_way.notify_one();
+            self.go_on.notified().await;
+        }
+        Ok((!self.left.is_empty()).then(|| self.left.remove(0)))
+    }
 }
 
 /// Stands between a client and a server, and breaks connections.

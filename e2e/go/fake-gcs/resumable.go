@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strconv"
 	"sync"
 )
@@ -26,11 +27,24 @@ func resumable(next http.Handler) http.Handler {
 	var sessions sync.Map
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.URL.Query().Get("upload_id")
+		if id == "" && r.URL.Query().Get("uploadType") == "resumable" {
+			answer := httptest.NewRecorder()
+			next.ServeHTTP(answer, r)
+			if at, err := url.Parse(answer.Header().Get("Location")); err == nil {
+				sessions.Store(at.Query().Get("upload_id"), &session{})
+			}
+			tell(w, answer)
+			return
+		}
 		if id == "" || r.Method != http.MethodPut {
 			next.ServeHTTP(w, r)
 			return
 		}
-		found, _ := sessions.LoadOrStore(id, &session{})
+		found, ok := sessions.Load(id)
+		if !ok {
+			http.Error(w, "no such upload", http.StatusNotFound)
+			return
+		}
 		s := found.(*session)
 		s.mutex.Lock()
 		defer s.mutex.Unlock()
@@ -62,11 +76,15 @@ func (s *session) part(w http.ResponseWriter, r *http.Request, next http.Handler
 		s.incomplete(w)
 		return
 	}
-	for name, values := range s.end.Header() {
+	tell(w, s.end)
+}
+
+func tell(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
+	for name, values := range answer.Header() {
 		w.Header()[name] = values
 	}
-	w.WriteHeader(s.end.Code)
-	_, _ = w.Write(s.end.Body.Bytes())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
 }
 
 // take gives bytes to the server, which knows parts only in order and whole.

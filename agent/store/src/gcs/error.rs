@@ -74,6 +74,11 @@ impl From<http::Error> for Failure {
                     message: None,
                 })
             }
+            // The address of an upload lets everyone write to it.
+            http::Error::HttpClient(error) => Self::Unanswered(error.without_url().into()),
+            http::Error::RawResponse(error, text) => {
+                Self::Unanswered(http::Error::RawResponse(error.without_url(), text))
+            }
             error => Self::Unanswered(error),
         }
     }
@@ -81,7 +86,7 @@ impl From<http::Error> for Failure {
 
 impl From<reqwest::Error> for Failure {
     fn from(error: reqwest::Error) -> Self {
-        Self::Unanswered(error.into())
+        http::Error::from(error).into()
     }
 }
 
