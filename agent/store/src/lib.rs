@@ -1,7 +1,7 @@
 //! Where backups are kept: one trait, a folder per storage.
 //!
-//! [`Store`] has two implementations, [`FileStore`] and [`S3Store`], which pass one conformance
-//! suite. An object is written once and never overwritten with other content; [`Error`] speaks of
+//! [`Store`] is implemented by [`FileStore`], [`S3Store`] and [`AzureStore`], which pass one
+//! conformance suite. An object is written once and never overwritten with other content; [`Error`] speaks of
 //! what a caller can act on, never of HTTP codes.
 //!
 //! What is not here: the layout of the keys, manifests and the order of a backup. This crate moves
@@ -12,6 +12,7 @@ pub mod conformance;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+mod azure;
 mod budget;
 mod crc;
 mod error;
@@ -24,6 +25,7 @@ mod s3;
 mod store;
 mod tls;
 
+pub use azure::{AzureConfig, AzureCredentials, AzureStore};
 pub use error::{At, Cause, Error};
 pub use file::{FileConfig, FileStore};
 pub use gcs::{GcsConfig, GcsCredentials, GcsStore};

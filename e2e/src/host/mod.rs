@@ -9,6 +9,7 @@ pub mod mounts;
 pub mod packages;
 pub mod process;
 pub mod progress;
+pub mod proxy;
 pub mod run;
 pub mod sysctl;
 pub mod tools;

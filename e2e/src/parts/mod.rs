@@ -1,5 +1,6 @@
 //! The parts of the bed, one module each: where it comes from, which version, how it is started.
 
+pub mod azurite;
 pub mod binaries;
 pub mod cassandra;
 pub mod containerd;
@@ -13,6 +14,7 @@ pub mod kubernetes;
 pub mod minio;
 pub mod network;
 pub mod preloaded;
+pub mod versitygw;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,33 @@
+// Gives tokens as Entra ID does: to one application for its secret, or for the assertion that a
+// workload has in a file. Azurite reads who they are for and until when, not who signed them.
+const { createServer } = require("https");
+const { readFileSync } = require("fs");
+const [host, port, certificate, key, application, secret] = process.argv.slice(2);
+
+const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+
+function token() {
+  const now = Math.floor(Date.now() / 1000);
+  const claims = { aud: "https://storage.azure.com", iss: "https://sts.windows.net/bed/", iat: now, nbf: now, exp: now + 3600 };
+  return `${part({ alg: "none", typ: "JWT" })}.${part(claims)}.bed`;
+}
+
+function answer(path, form) {
+  const known = form.get("client_id") === application &&
+    (form.get("client_secret") === secret || form.get("client_assertion") === secret);
+  if (path !== "/bed/oauth2/v2.0/token" || !known) {
+    return [401, { error: "invalid_client", error_description: "AADSTS7000215: Invalid client secret provided." }];
+  }
+  return [200, { token_type: "Bearer", expires_in: 3600, access_token: token() }];
+}
+
+const options = { cert: readFileSync(certificate), key: readFileSync(key) };
+createServer(options, (request, response) => {
+  let body = "";
+  request.on("data", (chunk) => (body += chunk));
+  request.on("end", () => {
+    const [status, value] = answer(request.url, new URLSearchParams(body));
+    response.writeHead(status, { "content-type": "application/json" });
+    response.end(JSON.stringify(value));
+  });
+}).listen(Number(port), host);
