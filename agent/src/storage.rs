@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::{GcsAccess, Reason, S3Access, StorageAccess};
-use store::{Credentials, FileStore, S3Config, S3Store, Store};
-use store::{GcsConfig, GcsCredentials, GcsStore};
+use protocol::{AzureAccess, GcsAccess, Reason, S3Access, S3Encryption, StorageAccess};
+use store::{
+    AzureConfig, AzureCredentials, AzureStore, Credentials, Encryption, FileStore, GcsConfig,
+    GcsCredentials, GcsStore, S3Config, S3Store, Store,
+};
 
 /// Opens the storage.
 pub async fn open(access: &StorageAccess) -> Result<Arc<dyn Store>, store::Error> {
@@ -14,6 +16,7 @@ pub async fn open(access: &StorageAccess) -> Result<Arc<dyn Store>, store::Error
         StorageAccess::File { path } => Ok(Arc::new(FileStore::open(PathBuf::from(path))?)),
         StorageAccess::S3(access) => Ok(Arc::new(S3Store::connect(s3_config(access)).await?)),
         StorageAccess::Gcs(access) => Ok(Arc::new(GcsStore::connect(gcs_config(access)).await?)),
+        StorageAccess::Azure(access) => Ok(Arc::new(AzureStore::connect(azure_config(access))?)),
     }
 }
 
@@ -84,6 +87,36 @@ fn s3_config(access: &S3Access) -> S3Config {
     config.path_style = access.path_style;
     config.ca_pem = access.ca_pem.clone();
     config.storage_class = access.storage_class.clone();
+    config.encryption = match access.encryption.clone() {
+        None => Encryption::BucketDefault,
+        Some(S3Encryption::S3) => Encryption::S3,
+        Some(S3Encryption::Kms { key_id }) => Encryption::Kms { key_id },
+    };
+    config
+}
+
+fn azure_config(access: &AzureAccess) -> AzureConfig {
+    use protocol::AzureCredentials as C;
+    let credentials = match &access.credentials {
+        Some(C::AccountKey(key)) => AzureCredentials::AccountKey(key.reveal().to_owned()),
+        Some(C::SasToken(sas)) => AzureCredentials::Sas(sas.reveal().to_owned()),
+        Some(C::ServicePrincipal {
+            tenant_id,
+            client_id,
+            client_secret,
+            authority,
+        }) => AzureCredentials::ServicePrincipal {
+            tenant: tenant_id.clone(),
+            client_id: client_id.clone(),
+            client_secret: client_secret.reveal().to_owned(),
+            authority: authority.clone(),
+        },
+        None => AzureCredentials::Ambient,
+    };
+    let mut config = AzureConfig::new(&access.account, &access.container, credentials);
+    config.prefix = access.prefix.clone();
+    config.endpoint = access.endpoint.clone();
+    config.ca_pem = access.ca_pem.clone();
     config
 }
 

@@ -13,6 +13,7 @@ fn run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_cassandra-backup"))
         .args(arguments)
         .env("XDG_STATE_HOME", state.path())
+        .env_remove("AZURE_STORAGE_ACCOUNT_NAME")
         .arg("--state-dir")
         .arg(state.path())
         .output()
@@ -69,7 +70,7 @@ fn shells_complete_commands_and_flags() {
 #[test]
 fn wrong_usage_ends_with_2_and_says_what_to_do() {
     let backup = ["backup", "--cluster", "prod", "--blob-storage"];
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 13] = [
         (&["frobnicate"], "--help"),
         (&["backup"], "--cluster"),
         (&[&backup[..], &["tape"]].concat(), "file, s3"),
@@ -78,9 +79,26 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
             "--region is not for --blob-storage gcp",
         ),
         (&[&backup[..], &["gcp"]].concat(), "gcp needs --bucket"),
+        (&[&backup[..], &["azure"]].concat(), "azure needs --bucket"),
         (
             &[&backup[..], &["azure", "--bucket", "b"]].concat(),
-            "next version",
+            "AZURE_STORAGE_ACCOUNT_NAME",
+        ),
+        (
+            &[&backup[..], &["azure", "--bucket", "b", "--region", "r"]].concat(),
+            "--region is not for --blob-storage azure",
+        ),
+        (
+            &[&backup[..], &["s3", "--bucket", "b", "--account", "a"]].concat(),
+            "--account is not for --blob-storage s3",
+        ),
+        (
+            &[
+                &backup[..],
+                &["s3", "--bucket", "b", "--sse-kms-key-id", "k"],
+            ]
+            .concat(),
+            "--sse aws:kms",
         ),
         (
             &[&backup[..], &["file"]].concat(),

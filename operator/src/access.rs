@@ -162,6 +162,7 @@ async fn s3(
         path_style: s3.path_style,
         ca_pem,
         storage_class: s3.storage_class.clone(),
+        encryption: None,
         credentials,
     })
 }

@@ -173,7 +173,7 @@ impl BackupFlags {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
-    use protocol::{CqlAccess, JmxAccess, StorageAccess};
+    use protocol::{CqlAccess, JmxAccess, S3Encryption, StorageAccess};
 
     use super::*;
 
@@ -276,14 +276,47 @@ mod tests {
     }
 
     #[test]
+    fn a_container_of_azure_and_encryption_by_s3_are_asked_for_by_flags() {
+        let azure = ["--blob-storage=azure", "--bucket=b", "--account=a"];
+        let more = ["--prefix=p", "--endpoint=https://blob.example"];
+        let request_of = |flags: &[&str]| request(flags).unwrap().storage;
+        let StorageAccess::Azure(azure) = request_of(&[&azure[..], &more].concat()) else {
+            panic!("not azure")
+        };
+        assert_eq!(azure.account, "a");
+        assert_eq!(
+            (azure.container.as_str(), azure.prefix.as_str()),
+            ("b", "p")
+        );
+        assert_eq!(azure.endpoint.as_deref(), Some("https://blob.example"));
+        for (flags, expected) in [
+            (&[][..], None),
+            (&["--sse=AES256"], Some(S3Encryption::S3)),
+            (&["--sse=aws:kms"], Some(S3Encryption::Kms { key_id: None })),
+            (
+                &["--sse=aws:kms", "--sse-kms-key-id=k"],
+                Some(S3Encryption::Kms {
+                    key_id: Some("k".into()),
+                }),
+            ),
+        ] {
+            let StorageAccess::S3(s3) = request_of(&[&S3[..], flags].concat()) else {
+                panic!("not s3")
+            };
+            assert_eq!(s3.encryption, expected, "{flags:?}");
+        }
+    }
+
+    #[test]
     fn wrong_flags_are_told_with_what_to_do() {
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 9] = [
             (&["--blob-storage", "file"], "needs --filebackup-location"),
             (&["--blob-storage", "s3"], "needs --bucket"),
             (&["--blob-storage", "gcp"], "gcp needs --bucket"),
+            (&["--blob-storage=azure", "--account=a"], "needs --bucket"),
             (
-                &["--blob-storage", "azure", "--bucket", "b"],
-                "next version",
+                &[&S3[..], &["--sse=AES256", "--sse-kms-key-id=k"]].concat(),
+                "--sse aws:kms",
             ),
             (&[&FILE[..], &["--bucket", "b"]].concat(), "leave it out"),
             (
