@@ -93,7 +93,7 @@ reasons! {
 
     Locked, Locked, "Another run is at work on this node; the message names it.";
     StorageDenied, Denied, "The storage refused the credentials, or they lack a permission. Correct the secret or the policy.";
-    JmxDenied, Denied, "Cassandra refused the JMX credentials, or they lack a permission.";
+    JmxDenied, Denied, "Cassandra's JMX refused the password or the certificate, these lack a permission, or its own certificate is not trusted. Correct the secret.";
 
     CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum. The disk or the file is damaged: scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
     ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.";

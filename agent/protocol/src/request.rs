@@ -267,6 +267,8 @@ pub struct JmxAccess {
     pub port: u16,
     /// Where JMX asks for a password.
     pub credentials: Option<Password>,
+    /// Where JMX speaks TLS.
+    pub tls: Option<JmxTls>,
 }
 
 impl Default for JmxAccess {
@@ -275,8 +277,36 @@ impl Default for JmxAccess {
             host: "127.0.0.1".into(),
             port: 7199,
             credentials: None,
+            tls: None,
         }
     }
+}
+
+/// How to trust Cassandra's JMX, and how to be trusted by it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JmxTls {
+    /// Certificate authorities in PEM; no others are trusted. A certificate that signed itself is
+    /// its own.
+    pub ca_pem: String,
+    /// Where JMX asks for a certificate.
+    pub client: Option<ClientCertificate>,
+    /// The name that Cassandra's certificate must bear. Without it: the host; over loopback any
+    /// certificate of the authorities will do, since none is made for 127.0.0.1.
+    pub server_name: Option<String>,
+    /// The registry is plain, only the connector behind it speaks TLS, as with the JVM's own agent
+    /// without `com.sun.management.jmxremote.registry.ssl`.
+    pub plain_registry: bool,
+}
+
+/// A certificate with its private key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCertificate {
+    /// The certificate and those between it and its authority, in PEM.
+    pub certificate_pem: String,
+    /// Its private key in PEM.
+    pub key_pem: Secret,
 }
 
 /// How to reach Cassandra's native protocol.

@@ -225,12 +225,11 @@ impl Error {
 pub fn jmx_reason(error: &jmx::Error) -> Reason {
     use jmx::Error as E;
     match error {
-        E::Denied { .. } => Reason::JmxDenied,
-        E::Unreachable { .. }
-        | E::NotJmx { .. }
-        | E::Tls { .. }
-        | E::Timeout { .. }
-        | E::Lost { .. } => Reason::JmxUnreachable,
+        // Certificates are credentials, too: they do not get better by trying again.
+        E::Denied { .. } | E::Tls { .. } => Reason::JmxDenied,
+        E::Unreachable { .. } | E::NotJmx { .. } | E::Timeout { .. } | E::Lost { .. } => {
+            Reason::JmxUnreachable
+        }
         // JMX answers before Cassandra has registered all of its beans.
         E::InstanceNotFound { .. } => Reason::CassandraNotReady,
         _ => Reason::Failed,

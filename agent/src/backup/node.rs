@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jmx::cassandra::{Cassandra, Entities, Ownership, Ring, State};
-use jmx::{Credentials, Endpoint};
+use jmx::{Credentials, Endpoint, Identity, ServerName, TlsSettings};
 use manifest::{RingEndpoint, Tokens};
-use protocol::{JmxAccess, NodeIdentity, RingMember, Scope};
+use protocol::{JmxAccess, JmxTls, NodeIdentity, RingMember, Scope};
 use uuid::Uuid;
 
 use super::error::Error;
@@ -54,11 +54,32 @@ pub async fn connect(access: &JmxAccess) -> Result<Cassandra, Error> {
         user: password.username.clone(),
         password: password.password.reveal().to_owned(),
     });
+    endpoint.tls = access.tls.as_ref().map(|tls| settings(tls, &access.host));
     // A node under load may pause for long.
     endpoint.call_timeout = Duration::from_secs(120);
     Cassandra::connect(&endpoint)
         .await
         .map_err(Error::jmx("cannot connect to JMX"))
+}
+
+fn settings(tls: &JmxTls, host: &str) -> TlsSettings {
+    let loopback = host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback());
+    TlsSettings {
+        authorities: tls.ca_pem.clone().into_bytes(),
+        identity: tls.client.as_ref().map(|client| Identity {
+            certificates: client.certificate_pem.clone().into_bytes(),
+            key: client.key_pem.reveal().to_owned().into_bytes(),
+        }),
+        server_name: match &tls.server_name {
+            Some(name) => ServerName::Name(name.clone()),
+            None if loopback => ServerName::AnyOfAuthority,
+            None => ServerName::Host,
+        },
+        plain_registry: tls.plain_registry,
+    }
 }
 
 /// Reads who the node is. A node that is not part of the ring now is refused.
@@ -317,6 +338,23 @@ mod tests {
             tables: owned(tables),
             datacenters: vec![],
         }
+    }
+
+    #[test]
+    fn the_name_in_the_certificate_is_the_host_except_on_loopback() {
+        let mut tls = JmxTls::default();
+        for (host, name) in [
+            ("127.0.0.1", ServerName::AnyOfAuthority),
+            ("::1", ServerName::AnyOfAuthority),
+            ("localhost", ServerName::AnyOfAuthority),
+            ("10.0.0.1", ServerName::Host),
+            ("node7", ServerName::Host),
+        ] {
+            assert_eq!(settings(&tls, host).server_name, name, "{host}");
+        }
+        tls.server_name = Some("node7".into());
+        let given = ServerName::Name("node7".into());
+        assert_eq!(settings(&tls, "127.0.0.1").server_name, given);
     }
 
     #[test]

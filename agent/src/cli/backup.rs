@@ -34,6 +34,12 @@ Examples:
       --jmx-user ops --jmx-password-file /etc/backup/jmx \\
       --cql-user ops --cql-password-file /etc/backup/cql
 
+  Where JMX also speaks TLS, and asks for a certificate:
+    cassandra-backup backup --blob-storage file --filebackup-location /backup --cluster prod \\
+      --jmx-user ops --jmx-password-file /etc/backup/jmx \\
+      --jmx-tls --jmx-ca-file /etc/backup/ca.pem \\
+      --jmx-cert-file /etc/backup/agent.pem --jmx-key-file /etc/backup/agent.key
+
 To back up a cluster, run it on every node with the same --cluster and the same --name. A name is
 used once. Ctrl-C cancels. When the terminal is closed the run goes on; `cassandra-backup attach
 --output text --run ID` shows it again. Secrets are read from files and from the environment of the

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use clap::Args;
 use protocol::{CqlAccess, JmxAccess, Password, Secret};
 
+use super::jmx::JmxTlsFlags;
+
 /// How Cassandra is reached.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cassandra")]
@@ -19,6 +21,8 @@ pub(super) struct CassandraFlags {
     /// File with the password of that user
     #[arg(long, value_name = "FILE", requires = "jmx_user")]
     jmx_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    jmx_tls: JmxTlsFlags,
     /// Host of Cassandra's CQL, for the schema [default: loopback, then the node's addresses]
     #[arg(long, value_name = "HOST")]
     cql_host: Option<String>,
@@ -40,6 +44,7 @@ impl CassandraFlags {
             host: self.jmx_host.clone(),
             port: self.jmx_port,
             credentials: password(&self.jmx_user, &self.jmx_password_file)?,
+            tls: self.jmx_tls.settings()?,
         })
     }
 

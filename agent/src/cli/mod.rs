@@ -7,6 +7,7 @@ mod backup;
 mod cassandra;
 mod check;
 mod draw;
+mod jmx;
 mod list;
 mod preview;
 mod purge;

@@ -2,8 +2,8 @@ use std::fs;
 use std::path::Path;
 
 use protocol::{
-    BackupRequest, CqlAccess, JmxAccess, Limits, Operation, Password, S3Access, S3Credentials,
-    Scope, Secret, StorageAccess,
+    BackupRequest, ClientCertificate, CqlAccess, JmxAccess, JmxTls, Limits, Operation, Password,
+    S3Access, S3Credentials, Scope, Secret, StorageAccess,
 };
 
 use crate::harness::Place;
@@ -32,6 +32,13 @@ fn with_secrets(place: &Place) -> protocol::Request {
         }),
         jmx: JmxAccess {
             credentials: password("hunter2-jmx"),
+            tls: Some(JmxTls {
+                client: Some(ClientCertificate {
+                    certificate_pem: "certificate".into(),
+                    key_pem: Secret::new("hunter2-key"),
+                }),
+                ..JmxTls::default()
+            }),
             ..JmxAccess::default()
         },
         cql: CqlAccess {

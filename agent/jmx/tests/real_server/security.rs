@@ -273,3 +273,29 @@ async fn a_plain_registry_before_a_tls_connector() {
     settings.plain_registry = true;
     connect_and_read(&with(&server, settings)).await.unwrap();
 }
+
+/// What Cassandra's documentation has people make: a key pair of keytool's without any authority,
+/// its certificate trusted by itself.
+#[tokio::test]
+async fn a_certificate_that_signed_itself_is_its_own_authority() {
+    let certificates = Certificates::new();
+    let keytool = |arguments: &str| {
+        let mut command = Command::new("keytool");
+        command.args(arguments.split(' '));
+        command.args(["-alias", "node", "-storepass", "changeit", "-keystore"]);
+        command.arg(certificates.path("own.p12"));
+        command
+    };
+    run(&mut keytool(
+        "-genkeypair -keyalg RSA -keysize 2048 -dname CN=node7 -storetype PKCS12",
+    ));
+    let mut export = keytool("-exportcert -rfc");
+    run(export.arg("-file").arg(certificates.path("own.pem")));
+    let server = certificates.serve("own", &["tls"]);
+    let mut settings = certificates.settings();
+    settings.server_name = ServerName::AnyOfAuthority;
+    let said = problem(connect_and_read(&with(&server, settings.clone())).await);
+    assert!(said.contains("not from the given authorities"), "{said}");
+    settings.authorities = certificates.read("own.pem");
+    connect_and_read(&with(&server, settings)).await.unwrap();
+}
