@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod check;
 pub mod cli;
 pub mod control;
+mod gentle;
 pub mod lease;
 pub mod neighbour;
 pub mod node_lock;

@@ -1,27 +1,20 @@
 //! Reads a file of a snapshot once: for the storage, for its hash and for its checksum, at the
 //! node's bandwidth, and without leaving it in the page cache.
 
-use std::fs::File;
 use std::io;
-use std::io::IoSliceMut;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rustix::io::{Errno, ReadWriteFlags};
 use tokio::task::JoinHandle;
 
 use crate::bandwidth::Bandwidth;
+use crate::gentle::GentleFile;
 
 /// Large enough that a system call and a thread hand-over cost nothing beside it.
 const CHUNK: usize = 1 << 20;
-
-/// `RWF_DONTCACHE` of Linux 6.14: pages that a read brought in are dropped after it, those that
-/// were resident before stay.
-const RWF_DONTCACHE: u32 = 0x80;
 
 /// The content of a data file is not what its `Digest.crc32` says.
 #[derive(Debug, thiserror::Error)]
@@ -64,13 +57,12 @@ pub struct FileSource {
 
 struct State {
     path: PathBuf,
-    file: File,
+    file: GentleFile,
     offset: u64,
     size: u64,
     hasher: blake3::Hasher,
     crc: Option<(crc32fast::Hasher, u32)>,
     expected_hash: Option<blake3::Hash>,
-    no_cache: bool,
 }
 
 type Step = (Box<State>, io::Result<Option<Bytes>>);
@@ -88,13 +80,12 @@ impl FileSource {
     ) -> io::Result<Self> {
         let state = State {
             path: path.to_owned(),
-            file: File::open(path)?,
+            file: GentleFile::open(path)?,
             offset: 0,
             size,
             hasher: blake3::Hasher::new(),
             crc: expected.crc.map(|crc| (crc32fast::Hasher::new(), crc)),
             expected_hash: expected.hash,
-            no_cache: true,
         };
         Ok(Self {
             state: Some(Box::new(state)),
@@ -163,7 +154,7 @@ impl State {
             return self.check_end().map(|()| None);
         }
         let mut buffer = vec![0; CHUNK.min(left as usize)];
-        let read = self.read_at(&mut buffer)?;
+        let read = self.file.read_at(&mut buffer, self.offset)?;
         if read == 0 {
             let text = format!(
                 "{} ended at {} of {} bytes",
@@ -180,20 +171,6 @@ impl State {
         }
         self.offset += read as u64;
         Ok(Some(buffer.into()))
-    }
-
-    fn read_at(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.no_cache {
-            let flags = ReadWriteFlags::from_bits_retain(RWF_DONTCACHE);
-            let mut slices = [IoSliceMut::new(buffer)];
-            match rustix::io::preadv2(&self.file, &mut slices, self.offset, flags) {
-                Ok(read) => return Ok(read),
-                // Kernels before 6.14, and file systems without it.
-                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.no_cache = false,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        self.file.read_at(buffer, self.offset)
     }
 
     fn check_end(&self) -> io::Result<()> {

@@ -5,14 +5,13 @@
 //! `PartitionIndexBuilder.complete` (the last 24 bytes of Partitions.db begin with the position
 //! of both keys).
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use scylla::routing::partitioner::{Murmur3Partitioner, Partitioner as _, PartitionerHasher as _};
 
 use super::scan::SnapshotSsTable;
+use crate::gentle::GentleFile;
 
 /// Cassandra's longest partition key.
 const MAX_KEY: usize = u16::MAX as usize;
@@ -49,7 +48,7 @@ fn murmur3(key: &[u8]) -> i64 {
 }
 
 fn summary_keys(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let file = File::open(path)?;
+    let mut file = GentleFile::open(path)?;
     let mut header = [0; 24];
     file.read_exact_at(&mut header, 0)?;
     let entries = u64::from_be_bytes(take(&header, 8)?);
@@ -60,7 +59,7 @@ fn summary_keys(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let mut length = [0; 4];
         file.read_exact_at(&mut length, position)?;
         let length = u32::from_be_bytes(length) as usize;
-        let key = read_key(&file, position + 4, length)?;
+        let key = read_key(&mut file, position + 4, length)?;
         position += 4 + length as u64;
         Ok(key)
     };
@@ -68,10 +67,9 @@ fn summary_keys(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
 }
 
 fn partitions_keys(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let file = File::open(path)?;
+    let mut file = GentleFile::open(path)?;
     let footer_at = file
-        .metadata()?
-        .len()
+        .size()?
         .checked_sub(24)
         .ok_or_else(|| invalid("it has no footer"))?;
     let mut footer = [0; 24];
@@ -81,14 +79,14 @@ fn partitions_keys(path: &Path) -> io::Result<(Vec<u8>, Vec<u8>)> {
         let mut length = [0; 2];
         file.read_exact_at(&mut length, position)?;
         let length = usize::from(u16::from_be_bytes(length));
-        let key = read_key(&file, position.saturating_add(2), length)?;
+        let key = read_key(&mut file, position.saturating_add(2), length)?;
         position += 2 + length as u64;
         Ok(key)
     };
     Ok((key()?, key()?))
 }
 
-fn read_key(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
+fn read_key(file: &mut GentleFile, position: u64, length: usize) -> io::Result<Vec<u8>> {
     if length == 0 || length > MAX_KEY {
         return Err(invalid("a key has an impossible length"));
     }

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::hashes::HashCache;
 use super::scan::{SnapshotFile, SnapshotSsTable, SnapshotTable};
 use crate::bandwidth::Bandwidth;
+use crate::gentle;
 use crate::source::{Expected, FileSource};
 
 /// Tables whose small files are read at the same time.
@@ -259,8 +260,8 @@ impl Maker<'_> {
         let bytes = data.map_or(0, |file| file.stat.size);
         if let Some(digest) = find("-Digest.crc32") {
             let path = sstable.path.join(&digest.name);
-            let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-            if let Ok(crc) = text.trim().parse::<u32>() {
+            let text = gentle::read(&path).map_err(Error::io("read", &path))?;
+            if let Ok(crc) = String::from_utf8_lossy(&text).trim().parse::<u32>() {
                 return Ok((SsTableDir::new(descriptor, crc, bytes), Some(crc)));
             }
         }
