@@ -61,6 +61,10 @@ pub struct SsTable {
     pub index: Option<String>,
     /// Position in the node's data directories.
     pub data_directory: usize,
+    /// Token of the first partition.
+    pub first_token: Option<String>,
+    /// Token of the last partition.
+    pub last_token: Option<String>,
     /// Its files.
     pub components: Vec<Component>,
 }

@@ -38,6 +38,12 @@ pub const PYTHON: Tool = Tool {
     needed_for: "JDK 11, which comes as a Python wheel",
     remedy: "apt-get install python3 python3-venv",
 };
+/// `openssl`, for Java's key stores.
+pub const OPENSSL: Tool = Tool {
+    program: "openssl",
+    needed_for: "Java's key stores, for JMX over TLS",
+    remedy: "apt-get install openssl",
+};
 /// `npm`, for Azurite.
 pub const NPM: Tool = Tool {
     program: "npm",

@@ -1,12 +1,11 @@
-//! What is on trial: the operator as a pod, installed with helm as users install it, with the
-//! resources that its users apply, and the agent as a command line.
+//! What is on trial: the operator as a pod, installed with helm as users install it, the resources
+//! that its users apply, and the agent as a command line.
 
-pub mod bare;
+pub mod agent;
 pub mod ground;
 pub mod operator;
 pub mod resources;
 
-pub use bare::{Bare, Ended};
 pub use ground::{BUCKET, DISK, bucket_server, shared_disk, start};
 pub use operator::Operator;
 pub use resources::{back_up, ended, file_storage, s3_storage};

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::Version;
+use super::{Version, tls};
 
 /// A user name and a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +33,47 @@ pub enum Jmx {
     Open,
     /// To those who know the password.
     Password(Credentials),
+    /// To those who know the password, over TLS.
+    Tls(JmxTls),
     /// Not at all.
     Off,
+}
+
+/// JMX over TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JmxTls {
+    /// Who is let in.
+    pub credentials: Credentials,
+    /// The directory of the key stores, as [`Certificates`](super::tls::Certificates) makes them.
+    pub stores: String,
+    /// Whether a certificate of the client is asked for, too.
+    pub client_certificate: bool,
+    /// Who serves.
+    pub server: JmxServer,
+}
+
+/// Who serves JMX over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JmxServer {
+    /// Cassandra itself: registry and connector speak TLS.
+    Cassandra,
+    /// The JVM's own agent, which takes precedence where its port is set.
+    Jvm {
+        /// `com.sun.management.jmxremote.registry.ssl`: whether the registry speaks TLS, too.
+        registry_ssl: bool,
+    },
+}
+
+impl Jmx {
+    /// Who is let in, where a password is asked for.
+    fn credentials(&self) -> Option<&Credentials> {
+        match self {
+            Self::Password(credentials) | Self::Tls(JmxTls { credentials, .. }) => {
+                Some(credentials)
+            }
+            Self::Open | Self::Off => None,
+        }
+    }
 }
 
 /// The SSTable format that Cassandra writes.
@@ -132,7 +171,7 @@ impl Node {
             ("logback.xml", logback("INFO", "System.out")),
             ("logback-tools.xml", logback("WARN", "System.err")),
         ];
-        if let Jmx::Password(Credentials { user, password }) = &self.jmx {
+        if let Some(Credentials { user, password }) = self.jmx.credentials() {
             files.push((JMX_PASSWORDS, format!("{user} {password}\n")));
             files.push((JMX_ACCESS, format!("{user} readwrite\n")));
         }
@@ -172,6 +211,13 @@ impl Node {
             "concurrent_writes": 4,
         });
         let mut set = |key: &str, value: Value| yaml[key] = value;
+        // Off as shipped; whoever has such indexes has switched them on.
+        let sasi = if old {
+            "enable_sasi_indexes"
+        } else {
+            "sasi_indexes_enabled"
+        };
+        set(sasi, json!(true));
         if old {
             set("commitlog_sync_period_in_ms", json!(10_000));
             set("commitlog_segment_size_in_mb", json!(8));
@@ -205,7 +251,6 @@ impl Node {
         let Self {
             config_directory: config,
             storage_directory: storage,
-            jmx_port,
             ..
         } = self;
         let mut args = common(self.version);
@@ -233,18 +278,41 @@ impl Node {
             "-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4".into(),
             "-Dcassandra.snapshot.min_allowed_ttl_seconds=1".into(),
         ]);
-        match &self.jmx {
-            Jmx::Off => {}
-            Jmx::Open => args.extend([
-                format!("-Dcassandra.jmx.local.port={jmx_port}"),
-                // Without a default in Cassandra.
-                "-Dcom.sun.management.jmxremote.authenticate=false".into(),
-            ]),
-            Jmx::Password(_) => args.extend([
-                format!("-Dcassandra.jmx.local.port={jmx_port}"),
-                "-Dcom.sun.management.jmxremote.authenticate=true".into(),
-                format!("-Dcom.sun.management.jmxremote.password.file={config}/{JMX_PASSWORDS}"),
-                format!("-Dcom.sun.management.jmxremote.access.file={config}/{JMX_ACCESS}"),
+        args.extend(self.jmx_settings());
+        args
+    }
+
+    fn jmx_settings(&self) -> Vec<String> {
+        let Self {
+            config_directory: config,
+            jmx_port,
+            ..
+        } = self;
+        if self.jmx == Jmx::Off {
+            return Vec::new();
+        }
+        let remote = |setting: String| format!("-Dcom.sun.management.jmxremote.{setting}");
+        let authenticate = self.jmx.credentials().is_some();
+        // Without a default in Cassandra.
+        let mut args = vec![remote(format!("authenticate={authenticate}"))];
+        if authenticate {
+            args.push(remote(format!("password.file={config}/{JMX_PASSWORDS}")));
+            args.push(remote(format!("access.file={config}/{JMX_ACCESS}")));
+        }
+        let mut server = JmxServer::Cassandra;
+        if let Jmx::Tls(tls) = &self.jmx {
+            server = tls.server;
+            let need = tls.client_certificate;
+            args.push(remote("ssl=true".into()));
+            args.push(remote(format!("ssl.need.client.auth={need}")));
+            args.extend(tls::java_properties(&tls.stores));
+        }
+        match server {
+            JmxServer::Cassandra => args.push(format!("-Dcassandra.jmx.local.port={jmx_port}")),
+            JmxServer::Jvm { registry_ssl } => args.extend([
+                remote("host=127.0.0.1".into()),
+                remote(format!("port={jmx_port}")),
+                remote(format!("registry.ssl={registry_ssl}")),
             ]),
         }
         args
@@ -259,15 +327,19 @@ pub const JMX_ACCESS: &str = "jmxremote.access";
 pub const DAEMON: &str = "org.apache.cassandra.service.CassandraDaemon";
 /// The class that is nodetool.
 pub const NODETOOL: &str = "org.apache.cassandra.tools.NodeTool";
+/// The class that is sstablemetadata.
+pub const SSTABLE_METADATA: &str = "org.apache.cassandra.tools.SSTableMetadataViewer";
 
-/// The arguments of nodetool's JVM up to and without `-cp`.
-pub fn nodetool_jvm(version: Version, config: &str) -> Vec<String> {
+/// The arguments of a tool's JVM up to and without `-cp`.
+pub fn tool_jvm(version: Version, config: &str) -> Vec<String> {
     let mut args = common(version);
     args.extend([
         "-Xmx96M".into(),
         "-XX:+UseSerialGC".into(),
         format!("-Dlogback.configurationFile=file://{config}/logback-tools.xml"),
         format!("-Dcassandra.config=file://{config}/cassandra.yaml"),
+        // sstablemetadata of 5.0 makes a snitch.
+        format!("-Dcassandra-rackdc.properties=file://{config}/cassandra-rackdc.properties"),
     ]);
     args
 }
@@ -399,5 +471,30 @@ mod tests {
         let files = node.files();
         assert!(files.contains(&(JMX_PASSWORDS, "operator s3cret\n".into())));
         assert!(files.contains(&(JMX_ACCESS, "operator readwrite\n".into())));
+    }
+
+    #[test]
+    fn jmx_over_tls_is_served_by_cassandra_or_by_the_jvm_and_never_by_both() {
+        let mut node = Node::new(Version::V5_0, "127.0.0.9", "/s");
+        for (server, port) in [
+            (JmxServer::Cassandra, "-Dcassandra.jmx.local.port=7199"),
+            (
+                JmxServer::Jvm { registry_ssl: true },
+                "-Dcom.sun.management.jmxremote.port=7199",
+            ),
+        ] {
+            node.jmx = Jmx::Tls(JmxTls {
+                credentials: Credentials::new("operator", "s3cret"),
+                stores: "/tls".into(),
+                client_certificate: true,
+                server,
+            });
+            let arguments = node.jvm("/jars", "jamm.jar");
+            let ports: Vec<_> = arguments.iter().filter(|a| a.contains(".port=")).collect();
+            assert_eq!(ports, [port]);
+            assert!(arguments.contains(&"-Dcom.sun.management.jmxremote.ssl=true".into()));
+            assert!(arguments.contains(&"-Djavax.net.ssl.keyStore=/tls/server.p12".into()));
+            assert!(!arguments.join(" ").contains("s3cret"));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -188,16 +188,31 @@ impl HostCassandra {
         // runs on 17.
         let on = Version::V5_0;
         let mut run = Run::new(on.jdk().await?.java())
-            .args(config::nodetool_jvm(on, config))
+            .args(config::tool_jvm(on, config))
             .arg("-cp")
             .arg(self.jars())
             .arg(config::NODETOOL)
             .args(["-h", "127.0.0.1", "-p", &self.node.jmx_port.to_string()]);
+        if matches!(self.node.jmx, Jmx::Tls(_)) {
+            bail!("nodetool of the bed speaks no TLS");
+        }
         if let Jmx::Password(Credentials { user, .. }) = &self.node.jmx {
             let file = format!("{config}/{}", config::JMX_PASSWORDS);
             run = run.args(["-u", user, "-pwf", &file]);
         }
         Ok(run.args(args).output().await?)
+    }
+
+    /// What Cassandra's own sstablemetadata prints of SSTables, given by their data files.
+    pub async fn sstable_metadata(&self, data_files: &[PathBuf]) -> Result<String> {
+        let jvm = config::tool_jvm(self.node.version, &self.node.config_directory);
+        let run = Run::new(self.distribution.jdk.java())
+            .args(jvm)
+            .arg("-cp")
+            .arg(self.jars())
+            .arg(config::SSTABLE_METADATA)
+            .args(data_files);
+        Ok(run.output().await?)
     }
 
     /// Stops it as an owner would: drained of nothing, but with its shutdown hooks.
@@ -307,7 +322,7 @@ impl Place {
                 });
             }
         }
-        anyhow::bail!("all 254 addresses for Cassandra nodes are in use on this machine")
+        bail!("all 254 addresses for Cassandra nodes are in use on this machine")
     }
 
     fn address(&self) -> String {

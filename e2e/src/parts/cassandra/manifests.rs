@@ -161,7 +161,7 @@ fn config(options: &Options, distribution: &Distribution) -> Result<Value> {
             "cassandra.args",
             arguments(node.jvm(jars, &jamm), config::DAEMON),
         ));
-        let nodetool = config::nodetool_jvm(options.version, &node.config_directory);
+        let nodetool = config::tool_jvm(options.version, &node.config_directory);
         all.push(("nodetool.args", arguments(nodetool, config::NODETOOL)));
         for (name, text) in all {
             files.insert(format!("{pod}.{name}"), text.into());

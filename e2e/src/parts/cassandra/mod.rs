@@ -6,6 +6,7 @@ pub mod cql;
 pub mod host;
 pub mod manifests;
 pub mod rows;
+pub mod tls;
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,0 +1,73 @@
+//! The agent as a command line beside a Cassandra on the host.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::parts::binaries;
+use crate::parts::cassandra::host::HostCassandra;
+
+/// What people type, on one node, with a directory as the storage.
+#[derive(Debug, Clone, Copy)]
+pub struct Agent<'a> {
+    /// The node.
+    pub cassandra: &'a HostCassandra,
+    /// The storage.
+    pub root: &'a Path,
+    /// Journals and caches.
+    pub state: &'a Path,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// What it told.
+    pub events: Vec<Value>,
+    /// Standard error.
+    pub complaints: String,
+}
+
+impl Agent<'_> {
+    /// Makes a backup; the flags say where JMX is.
+    pub async fn backup(&self, cluster: &str, name: &str, flags: &[String]) -> Result<Ended> {
+        let agent = binaries::build().await?.agent;
+        let output = tokio::process::Command::new(agent)
+            .args(["backup", "--blob-storage", "file", "--output", "json"])
+            .args(["--cluster", cluster, "--name", name])
+            .args(["--cql-host", self.cassandra.address()])
+            .arg("--filebackup-location")
+            .arg(self.root)
+            .arg("--state-dir")
+            .arg(self.state)
+            .args(flags)
+            .output()
+            .await?;
+        let text = String::from_utf8(output.stdout)?;
+        let events = text.lines().map(serde_json::from_str);
+        let events: Result<Vec<Value>, _> = events.collect();
+        Ok(Ended {
+            code: output.status.code(),
+            events: events.with_context(|| text.clone())?,
+            complaints: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+}
+
+impl Ended {
+    /// The last event.
+    pub fn result(&self) -> Result<&Value> {
+        self.events.last().with_context(|| self.complaints.clone())
+    }
+
+    /// The texts of all warnings for a reason.
+    pub fn warnings(&self, reason: &str) -> Vec<&str> {
+        let of_reason = |event: &&Value| event["event"] == "warning" && event["reason"] == reason;
+        let warnings = self.events.iter().filter(of_reason);
+        warnings
+            .filter_map(|event| event["message"].as_str())
+            .collect()
+    }
+}
