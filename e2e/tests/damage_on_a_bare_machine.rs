@@ -109,6 +109,31 @@ async fn an_object_that_became_shorter(agent: &Agent<'_>, storage: &Storage) {
     assert!(Backup::read(storage, "prod", "b2").await.is_err());
     let told = backup.verify(storage).await.unwrap_err().to_string();
     assert!(told.contains(&key), "{told}");
+
+    // What the failed attempt announced is honoured until its deadline.
+    let repair = ["verify", "--all", "--repair"];
+    let (code, report) = agent.ask("prod", &repair).await.unwrap();
+    assert_eq!(code, Some(13), "{report}");
+    assert_eq!(report["findings"][0]["problem"], "Size", "{report}");
+    let name = report["repaired"]["inUse"][0].as_str().unwrap();
+    assert!(key.ends_with(name), "{report}");
+    for (intent, _) in storage.list("prod/manifests").await.unwrap() {
+        if intent.ends_with(".intent") {
+            fs::remove_file(agent.root.join(intent)).unwrap();
+        }
+    }
+    let (_, report) = agent.ask("prod", &repair).await.unwrap();
+    assert_eq!(report["repaired"]["removed"][0], name, "{report}");
+    let ended = back_up(agent, "prod", "b3", &[]).await;
+    assert_ended(&ended, 0, "Succeeded");
+    whole(storage, "prod", "b3").await;
+    // The same key is the same content, so the older backup is whole again too.
+    whole(storage, "prod", "b1").await;
+    let (code, report) = agent
+        .ask("prod", &["verify", "--all", "--level", "content"])
+        .await
+        .unwrap();
+    assert_eq!(code, Some(0), "{report}");
 }
 
 async fn back_up(agent: &Agent<'_>, cluster: &str, name: &str, more: &[&str]) -> Ended {

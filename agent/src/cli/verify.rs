@@ -224,7 +224,7 @@ fn fates(repaired: &Repaired) -> [(&BTreeSet<String>, &'static str); 4] {
         ),
         (
             &repaired.in_use,
-            "stays, as a running backup relies on it: repair again when it has ended",
+            "stays, as a backup that may be running relies on it: repair again when it has ended or its deadline has passed",
         ),
         (&repaired.right, "is right by now"),
         (&repaired.left, "stays, as the time was over: repair again"),

@@ -11,8 +11,11 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use manifest::{ClusterId, ClusterLayout, Condemned, FORMAT_VERSION, Intent, IntentError};
-use store::{InvalidKey, Key, Store};
+use manifest::{
+    ClusterId, ClusterLayout, Condemned, FORMAT_VERSION, Intent, IntentError, IntentKey,
+    ManifestKey,
+};
+use store::{InvalidKey, Key, Object, Store};
 use uuid::Uuid;
 
 use super::check::{Expected, check};
@@ -123,20 +126,34 @@ impl Repair<'_> {
         Ok(list)
     }
 
-    /// Those that an intent names which is still honoured.
+    /// Those that an intent names which is still honoured. An attempt whose backup has this node's
+    /// manifest is done with what it relied on.
     async fn in_use(
         &self,
         wrong: &HashMap<&str, &Finding>,
     ) -> Result<BTreeSet<String>, RepairError> {
         let now: SystemTime = self.store.now().await?;
-        let mut in_use = BTreeSet::new();
+        let mut intents = Vec::new();
+        let mut committed = BTreeSet::new();
         let prefix = Key::parse(&self.layout.manifests_prefix())?;
         let mut objects = self.store.list(&prefix);
-        while let Some(object) = objects.try_next().await? {
-            if !object.key.as_str().ends_with(".intent") {
+        while let Some(Object { key, .. }) = objects.try_next().await? {
+            if let Some(of) = ManifestKey::parse(key.as_str()) {
+                committed.insert(of);
+            } else if key.as_str().ends_with(".intent") {
+                intents.push(key);
+            }
+        }
+        let mut in_use = BTreeSet::new();
+        for key in intents {
+            let done = IntentKey::parse(key.as_str()).is_some_and(|of| {
+                let (backup, host_id) = (of.backup, of.host_id);
+                committed.contains(&ManifestKey { backup, host_id })
+            });
+            if done {
                 continue;
             }
-            let read = read::keys(self.store, &object.key, |head: &Intent, key| {
+            let read = read::keys(self.store, &key, |head: &Intent, key| {
                 let honoured = lease::honoured(head.deadline, now, lease::MARGIN);
                 if honoured && wrong.contains_key(key.as_str()) {
                     in_use.insert(key);

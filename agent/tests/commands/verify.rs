@@ -149,8 +149,14 @@ fn a_repair_removes_what_is_wrong_unless_a_running_backup_relies_on_it() {
     assert_eq!(report["repaired"]["inUse"], json!([data_key(node(1), OWN)]));
     assert!(wrong.exists());
 
-    // The other run ends, and a second one announces something else.
-    fs::remove_dir_all(stage.path("manifests/b3")).unwrap();
+    // The other run commits, and a second one announces something else.
+    let backup = Backup {
+        name: "b3",
+        started: "2026-11-01T01:00:00Z",
+        series: None,
+        ring: &RING,
+    };
+    stage.commit(&backup, node(1), &[SHARED]);
     stage.announce_keys("b4", node(1), "2999-01-01T00:00:00Z", &["data/x"]);
     let (code, report) = stage.json(&repair);
     assert_eq!(code, 13);

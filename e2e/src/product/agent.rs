@@ -56,6 +56,26 @@ impl Agent<'_> {
     }
 }
 
+impl Agent<'_> {
+    /// Runs a command that looks at the storage. Gives the exit code and the document.
+    pub async fn ask(&self, cluster: &str, arguments: &[&str]) -> Result<(Option<i32>, Value)> {
+        let agent = binaries::build().await?.agent;
+        let output = tokio::process::Command::new(agent)
+            .args(arguments)
+            .args(["--blob-storage", "file", "--output", "json"])
+            .args(["--cluster", cluster])
+            .arg("--filebackup-location")
+            .arg(self.root)
+            .arg("--state-dir")
+            .arg(self.state)
+            .output()
+            .await?;
+        let document = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        Ok((output.status.code(), document))
+    }
+}
+
 impl Ended {
     /// The last event.
     pub fn result(&self) -> Result<&Value> {
