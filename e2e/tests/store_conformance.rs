@@ -5,20 +5,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::error::Error as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use e2e::host::proxy::Proxy;
 use e2e::parts::filesystem::{Filesystem, Kind};
-use e2e::parts::minio::{Minio, Setup, User};
+use e2e::parts::minio::{KMS_KEY, Minio, Setup, User};
+use e2e::parts::versitygw::VersityGw;
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
 use store::testing::Chunked;
-use store::{Credentials, Error, FileStore, Key, Object, Outcome, S3Config, S3Store, Store};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use store::{
+    Credentials, Encryption, Error, FileStore, Key, Object, Outcome, S3Config, S3Store, Store,
+};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
@@ -97,6 +97,73 @@ async fn minio_passes_it_below_a_prefix_with_less_memory_than_a_part() {
         part_size: config.max_in_flight,
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versitygw_whose_self_copies_move_no_time_passes_the_conformance_suite() {
+    let server = VersityGw::start(LOOPBACK).await.unwrap();
+    server.bucket("backups").await.unwrap();
+    let config = config(&server.endpoint(), &server.root().id, &server.root().secret);
+    let store = connect(&config).await;
+    conformance::all(Subject {
+        store: &store,
+        part_size: config.part_size,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encryption_and_storage_class_are_asked_for_and_kept_by_a_touch() {
+    let minio = Minio::start_with_kms(LOOPBACK).await.unwrap();
+    minio.bucket("backups").await.unwrap();
+    let mut config = config(&minio.endpoint(), &minio.root().id, &minio.root().secret);
+    config.storage_class = Some("REDUCED_REDUNDANCY".into());
+    // Copies of the largest object go in parts.
+    config.copy_limit = 6 * MIB;
+    let kms = Encryption::Kms {
+        key_id: Some(KMS_KEY.into()),
+    };
+    for (encryption, name, key_id) in [
+        (Encryption::BucketDefault, None, None),
+        (Encryption::S3, Some("AES256"), None),
+        (kms, Some("aws:kms"), Some(KMS_KEY)),
+    ] {
+        let root = format!("c/{}", name.unwrap_or("none").replace(':', "-"));
+        config.encryption = encryption;
+        let store = connect(&config).await;
+        for size in [100, 6 * MIB, 11 * MIB] {
+            let path = format!("{root}/{size}");
+            let whole = content(size);
+            upload(&store, &path, &whole).await.unwrap();
+            let kept = async || {
+                let head = minio.client().head_object().bucket("backups").key(&path);
+                let head = head.send().await.unwrap();
+                assert_eq!(
+                    head.server_side_encryption().map(|kind| kind.as_str()),
+                    name,
+                    "{path}"
+                );
+                let id = head
+                    .ssekms_key_id()
+                    .and_then(|id| id.rsplit([':', '/']).next());
+                assert_eq!(id, key_id, "{path}");
+                let class = head.storage_class().map(|class| class.as_str());
+                assert_eq!(class, Some("REDUCED_REDUNDANCY"), "{path}");
+                head.last_modified().unwrap().secs()
+            };
+            let before = kept().await;
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                store.touch(&key(&path), size).await.unwrap();
+                if kept().await > before {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "{path}");
+            }
+            let read = store.read_small(&key(&path), u64::MAX).await.unwrap();
+            assert!(read == whole, "{path}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,8 +349,8 @@ async fn an_upload_survives_a_restart_of_the_server() {
 async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
     let (minio, mut config) = minio().await;
     let server = minio.endpoint().replace("http://", "").parse().unwrap();
-    let proxy = Proxy::start(server).await;
-    config.endpoint = Some(format!("http://{}", proxy.address));
+    let proxy = Proxy::start(server).await.unwrap();
+    config.endpoint = Some(format!("http://{}", proxy.address()));
     let store = connect(&config).await;
 
     proxy.lose("PUT ");
@@ -357,81 +424,6 @@ async fn a_full_storage_is_no_space_and_nothing_half_written_stays() {
         for stored in stored {
             let read = store.read_small(&stored, u64::MAX).await.unwrap();
             assert!(read == object, "{stored}");
-        }
-    }
-}
-
-/// Stands between a client and a server, and closes the connection instead of an answer.
-struct Proxy {
-    address: SocketAddr,
-    state: Arc<ProxyState>,
-}
-
-#[derive(Default)]
-struct ProxyState {
-    /// What the next request has in its head whose answer is lost.
-    wanted: std::sync::Mutex<Option<&'static str>>,
-    lost: AtomicUsize,
-}
-
-impl ProxyState {
-    /// Whether this is the request that is waited for, which it then is no more.
-    fn is_wanted(&self, head: &str) -> bool {
-        let mut wanted = self.wanted.lock().unwrap();
-        wanted.take_if(|wanted| head.contains(*wanted)).is_some()
-    }
-}
-
-impl Proxy {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let state = Arc::new(ProxyState::default());
-        tokio::spawn({
-            let state = Arc::clone(&state);
-            async move {
-                while let Ok((client, _)) = listener.accept().await {
-                    tokio::spawn(forward(client, server, Arc::clone(&state)));
-                }
-            }
-        });
-        Self { address, state }
-    }
-
-    fn lose(&self, request: &'static str) {
-        *self.state.wanted.lock().unwrap() = Some(request);
-    }
-
-    fn lost(&self) -> usize {
-        self.state.lost.load(Ordering::SeqCst)
-    }
-}
-
-async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyState>) {
-    let mut server = TcpStream::connect(server).await.unwrap();
-    let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-    let mut lose = false;
-    loop {
-        tokio::select! {
-            read = client.read(&mut asked) => {
-                let Ok(count @ 1..) = read else { return };
-                // The head of a request is at the start of what is read, after its last answer.
-                let head = String::from_utf8_lossy(&asked[..count.min(1000)]).into_owned();
-                lose |= state.is_wanted(&head);
-                if server.write_all(&asked[..count]).await.is_err() {
-                    return;
-                }
-            }
-            read = server.read(&mut answered) => {
-                let Ok(count @ 1..) = read else { return };
-                if lose {
-                    state.lost.fetch_add(1, Ordering::SeqCst);
-                    return;
-                }
-                if client.write_all(&answered[..count]).await.is_err() {
-                    return;
-                }
-            }
         }
     }
 }

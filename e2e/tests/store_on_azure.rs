@@ -3,7 +3,8 @@
 //!
 //! - it looks at who a token is for and until when, not at its signature nor at roles;
 //! - nothing here is throttled, and nothing is ever full;
-//! - soft delete, versioning and immutability, which make a touch cost or fail, are not in it.
+//! - soft delete, versioning and immutability, which make a touch cost or fail, are not in it;
+//! - it takes names that end in a dot, which the cloud's documentation advises against.
 
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

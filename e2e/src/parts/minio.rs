@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rustix::process::Signal;
 use serde::Serialize;
 use tempfile::TempDir;
@@ -54,8 +56,13 @@ pub struct Minio {
     address: SocketAddr,
     root: Key,
     data: PathBuf,
+    /// The key that it encrypts with, as it wants it: `name:base64`.
+    kms: Option<String>,
     home: TempDir,
 }
+
+/// The name of the key of a server that encrypts.
+pub const KMS_KEY: &str = "bed-key";
 
 /// What can be set up on a server. Everything that is there already stays.
 #[derive(Debug, Default, Clone, Serialize)]
@@ -108,15 +115,23 @@ impl User {
 impl Minio {
     /// Starts a server on a free port of `address`, with an empty data directory of its own.
     pub async fn start(address: IpAddr) -> Result<Self> {
-        Self::launch(address, None).await
+        Self::launch(address, None, None).await
+    }
+
+    /// The same with a key, [`KMS_KEY`], so that objects can be encrypted.
+    pub async fn start_with_kms(address: IpAddr) -> Result<Self> {
+        let mut key = [0; 32];
+        aws_lc_rs::rand::fill(&mut key).context("no random bytes")?;
+        let kms = format!("{KMS_KEY}:{}", BASE64_STANDARD.encode(key));
+        Self::launch(address, None, Some(kms)).await
     }
 
     /// The same with this data directory, on a small file system for example.
     pub async fn start_in(address: IpAddr, data: &Path) -> Result<Self> {
-        Self::launch(address, Some(data.to_owned())).await
+        Self::launch(address, Some(data.to_owned()), None).await
     }
 
-    async fn launch(address: IpAddr, data: Option<PathBuf>) -> Result<Self> {
+    async fn launch(address: IpAddr, data: Option<PathBuf>, kms: Option<String>) -> Result<Self> {
         let program = ensure().await?;
         let home = tempfile::Builder::new().prefix("bed-minio-").tempdir()?;
         let data = data.unwrap_or_else(|| home.path().join("data"));
@@ -135,6 +150,7 @@ impl Minio {
             address,
             root,
             data,
+            kms,
             home,
         };
         minio.restart().await?;
@@ -222,6 +238,9 @@ impl Minio {
                 // It would ask its maker for news.
                 .env("MINIO_UPDATE", "off")
                 .env("HOME", self.home.path());
+            if let Some(kms) = &self.kms {
+                minio.env("MINIO_KMS_SECRET_KEY", kms);
+            }
         })?;
         let address = self.address;
         let child = self.child.insert(child);
