@@ -67,11 +67,6 @@ impl GentleFile {
         Ok(gentle)
     }
 
-    /// How it is read; the way may change with the first read.
-    pub fn way(&self) -> Way {
-        self.way
-    }
-
     /// Size in bytes.
     pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
@@ -297,8 +292,7 @@ mod tests {
             let mut file = GentleFile::open_by(&path, way).unwrap();
             assert!(read_whole(&mut file, 1 << 20) == content, "{way:?}");
             assert_eq!(
-                file.way(),
-                way,
+                file.way, way,
                 "this kernel or file system takes another way"
             );
             assert_eq!(resident_pages(&path, bytes), before, "{way:?}");
@@ -334,7 +328,7 @@ mod tests {
         let mut file = GentleFile::open(path).unwrap();
         let text = String::from_utf8(read_whole(&mut file, 1 << 16)).unwrap();
         assert!(text.contains("VmRSS:"), "{text}");
-        assert_eq!(file.way(), Way::Advise);
+        assert_eq!(file.way, Way::Advise);
     }
 
     #[test]

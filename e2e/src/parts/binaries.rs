@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use tokio::sync::OnceCell;
 
 use crate::host::progress::step;
 use crate::host::run::Run;
@@ -17,8 +18,14 @@ pub struct Binaries {
     pub operator: PathBuf,
 }
 
-/// Builds both by a nested cargo, in the same target directory; done at once when nothing changed.
+/// Builds both by a nested cargo, in the same target directory, once in the life of this process;
+/// quick when nothing changed.
 pub async fn build() -> Result<Binaries> {
+    static BUILT: OnceCell<Binaries> = OnceCell::const_new();
+    BUILT.get_or_try_init(build_now).await.cloned()
+}
+
+async fn build_now() -> Result<Binaries> {
     tools::require(&[tools::CARGO])?;
     let cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args([
