@@ -100,4 +100,19 @@ fn no_stream_takes_more_memory_than_the_limits_say() {
         assert!(peak > MIB, "{name}: nothing was read");
         assert!(peak < 128 * MIB, "{name}: {} MiB", peak / MIB);
     }
+    // What a real JVM wrote, with each byte in turn as large as it can be: lengths are announced
+    // in vain.
+    let everything = include_bytes!("data/everything.ser");
+    let mut changed = everything.to_vec();
+    let mut most = (0, 0);
+    for at in 0..everything.len() {
+        for large in [0x7f, 0xff] {
+            changed[at] = large;
+            most = most.max((peak(&changed), at));
+        }
+        changed[at] = everything[at];
+    }
+    let unchanged = peak(everything);
+    println!("unchanged {unchanged}, changed (bytes, at) {most:?}");
+    assert!(most.0 < 2 * unchanged + (64 << 10), "{most:?} {unchanged}");
 }

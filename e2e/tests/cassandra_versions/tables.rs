@@ -7,6 +7,9 @@ use e2e::parts::cassandra::rows::Rows;
 /// Rows of each table in each life of the node.
 const ROWS: i64 = 60;
 
+/// What is asked for, and which rows it is to find.
+type Question = (&'static str, fn(i64) -> bool);
+
 pub struct Tables {
     orders: Rows,
     written: i64,
@@ -77,16 +80,13 @@ impl Tables {
     pub async fn check(&self, session: &Session) {
         let ids = 0..self.written;
         self.orders.check(session, ids.clone()).await.unwrap();
-        let mut questions: Vec<(&str, Box<dyn Fn(i64) -> bool>)> = vec![
-            ("", Box::new(|_| true)),
-            ("WHERE colour = 'red'", Box::new(|id| colour(id) == "red")),
-            (
-                "WHERE name LIKE '%tem 1%'",
-                Box::new(|id| name(id).contains("tem 1")),
-            ),
+        let mut questions: Vec<Question> = vec![
+            ("", |_| true),
+            ("WHERE colour = 'red'", |id| colour(id) == "red"),
+            ("WHERE name LIKE '%tem 1%'", |id| name(id).contains("tem 1")),
         ];
         if self.sai {
-            questions.push(("WHERE price >= 300", Box::new(|id| price(id) >= 300)));
+            questions.push(("WHERE price >= 300", |id| price(id) >= 300));
         }
         for (question, expected) in questions {
             let select =
