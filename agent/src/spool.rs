@@ -18,6 +18,8 @@ const IN_MEMORY: usize = 4 << 20;
 
 /// What is being written, or was.
 pub struct Spool {
+    directory: PathBuf,
+    name: &'static str,
     path: PathBuf,
     memory: Vec<u8>,
     file: Option<BufWriter<File>>,
@@ -27,9 +29,11 @@ pub struct Spool {
 impl Spool {
     /// Nothing yet. Where it becomes large it goes to a file in `directory` whose name begins
     /// with `name`.
-    pub fn new(directory: &Path, name: &str) -> Self {
+    pub fn new(directory: &Path, name: &'static str) -> Self {
         Self {
-            path: directory.join(format!("{name}.{}.tmp", Uuid::new_v4().simple())),
+            directory: directory.to_owned(),
+            name,
+            path: PathBuf::new(),
             memory: Vec::new(),
             file: None,
             written: 0,
@@ -91,6 +95,8 @@ impl Write for Spool {
                 self.written += bytes.len() as u64;
                 return Ok(bytes.len());
             }
+            let name = format!("{}.{}.tmp", self.name, Uuid::new_v4().simple());
+            self.path = self.directory.join(name);
             let file = File::create(&self.path).map_err(|error| {
                 let text = format!("cannot create {}: {error}", self.path.display());
                 io::Error::new(error.kind(), text)

@@ -74,6 +74,20 @@ impl WholeSchema {
     }
 }
 
+#[cfg(feature = "testing")]
+impl WholeSchema {
+    /// A schema whose text is its own key.
+    pub fn stored_as(key: Key, object: String) -> Self {
+        let text = Bytes::copy_from_slice(key.as_str().as_bytes());
+        let object = SchemaObject {
+            object,
+            bytes: text.len() as u64,
+            blake3: blake3::hash(&text).to_hex().to_string(),
+        };
+        Self { text, key, object }
+    }
+}
+
 /// What is known only when everything is stored.
 pub struct Closing {
     /// The header, whose schema is filled in here.

@@ -126,8 +126,8 @@ impl Transfer<'_> {
         counters: &Counters,
     ) -> Result<T, Error> {
         let mut work = std::pin::pin!(work);
-        let mut ticks = tokio::time::interval(PROGRESS_EVERY);
-        ticks.tick().await;
+        let first = tokio::time::Instant::now() + PROGRESS_EVERY;
+        let mut ticks = tokio::time::interval_at(first, PROGRESS_EVERY);
         loop {
             tokio::select! {
                 result = &mut work => return result,

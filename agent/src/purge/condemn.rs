@@ -215,13 +215,9 @@ impl Purge<'_> {
                 .filter(|(key, _)| key.host_id == host_id)
         };
         let named = Mutex::new(Named::default());
-        let ignored = Mutex::new(Named::default());
         stream::iter(manifests().map(|(key, found)| {
-            let into = match judge.expired.manifests.contains_key(key) {
-                true => &ignored,
-                false => &named,
-            };
-            self.read_manifest(key, &found.key, into)
+            let stays = !judge.expired.manifests.contains_key(key);
+            self.read_manifest(key, &found.key, stays.then_some(&named))
         }))
         .buffer_unordered(self.options.concurrency.max(1))
         .try_collect::<()>()

@@ -91,20 +91,11 @@ impl Deleting<'_> {
             match deleted {
                 None => spared += 1,
                 Some(true) => done.add(size),
-                Some(false) => {
-                    report.unfinished = true;
-                    break;
-                }
+                Some(false) => report.unfinished = true,
             }
-            if done.objects % TELL_EVERY == 0 {
-                self.purge
-                    .tell(PurgeStep::Deleting, done.objects + spared, Some(total));
-            }
-        }
-        // Those that are on their way when the deadline comes.
-        while let Some((deleted, size)) = deletes.try_next().await? {
-            if deleted == Some(true) {
-                done.add(size);
+            if done.objects.is_multiple_of(TELL_EVERY) {
+                let done = done.objects + spared;
+                self.purge.tell(PurgeStep::Deleting, done, Some(total));
             }
         }
         report.deleted = done;

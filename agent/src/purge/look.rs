@@ -294,19 +294,24 @@ impl Purge<'_> {
         Ok(())
     }
 
-    /// Reads one manifest to its end and adds what it names; one that is gone names nothing.
+    /// Reads one manifest to its end and adds what it names, if that is wanted; one that is gone
+    /// names nothing.
     pub(super) async fn read_manifest(
         &self,
         manifest: &ManifestKey,
         key: &Key,
-        named: &Mutex<Named>,
+        named: Option<&Mutex<Named>>,
     ) -> Result<(), PurgeError> {
         let mut keys = ObjectKeys::new(manifest.host_id);
-        let tokens = self.layout.tokens(manifest);
-        lock(named).insert(self.layout.below_cluster(&tokens));
+        if let Some(named) = named {
+            let tokens = self.layout.tokens(manifest);
+            lock(named).insert(self.layout.below_cluster(&tokens));
+        }
         let each = |line: &Line| {
-            let mut named = lock(named);
-            keys.of(line, |key| named.insert(key));
+            if let Some(named) = named {
+                let mut named = lock(named);
+                keys.of(line, |key| named.insert(key));
+            }
         };
         match read::manifest(self.store, key, each).await {
             Err(error) if error.is_not_found() => Ok(()),
@@ -331,7 +336,7 @@ impl Purge<'_> {
                 }) && !was_expired.manifests.contains_key(key);
             !seen && !expired.manifests.contains_key(key)
         });
-        stream::iter(unseen.map(|(key, found)| self.read_manifest(key, &found.key, &named)))
+        stream::iter(unseen.map(|(key, found)| self.read_manifest(key, &found.key, Some(&named))))
             .buffer_unordered(self.options.concurrency.max(1))
             .try_collect::<()>()
             .await?;

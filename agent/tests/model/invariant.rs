@@ -1,0 +1,156 @@
+//! What must hold at every moment: every object of every manifest that is there exists with its
+//! content, all of them renewed by the run that wrote it; and the newest complete backup stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufReader;
+
+use manifest::{IntentKey, Line, ManifestKey, ManifestReader, ObjectKeys};
+use store::Key;
+use uuid::Uuid;
+
+use crate::world::Stored;
+
+/// A manifest that is there.
+#[derive(Clone, Debug)]
+struct Manifest {
+    names: Vec<Key>,
+    /// Its objects are no older.
+    fresh_since: u64,
+}
+
+/// What is known of a backup.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    started_at: i64,
+    expected: BTreeSet<Uuid>,
+    nodes: BTreeSet<Uuid>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Invariant {
+    manifests: BTreeMap<Key, Manifest>,
+    backups: BTreeMap<String, Known>,
+    /// The first intent of each run.
+    intents: BTreeMap<Uuid, u64>,
+    /// By how much the promise of fresh objects is shortened, in milliseconds.
+    pub touch_after: u64,
+    /// The first thing that did not hold.
+    pub broken: Option<String>,
+    pub commits: u32,
+    pub deletes: u32,
+}
+
+/// The content of every object but manifests and lists: its key, so that anybody can check it.
+pub fn content(key: &Key) -> &str {
+    key.as_str()
+}
+
+impl Invariant {
+    fn fail(&mut self, text: String) {
+        self.broken.get_or_insert(text);
+    }
+
+    pub fn created(&mut self, key: &Key, objects: &BTreeMap<Key, Stored>, now: u64) {
+        let name = key.as_str();
+        if let Some(intent) = IntentKey::parse(name) {
+            self.intents.entry(intent.run_id).or_insert(now);
+        } else if let Some(manifest) = ManifestKey::parse(name) {
+            self.commits += 1;
+            self.committed(key, &manifest, objects, now);
+        }
+    }
+
+    fn committed(
+        &mut self,
+        key: &Key,
+        manifest: &ManifestKey,
+        objects: &BTreeMap<Key, Stored>,
+        now: u64,
+    ) {
+        let body = &objects[key].body;
+        let mut reader = ManifestReader::new(BufReader::new(&body[..])).unwrap();
+        let header = reader.header().clone();
+        let mut keys = ObjectKeys::new(manifest.host_id);
+        let mut names = Vec::new();
+        let mut name = |key: &str| names.push(Key::parse(&format!("c/{key}")).unwrap());
+        keys.of(&Line::Header(Box::new(header.clone())), &mut name);
+        while let Some(line) = reader.next().unwrap() {
+            keys.of(&line, &mut name);
+        }
+        keys.of(&Line::Footer(reader.footer().unwrap().clone()), &mut name);
+        let since = self.intents.get(&header.run_id).copied().unwrap_or(now);
+        let fresh_since = since.saturating_sub(self.touch_after);
+        for named in &names {
+            match objects.get(named) {
+                None => self.fail(format!("{key} is committed and {named} is not there")),
+                Some(stored) if stored.body != content(named) => {
+                    self.fail(format!("{named} has another content"));
+                }
+                Some(stored) if stored.modified < fresh_since => {
+                    self.fail(format!("{key} is committed and {named} was not renewed"));
+                }
+                Some(_) => {}
+            }
+        }
+        let known = self.backups.entry(manifest.backup.to_string()).or_default();
+        known.started_at = header.snapshot.started_at.as_millisecond();
+        known.expected.extend(header.expected_host_ids);
+        known.nodes.insert(manifest.host_id);
+        self.manifests
+            .insert(key.clone(), Manifest { names, fresh_since });
+    }
+
+    /// Somebody deletes an object.
+    pub fn deleted(&mut self, key: &Key, _now: u64) {
+        self.deletes += 1;
+        let user = self.manifests.iter().find(|(_, m)| m.names.contains(key));
+        if let Some((manifest, _)) = user {
+            self.fail(format!("{key} is deleted and {manifest} names it"));
+        }
+        if let Some(manifest) = ManifestKey::parse(key.as_str()) {
+            let backup = manifest.backup.to_string();
+            if self.newest_complete() == Some(&backup) {
+                self.fail(format!(
+                    "{key} is of the newest complete backup and is deleted"
+                ));
+            }
+            self.forget(key, &manifest);
+        }
+    }
+
+    /// An external cleanup removes an object that is older than `oldest`.
+    pub fn cleaned(&mut self, key: &Key, oldest: u64) {
+        let users = self.manifests.iter().filter(|(_, m)| m.names.contains(key));
+        let (live, ended): (Vec<_>, Vec<_>) = users
+            .map(|(manifest, m)| (manifest.clone(), m.fresh_since))
+            .partition(|(_, fresh_since)| *fresh_since >= oldest);
+        if let Some((manifest, _)) = live.first() {
+            self.fail(format!(
+                "{key} was not renewed and {manifest} is young and names it"
+            ));
+        }
+        for (manifest, _) in ended {
+            self.manifests.remove(&manifest);
+        }
+        if let Some(manifest) = ManifestKey::parse(key.as_str()) {
+            self.forget(key, &manifest);
+        }
+    }
+
+    fn forget(&mut self, key: &Key, manifest: &ManifestKey) {
+        self.manifests.remove(key);
+        if let Some(known) = self.backups.get_mut(manifest.backup.as_str()) {
+            known.nodes.remove(&manifest.host_id);
+        }
+    }
+
+    fn newest_complete(&self) -> Option<&String> {
+        let complete = self
+            .backups
+            .iter()
+            .filter(|(_, known)| !known.nodes.is_empty() && known.expected.is_subset(&known.nodes));
+        complete
+            .max_by_key(|(_, known)| known.started_at)
+            .map(|(name, _)| name)
+    }
+}

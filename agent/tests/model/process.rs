@@ -1,0 +1,246 @@
+//! The processes of a schedule: attempts and purges, as the product runs them.
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
+
+use agent::order::Order;
+use agent::purge::{Catalogue, PurgeOptions, purge};
+use agent::run_context::{Report, Run};
+use agent::testing::*;
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use manifest::*;
+use protocol::{EventKind, Progress};
+use store::{Key, Source};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::invariant::content;
+use crate::scenario::{self, Attempt, Scenario};
+use crate::sim_store::{SimStore, SimTimer};
+use crate::world::{START, Shared};
+
+pub type Process = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Says what has expired.
+pub type Decide = fn(&Scenario, &Catalogue) -> Vec<BackupName>;
+
+struct Nobody;
+
+impl Report for Nobody {
+    fn event(&self, _: EventKind) {}
+}
+
+/// Files whose content is their key.
+struct KeyFiles;
+
+struct KeyContent(Option<Bytes>, blake3::Hash);
+
+#[async_trait]
+impl Source for KeyContent {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(self.0.take())
+    }
+}
+
+impl Content for KeyContent {
+    fn hash(&self) -> Option<blake3::Hash> {
+        self.0.is_none().then_some(self.1)
+    }
+}
+
+#[async_trait]
+impl Files for KeyFiles {
+    fn open(&self, item: &Item, _: Arc<AtomicU64>) -> Result<Box<dyn Content>, Error> {
+        let body = Bytes::copy_from_slice(content(&item.key).as_bytes());
+        let hash = blake3::hash(&body);
+        Ok(Box::new(KeyContent(Some(body), hash)))
+    }
+
+    async fn hash(&self, item: &Item) -> Result<blake3::Hash, Error> {
+        Ok(blake3::hash(content(&item.key).as_bytes()))
+    }
+
+    fn read(&self, _: &Item, _: blake3::Hash, _: SystemTime) {}
+}
+
+/// A node's backup, from its snapshot on.
+pub fn attempt(
+    world: &Shared,
+    process: usize,
+    scenario: &Scenario,
+    plan: &Attempt,
+    order: Order,
+) -> Process {
+    let store = SimStore {
+        world: world.clone(),
+        process,
+    };
+    let (scenario, plan) = (scenario.clone(), plan.clone());
+    Box::pin(async move {
+        let timer = SimTimer(store.clone());
+        let layout = scenario::layout(plan.node);
+        let backup: BackupName = plan.backup.parse().unwrap();
+        let run = Run {
+            id: Uuid::from_u128(plan.run),
+            attempt: plan.attempt,
+            state: PathBuf::new(),
+            report: Arc::new(Nobody),
+            cancel: CancellationToken::new(),
+        };
+        let exchange = Exchange {
+            run: &run,
+            node: None,
+            store: &store,
+            layout: &layout,
+            backup: &backup,
+            touch_after: Duration::from_secs(scenario.touch_after),
+            lifetime: Duration::from_secs(scenario.attempt_lifetime),
+            transfer: Transfer {
+                run: &run,
+                store: &store,
+                files: &KeyFiles,
+                concurrency: scenario.concurrency,
+                allow_corrupt: false,
+            },
+            timer: &timer,
+            order,
+        };
+        let mut inventory = inventory(&layout, &plan, scenario.unknown_hashes);
+        let schema = scenario.schema.then(|| whole_schema(&layout));
+        let started = START + plan.run as u64;
+        let closing = async || {
+            let header = header(&scenario, &layout, &backup, run.id, started);
+            let tokens = layout.tokens(&backup);
+            Ok(Closing { header, tokens })
+        };
+        let mut progress = Progress::default();
+        // How it ended is for the operator; what it left in the storage is looked at here.
+        let _ = exchange
+            .carry_out(&mut inventory, schema, closing, &mut progress)
+            .await;
+    })
+}
+
+/// A purge.
+pub fn purging(
+    world: &Shared,
+    process: usize,
+    scenario: &Scenario,
+    decide: Decide,
+    order: Order,
+) -> Process {
+    let store = SimStore {
+        world: world.clone(),
+        process,
+    };
+    let scenario = scenario.clone();
+    Box::pin(async move {
+        let mut options = PurgeOptions::new(PathBuf::new());
+        options.purge_id = Uuid::from_u128(100 + process as u128);
+        options.grace = Duration::from_secs(scenario.grace);
+        options.lifetime = Duration::from_secs(scenario.purge_lifetime);
+        options.concurrency = scenario.concurrency;
+        options.attribute_cache = Duration::from_secs(scenario.cache.unwrap_or(0));
+        options.timer = Arc::new(SimTimer(store.clone()));
+        options.order = order;
+        let cluster = "c".parse().unwrap();
+        let decide = |catalogue: &Catalogue| decide(&scenario, catalogue);
+        let purged = purge(&store, &cluster, &decide, options, &|_| {}).await;
+        if let Err(error) = purged {
+            assert!(error.to_string().contains("cannot be reached"), "{error}");
+        }
+    })
+}
+
+fn inventory(layout: &NodeLayout, plan: &Attempt, unknown_hashes: bool) -> Inventory {
+    let sstables = plan.objects.iter().map(|name| {
+        let key = Key::parse(&scenario::data(layout, name)).unwrap();
+        let hash = blake3::hash(content(&key).as_bytes());
+        let stat = Stat {
+            device: 1,
+            inode: 1,
+            size: content(&key).len() as u64,
+            modified: 0,
+        };
+        let file = SnapshotFile {
+            name: scenario::file_name(name),
+            stat,
+        };
+        InventorySsTable {
+            dir: scenario::sstable_dir(name),
+            numeric_id: false,
+            index: None,
+            data_directory: 0,
+            bounds: None,
+            items: vec![Item {
+                file,
+                path: PathBuf::new(),
+                key,
+                hash: (!unknown_hashes).then_some(hash),
+                expected: Expected::default(),
+            }],
+        }
+    });
+    Inventory {
+        tables: vec![InventoryTable {
+            keyspace: "k".into(),
+            table: "t".into(),
+            id: "0".into(),
+            directory: "t-0".into(),
+            schema: None,
+            sstables: sstables.collect(),
+        }],
+    }
+}
+
+/// The schema's content is its key, as that of every object: a text would name another key.
+fn whole_schema(layout: &NodeLayout) -> WholeSchema {
+    let object = NodeLayout::schema_object(&blake3::hash(b"schema"));
+    let key = Key::parse(&layout.node_schema(&object)).unwrap();
+    WholeSchema::stored_as(key, object)
+}
+
+pub fn header(
+    scenario: &Scenario,
+    layout: &NodeLayout,
+    backup: &BackupName,
+    run_id: Uuid,
+    started: u64,
+) -> Header {
+    let started = Timestamp::from_millisecond(started as i64).unwrap();
+    Header {
+        format_version: FORMAT_VERSION.into(),
+        backup: backup.clone(),
+        run_id,
+        cluster: "c".parse().unwrap(),
+        series: None,
+        scope: Scope::default(),
+        ring_hash: RingHash::default(),
+        expected_host_ids: (1..=scenario.nodes).map(Uuid::from_u128).collect(),
+        node: NodeHeader {
+            host_id: layout.host_id(),
+            datacenter: String::new(),
+            rack: String::new(),
+            addresses: Vec::new(),
+            pod: None,
+            cassandra_version: String::new(),
+            partitioner: String::new(),
+            tokens: Vec::new(),
+            data_directories: Vec::new(),
+        },
+        schema_version: SchemaVersions::default(),
+        schema: None,
+        snapshot: Snapshot {
+            tag: String::new(),
+            started_at: started,
+            ended_at: started,
+        },
+        agent_version: String::new(),
+    }
+}
