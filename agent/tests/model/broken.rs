@@ -101,7 +101,7 @@ fn a_dead_intent_whose_name_is_used_again_loses() {
     let is_commit = |op: &Op| matches!(op, Op::Create(key, _) if key.as_str().ends_with(".jsonl"));
     let never = |_: &Op| false;
     // The backup is process 0.
-    let script: [(usize, fn(&Op) -> bool); 6] = [
+    let script: [schedule::Until; 6] = [
         (1, is_intent),
         (2, never),
         (0, is_commit),

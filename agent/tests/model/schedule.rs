@@ -96,9 +96,12 @@ pub fn run(seed: u64, search: &Search, trace: bool) -> Ended {
     schedule.ended()
 }
 
+/// A process by number, and the first request of its that it does not come to any more.
+pub type Until = (usize, fn(&Op) -> bool);
+
 /// Carries out a schedule that is written down: one process after the other goes on until it is
 /// about to send what it stops at, or ends.
-pub fn scripted(scenario: Scenario, search: &Search, script: &[(usize, fn(&Op) -> bool)]) -> Ended {
+pub fn scripted(scenario: Scenario, search: &Search, script: &[Until]) -> Ended {
     let mut schedule = Schedule::new(scenario, Random::new(0), search, true);
     for (process, stops_at) in script {
         schedule.go_on(*process, *stops_at);
