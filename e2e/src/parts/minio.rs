@@ -1,6 +1,7 @@
 //! MinIO, a real S3 server, built from its Go module. Its version and the few lines that turn the
 //! module into a program are in `e2e/go/minio`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,7 +74,7 @@ pub struct Setup {
     pub users: Vec<User>,
     /// Most bytes that a bucket may hold. MinIO counts what a bucket holds now and then, so a
     /// quota stops writers late; a small file system stops them at once.
-    pub quotas: std::collections::BTreeMap<String, u64>,
+    pub quotas: BTreeMap<String, u64>,
 }
 
 /// A user with a policy of its own.
@@ -162,6 +163,29 @@ impl Minio {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process id while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.child.as_ref().map(Child::pid)
+    }
+
+    /// The S3 requests that it has answered so far, by kind (`PutObject`).
+    pub async fn requests(&self) -> Result<BTreeMap<String, u64>> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let request = format!(
+            "GET /minio/metrics/v3/api/requests HTTP/1.0\r\nHost: {}\r\n\r\n",
+            self.address
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        counts(&answer).with_context(|| format!("MinIO's metrics are not understood:\n{answer}"))
+    }
+
     /// The key that may do everything.
     pub fn root(&self) -> &Key {
         &self.root
@@ -235,6 +259,8 @@ impl Minio {
                 .env("MINIO_ROOT_USER", &self.root.id)
                 .env("MINIO_ROOT_PASSWORD", &self.root.secret)
                 .env("MINIO_BROWSER", "off")
+                // Its counters tell no secret, and nobody but us is on this machine.
+                .env("MINIO_PROMETHEUS_AUTH_TYPE", "public")
                 // It would ask its maker for news.
                 .env("MINIO_UPDATE", "off")
                 .env("HOME", self.home.path());
@@ -266,6 +292,25 @@ impl Minio {
     }
 }
 
+/// The counters `minio_api_requests_total{name="…",…} N` of an answer.
+fn counts(answer: &str) -> Option<BTreeMap<String, u64>> {
+    answer
+        .strip_prefix("HTTP/1.")?
+        .get(2..5)
+        .filter(|code| *code == "200")?;
+    let lines = answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("minio_api_requests_total{"));
+    lines
+        .map(|line| {
+            let (labels, count) = line.rsplit_once("} ")?;
+            let name = labels.split("name=\"").nth(1)?.split('"').next()?;
+            // Large counts are written as 1.2e+06.
+            Some((name.to_owned(), count.trim().parse::<f64>().ok()? as u64))
+        })
+        .collect()
+}
+
 /// Whether it takes writes: its own word for that is "cluster health".
 async fn ready(address: SocketAddr) -> bool {
     let ask = async {
@@ -280,4 +325,19 @@ async fn ready(address: SocketAddr) -> bool {
     };
     let answer = tokio::time::timeout(Duration::from_secs(2), ask).await;
     answer.is_ok_and(|answer| answer.unwrap_or(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_by_kind() {
+        let answer = "HTTP/1.0 200 OK\r\n\r\n# TYPE minio_api_requests_total counter\n\
+            minio_api_requests_total{name=\"PutObject\",server=\"a\",type=\"s3\"} 1.2e+06\n\
+            minio_api_requests_ttfb{name=\"PutObject\"} 7\n";
+        let counted = counts(answer).unwrap();
+        assert_eq!(counted, BTreeMap::from([("PutObject".into(), 1_200_000)]));
+        assert!(counts("HTTP/1.0 403 Forbidden\r\n\r\n").is_none());
+    }
 }

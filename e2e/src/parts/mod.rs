@@ -1,9 +1,12 @@
 //! The parts of the bed, one module each: where it comes from, which version, how it is started.
 
+pub mod awscli;
 pub mod azurite;
+pub mod b3sum;
 pub mod binaries;
 pub mod cassandra;
 pub mod containerd;
+pub mod esop;
 pub mod etcd;
 pub mod fake_gcs;
 pub mod filesystem;
@@ -11,9 +14,11 @@ pub mod helm;
 pub mod images;
 pub mod jdk;
 pub mod kubernetes;
+pub mod medusa;
 pub mod minio;
 pub mod network;
 pub mod preloaded;
+pub mod python;
 pub mod versitygw;
 
 use std::collections::BTreeMap;

@@ -161,6 +161,11 @@ impl HostCassandra {
             .collect()
     }
 
+    /// Its cassandra.yaml.
+    pub fn yaml(&self) -> PathBuf {
+        Path::new(&self.node.config_directory).join("cassandra.yaml")
+    }
+
     /// The directory of everything that is its own.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -183,24 +188,41 @@ impl HostCassandra {
 
     /// Runs nodetool against this node; returns what it printed.
     pub async fn nodetool(&self, args: &[&str]) -> Result<String> {
+        let (java, first) = self.nodetool_command().await?;
+        Ok(Run::new(java).args(first).args(args).output().await?)
+    }
+
+    /// A script that is nodetool for this node, for tools that call it. Like the real one it takes
+    /// Java's `-D` before its own arguments.
+    pub async fn nodetool_script(&self) -> Result<String> {
+        let (java, first) = self.nodetool_command().await?;
+        let first: Vec<_> = first.iter().map(|word| format!("'{word}'")).collect();
+        Ok(format!(
+            "#!/bin/sh\njava=\nwhile :; do case \"$1\" in -D*) java=\"$java $1\"; shift;; *) break;; esac; done\n\
+             exec '{}' $java {} \"$@\"\n",
+            java.display(),
+            first.join(" ")
+        ))
+    }
+
+    /// Java, and its arguments up to those of nodetool itself.
+    async fn nodetool_command(&self) -> Result<(PathBuf, Vec<String>)> {
         let config = &self.node.config_directory;
         // The Java 11 at hand has no module that resolves a JMX URL, so nodetool of every version
         // runs on 17.
         let on = Version::V5_0;
-        let mut run = Run::new(on.jdk().await?.java())
-            .args(config::tool_jvm(on, config))
-            .arg("-cp")
-            .arg(self.jars())
-            .arg(config::NODETOOL)
-            .args(["-h", "127.0.0.1", "-p", &self.node.jmx_port.to_string()]);
         if matches!(self.node.jmx, Jmx::Tls(_)) {
             bail!("nodetool of the bed speaks no TLS");
         }
+        let mut args = config::tool_jvm(on, config);
+        let port = self.node.jmx_port.to_string();
+        args.extend(["-cp".into(), self.jars(), config::NODETOOL.into()]);
+        args.extend(["-h", "127.0.0.1", "-p", &port].map(String::from));
         if let Jmx::Password(Credentials { user, .. }) = &self.node.jmx {
             let file = format!("{config}/{}", config::JMX_PASSWORDS);
-            run = run.args(["-u", user, "-pwf", &file]);
+            args.extend(["-u", user, "-pwf", &file].map(String::from));
         }
-        Ok(run.args(args).output().await?)
+        Ok((on.jdk().await?.java(), args))
     }
 
     /// What Cassandra's own sstablemetadata prints of SSTables, given by their data files.
