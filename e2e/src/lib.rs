@@ -1,11 +1,12 @@
 //! The test bed: real Kubernetes, real Cassandra, real stores.
 //!
 //! [`bed`] is what tests and the demo use, [`product`] what they try, [`backup`] how they judge
-//! backups, [`demo`] the main job shown; [`parts`] is what the bed is made of, one module each;
+//! backups, [`demo`] the main job shown, [`bench`] how it compares with what others use; [`parts`] is what the bed is made of, one module each;
 //! [`host`] is what they ask of the machine.
 
 pub mod backup;
 pub mod bed;
+pub mod bench;
 pub mod demo;
 pub mod host;
 pub mod parts;
