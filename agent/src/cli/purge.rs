@@ -1,29 +1,24 @@
 //! `purge` and `delete`: what is not kept goes, and the data that nobody needs any more.
 
-use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use manifest::{BackupName, ClusterId};
 use protocol::{ExitCode, Reason, StorageAccess};
-use serde_json::{Value, json};
 use store::Store;
 use uuid::Uuid;
 
+use super::purge_report::Decided;
 use super::query::{self, ClusterFlags, Failure, Form};
-use super::table::Table;
-use super::{list, values};
+use super::spinner::Spinner;
+use super::values;
 use crate::catalogue::{self, Headers};
-use crate::purge::{
-    self, Amount, Catalogue, PurgeError, PurgeOptions, PurgeProgress, PurgeReport, PurgeStep,
-};
+use crate::purge::{self, Catalogue, PurgeError, PurgeOptions, PurgeProgress, PurgeStep};
 use crate::retention::{self, Candidate, Decision, Policy, Refused, Verdict};
-use crate::serve::note;
 use crate::state::StateDirectory;
 use crate::storage;
 
@@ -221,12 +216,6 @@ impl From<PurgeError> for Failure {
     }
 }
 
-/// What the first look of a purge led to.
-struct Decided {
-    candidates: Vec<Candidate>,
-    decisions: Vec<Decision>,
-}
-
 async fn purge(
     store: &dyn Store,
     cluster: &ClusterId,
@@ -264,18 +253,18 @@ async fn purge(
         });
         names
     };
-    let looking = Looking::new();
-    let told = |progress| looking.tell(progress);
+    let spinner = Spinner::new();
+    let told = |progress| tell(&spinner, progress);
     let report = purge::purge(store, cluster, &expired, options, &told).await;
-    looking.end();
+    spinner.end();
     let report = report?;
     let decided = first.into_inner().unwrap_or(Decided {
         candidates: Vec::new(),
         decisions: Vec::new(),
     });
     match flags.output {
-        Form::Json => query::print_json(&document(flags.dry_run, &decided, &report))?,
-        Form::Text => query::print(&text(flags.dry_run, &decided, &report))?,
+        Form::Json => query::print_json(&decided.document(flags.dry_run, &report))?,
+        Form::Text => query::print(&decided.text(flags.dry_run, &report))?,
     }
     if report.unfinished {
         return Err(Failure {
@@ -286,136 +275,17 @@ async fn purge(
     Ok(ExitCode::Done)
 }
 
-/// Progress on a terminal; elsewhere a line when a step begins.
-struct Looking {
-    bar: Option<ProgressBar>,
-    step: Mutex<Option<PurgeStep>>,
-}
-
-impl Looking {
-    fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        Self {
-            bar,
-            step: Mutex::new(None),
-        }
-    }
-
-    fn tell(&self, progress: PurgeProgress) {
-        let step = match progress.step {
-            PurgeStep::Looking => "reading manifests and listing data",
-            PurgeStep::Waiting => "waiting until other clients of the file system see the list",
-            PurgeStep::LookingAgain => "looking again",
-            PurgeStep::Deleting => "deleting",
-            PurgeStep::Sweeping => "ending uploads that nobody goes on with",
-        };
-        if let Some(bar) = &self.bar {
-            let total = progress.total.map(|total| format!(" of {total}"));
-            let total = total.unwrap_or_default();
-            bar.set_message(format!("{step}, {}{total} objects", progress.done));
-            return;
-        }
-        let mut told = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.replace(progress.step) != Some(progress.step) {
-            note!("{step}");
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn verdict(decision: &Decision) -> &'static str {
-    match decision.verdict {
-        Verdict::Keep(_) => "keep",
-        Verdict::Expire(_) => "expire",
-    }
-}
-
-fn text(dry_run: bool, decided: &Decided, report: &PurgeReport) -> String {
-    let mut table = Table::new(["NAME", "SERIES", "STATE", "STARTED", "VERDICT", "BECAUSE"]);
-    for decision in &decided.decisions {
-        let of = |it: &&Candidate| it.name == decision.name;
-        let Some(candidate) = decided.candidates.iter().find(of) else {
-            continue;
-        };
-        table.row([
-            decision.name.to_string(),
-            candidate.series.clone().unwrap_or_else(|| "-".into()),
-            format!("{:?}", candidate.state),
-            list::started(Some(candidate.started)),
-            verdict(decision).into(),
-            decision.verdict.reasons(),
-        ]);
-    }
-    let objects =
-        |amount: Amount| format!("{} objects, {}", amount.objects, HumanBytes(amount.bytes));
-    let done = if dry_run { "would go" } else { "deleted" };
-    let mut lines = vec![(
-        done,
-        format!(
-            "{} backups, {}",
-            report.expired.len(),
-            objects(report.deleted)
-        ),
-    )];
-    let mut more = |name, count: u64, what: &str| {
-        if count > 0 {
-            lines.push((name, format!("{count} {what}")));
-        }
+fn tell(spinner: &Spinner, progress: PurgeProgress) {
+    let step = match progress.step {
+        PurgeStep::Looking => "reading manifests and listing data",
+        PurgeStep::Waiting => "waiting until other clients of the file system see the list",
+        PurgeStep::LookingAgain => "looking again",
+        PurgeStep::Deleting => "deleting",
+        PurgeStep::Sweeping => "ending uploads that nobody goes on with",
     };
-    more(
-        "young",
-        report.young.objects,
-        "objects that no backup needs are younger than --grace: a later purge takes them",
-    );
-    more("spared", report.spared, "objects are needed again");
-    more(
-        "held",
-        report.held.len() as u64,
-        "expired backups stay, as a run relies on them or they changed",
-    );
-    more("intents", report.intents, "of ended runs");
-    more("lists", report.condemned_lists, "of crashed purges");
-    more("uploads", report.uploads, "incomplete ones ended");
-    more("others", report.other_purges, "other purges are at work");
-    let mut text = table.draw();
-    text.push('\n');
-    for (name, value) in lines {
-        text.push_str(&format!("{name:<10} {value}\n"));
-    }
-    text
-}
-
-fn document(dry_run: bool, decided: &Decided, report: &PurgeReport) -> Value {
-    let decisions: Vec<Value> = decided
-        .decisions
-        .iter()
-        .map(|decision| {
-            let reasons: Vec<String> = match &decision.verdict {
-                Verdict::Keep(reasons) => reasons.iter().map(ToString::to_string).collect(),
-                Verdict::Expire(reason) => vec![reason.to_string()],
-            };
-            json!({"backup": decision.name, "verdict": verdict(decision), "reasons": reasons})
-        })
-        .collect();
-    let amount = |amount: Amount| json!({"objects": amount.objects, "bytes": amount.bytes});
-    json!({
-        "dryRun": dry_run, "decisions": decisions,
-        "expired": report.expired, "held": report.held,
-        "manifests": report.manifests, "deleted": amount(report.deleted),
-        "young": amount(report.young), "spared": report.spared, "intents": report.intents,
-        "condemnedLists": report.condemned_lists, "uploads": report.uploads,
-        "otherPurges": report.other_purges, "finished": !report.unfinished,
-    })
+    spinner.tell(|| match progress.total {
+        Some(total) => format!("{step}, {} of {total} objects", progress.done),
+        None if progress.done > 0 => format!("{step}, {} objects", progress.done),
+        None => step.to_owned(),
+    });
 }

@@ -1,19 +1,16 @@
 //! `verify`: whether the storage holds what the manifests name.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal};
-use std::sync::Mutex;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use manifest::BackupName;
 use protocol::{ExitCode, Reason};
 use serde_json::{Value, json};
 
 use super::query::{self, ClusterFlags, Failure, Form};
+use super::spinner::Spinner;
 use crate::catalogue::{self, Headers};
-use crate::serve::note;
 use crate::storage;
 use crate::verify::{self, Finding, Level, Problem, Repaired, Report, Seen};
 
@@ -94,12 +91,15 @@ impl VerifyFlags {
                 }
                 backups
             };
-            let looking = Looking::new();
-            let seen = |seen| looking.seen(seen);
+            let spinner = Spinner::new();
+            let seen = |seen: Seen| {
+                let read = HumanBytes(seen.read);
+                spinner.tell(|| format!("{} objects, {read} read", seen.objects));
+            };
             let concurrency = concurrency.into();
             let report =
                 verify::verify(store, &cluster, &backups, level, concurrency, &seen).await?;
-            looking.end();
+            spinner.end();
             let repaired = if repair {
                 let wait = storage::attribute_cache(&access);
                 Some(verify::repair(store, &cluster, &report.findings, wait).await?)
@@ -119,50 +119,6 @@ impl VerifyFlags {
                 message: "the storage does not hold all that the manifests name".into(),
             })
         })
-    }
-}
-
-/// Progress on a terminal; elsewhere a line now and then.
-struct Looking {
-    bar: Option<ProgressBar>,
-    told: Mutex<std::time::Instant>,
-}
-
-impl Looking {
-    fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        Self {
-            bar,
-            told: Mutex::new(std::time::Instant::now()),
-        }
-    }
-
-    fn seen(&self, seen: Seen) {
-        let text = || format!("{} objects, {} read", seen.objects, HumanBytes(seen.read));
-        match &self.bar {
-            Some(bar) => bar.set_message(text()),
-            None => {
-                if let Ok(mut told) = self.told.lock()
-                    && told.elapsed() > Duration::from_secs(5)
-                {
-                    *told = std::time::Instant::now();
-                    note!("{}", text());
-                }
-            }
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
     }
 }
 
