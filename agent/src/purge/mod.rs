@@ -26,8 +26,9 @@ pub use self::catalogue::{Backup, Catalogue, NodeManifest};
 pub use self::error::PurgeError;
 use self::look::{Expired, Look};
 use self::named::Named;
-use crate::lease::{Deadline, SystemTimer, Timer};
+use crate::lease::{self, Deadline, MARGIN, SystemTimer, Timer};
 use crate::order::{Order, Rule};
+use crate::read;
 
 /// What a purge may do, and how.
 pub struct PurgeOptions {
@@ -136,6 +137,8 @@ pub struct PurgeReport {
     pub other_purges: u64,
     /// Incomplete uploads and temporary files that were ended.
     pub uploads: u64,
+    /// Why these could not be looked for.
+    pub unswept: Option<String>,
     /// The deadline came first: some of what is condemned is left for the next purge.
     pub unfinished: bool,
 }
@@ -193,7 +196,7 @@ impl Purge<'_> {
         let first = self.look(None).await?;
         let expired = first.expired(&decide(&first.catalogue()), &self.layout);
         report.held = expired.held.clone();
-        report.other_purges = self.other_purges(&first, &mut report).await?;
+        let crashed = self.crashed_purges(&first, &mut report).await?;
         let condemned = self
             .condemn(&first, &expired, &deadline, &mut report)
             .await?;
@@ -237,6 +240,9 @@ impl Purge<'_> {
             if report.manifests + report.deleted.objects > 0 {
                 self.wait_for_caches(1).await?;
             }
+            self.store.delete(&list).await?;
+        }
+        for list in crashed {
             self.store.delete(&list).await?;
         }
         self.sweep(&first, &mut report).await?;
@@ -289,24 +295,26 @@ impl Purge<'_> {
         Ok(())
     }
 
-    /// Removes the lists of purges that crashed long ago; counts those that are at work.
-    async fn other_purges(&self, look: &Look, report: &mut PurgeReport) -> Result<u64, PurgeError> {
-        let mut at_work = 0;
+    /// The lists of purges that crashed long ago; counts them, and those that are at work.
+    async fn crashed_purges(
+        &self,
+        look: &Look,
+        report: &mut PurgeReport,
+    ) -> Result<Vec<Key>, PurgeError> {
+        let mut crashed = Vec::new();
         for key in &look.lists {
-            let head: manifest::Condemned = match crate::read::keys_head(self.store, key).await {
+            let head: manifest::Condemned = match read::keys_head(self.store, key).await {
                 Err(error) if error.is_not_found() => continue,
                 head => head?,
             };
-            if crate::lease::honoured(head.deadline, look.now, crate::lease::MARGIN) {
-                at_work += 1;
-                continue;
+            if lease::honoured(head.deadline, look.now, MARGIN) {
+                report.other_purges += 1;
+            } else {
+                report.condemned_lists += 1;
+                crashed.push(key.clone());
             }
-            if !self.options.dry_run {
-                self.store.delete(key).await?;
-            }
-            report.condemned_lists += 1;
         }
-        Ok(at_work)
+        Ok(crashed)
     }
 
     /// Ends uploads that nobody goes on with.
@@ -317,7 +325,14 @@ impl Purge<'_> {
             .checked_sub(self.options.grace)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let prefix = Key::parse(self.layout.prefix())?;
-        report.uploads = self.store.sweep(&prefix, before).await?;
+        match self.store.sweep(&prefix, before).await {
+            Ok(uploads) => report.uploads = uploads,
+            // Not every identity may list uploads, and not every server can.
+            Err(error @ (store::Error::Denied { .. } | store::Error::Refused { .. })) => {
+                report.unswept = Some(crate::chain(&error));
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(())
     }
 }
