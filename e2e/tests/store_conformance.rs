@@ -384,6 +384,32 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_503_is_waited_out_and_one_without_end_is_told_as_throttled() {
+    let (minio, mut config) = minio().await;
+    let server = minio.endpoint().replace("http://", "").parse().unwrap();
+    let proxy = Proxy::start(server).await.unwrap();
+    config.endpoint = Some(format!("http://{}", proxy.address()));
+    let store = connect(&config).await;
+
+    proxy.be_busy(3);
+    upload(&store, "storm/waited", &content(1000))
+        .await
+        .unwrap();
+    assert_eq!(proxy.refused(), 3);
+
+    proxy.be_busy(usize::MAX);
+    let error = upload(&store, "storm/endless", &content(1000))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Throttled { .. }), "{error:?}");
+    assert!(error.is_temporary());
+    assert!(proxy.refused() > 4, "it was asked once more only");
+    proxy.be_busy(0);
+    let there = store.stat(&key("storm/endless")).await;
+    assert!(matches!(there, Err(Error::NotFound { .. })), "{there:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_storage_is_no_space_and_nothing_half_written_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (tmpfs, ext4, small) = (

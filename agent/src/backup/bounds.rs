@@ -25,16 +25,10 @@ pub fn token_bounds(sstable: &SnapshotSsTable, partitioner: &str) -> Option<(i64
     if sstable.index.is_some() || partitioner != MURMUR3 {
         return None;
     }
-    let find = |suffix: &str| {
-        sstable
-            .files
-            .iter()
-            .find(|file| file.name.ends_with(suffix))
-    };
-    let (first, last) = if let Some(file) = find("-Partitions.db") {
+    let (first, last) = if let Some(file) = sstable.file("-Partitions.db") {
         partitions_keys(&sstable.path.join(&file.name)).ok()?
     } else {
-        summary_keys(&sstable.path.join(&find("-Summary.db")?.name)).ok()?
+        summary_keys(&sstable.path.join(&sstable.file("-Summary.db")?.name)).ok()?
     };
     Some((murmur3(&first), murmur3(&last)))
 }

@@ -173,14 +173,15 @@ impl Maker<'_> {
         directory: &str,
         sstable: SnapshotSsTable,
     ) -> Result<InventorySsTable, Error> {
-        let (dir, crc) = self.directory(&sstable).await?;
+        let (sstable, facts) = self.facts(sstable).await?;
+        let (dir, crc) = self.directory(&sstable, facts.digest).await?;
         let place = ObjectPath {
             keyspace,
             directory,
             index: sstable.index.as_deref(),
         };
         let prefix = Key::parse(&self.layout.sstable_prefix(&place, &dir))?;
-        let bounds = bounds::token_bounds(&sstable, self.partitioner);
+        let bounds = facts.bounds;
         let mut items = Vec::with_capacity(sstable.files.len());
         for file in sstable.files {
             items.push(
@@ -239,31 +240,35 @@ impl Maker<'_> {
         })
     }
 
+    /// What small files of an SSTable say, read on a thread that may wait for the disk.
+    async fn facts(&self, sstable: SnapshotSsTable) -> Result<(SnapshotSsTable, Facts), Error> {
+        let partitioner = self.partitioner.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let facts = Facts {
+                digest: digest(&sstable)?,
+                bounds: bounds::token_bounds(&sstable, &partitioner),
+            };
+            Ok((sstable, facts))
+        })
+        .await?
+    }
+
     /// The SSTable's directory in the storage, and the CRC32 of its data file.
     async fn directory(
         &self,
         sstable: &SnapshotSsTable,
+        digest: Option<u32>,
     ) -> Result<(SsTableDir, Option<u32>), Error> {
-        let find = |suffix: &str| {
-            sstable
-                .files
-                .iter()
-                .find(|file| file.name.ends_with(suffix))
-        };
         let Some(descriptor) = &sstable.descriptor else {
             let file = &sstable.files[0];
             let hash = self.hash(file, &sstable.path.join(&file.name)).await?;
             let dir = SsTableDir::without_digest(&file.name, &hash, file.stat.size);
             return Ok((dir, None));
         };
-        let data = find("-Data.db");
+        let data = sstable.file("-Data.db");
         let bytes = data.map_or(0, |file| file.stat.size);
-        if let Some(digest) = find("-Digest.crc32") {
-            let path = sstable.path.join(&digest.name);
-            let text = gentle::read(&path).map_err(Error::io("read", &path))?;
-            if let Ok(crc) = String::from_utf8_lossy(&text).trim().parse::<u32>() {
-                return Ok((SsTableDir::new(descriptor, crc, bytes), Some(crc)));
-            }
+        if let Some(crc) = digest {
+            return Ok((SsTableDir::new(descriptor, crc, bytes), Some(crc)));
         }
         // Without a digest that can be read, the content of the data file itself says which it is.
         let file = data.unwrap_or(&sstable.files[0]);
@@ -292,6 +297,24 @@ impl Maker<'_> {
         )
         .await
     }
+}
+
+/// What small files of an SSTable say.
+struct Facts {
+    /// CRC32 of the data file.
+    digest: Option<u32>,
+    /// First and last token.
+    bounds: Option<(i64, i64)>,
+}
+
+/// The number in `Digest.crc32`, where there is one that can be understood.
+fn digest(sstable: &SnapshotSsTable) -> Result<Option<u32>, Error> {
+    let Some(digest) = sstable.file("-Digest.crc32") else {
+        return Ok(None);
+    };
+    let path = sstable.path.join(&digest.name);
+    let text = gentle::read(&path).map_err(Error::io("read", &path))?;
+    Ok(String::from_utf8_lossy(&text).trim().parse().ok())
 }
 
 /// Reads a file for its hash and remembers it.

@@ -27,6 +27,7 @@ use protocol::{
     StorageAccess, Tally,
 };
 use store::Store;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use self::plan::Action;
@@ -60,6 +61,12 @@ pub async fn run(run: &Run, request: &BackupRequest) -> Outcome {
     if let Some(tag) = known.tag.take() {
         snapshot::clear(run, &request.jmx, &tag, known.snapshot.is_some()).await;
     }
+    if let Some(clearing) = known.clearing.take()
+        && let Err(error) = clearing.await
+    {
+        let text = format!("the snapshot may still be on the node: {error}");
+        run.warn(Reason::SnapshotNotCleared, text);
+    }
     let (reason, message) = match &ended {
         Ok(message) => (Reason::Succeeded, message.clone()),
         Err(error) => (error.reason(), chain(error)),
@@ -87,6 +94,8 @@ struct Known {
     progress: Progress,
     /// A snapshot that is to be removed.
     tag: Option<jmx::cassandra::Tag>,
+    /// One that is being removed.
+    clearing: Option<JoinHandle<()>>,
     /// Held until that is done.
     lock: Option<NodeLock>,
 }
@@ -123,7 +132,16 @@ async fn attempt(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
     };
     let files = session.files();
     let exchange = session.exchange(&files, &SystemTimer, lifetime);
-    let closing = async || session.closing(taken).await;
+    let (tag, clearing) = (&mut known.tag, &mut known.clearing);
+    let closing = async || {
+        // Everything is stored: Cassandra may clear while the backup is committed.
+        if let Some(tag) = tag.take() {
+            let (run, jmx) = (run.clone(), request.jmx.clone());
+            let clear = async move { snapshot::clear(&run, &jmx, &tag, true).await };
+            *clearing = Some(tokio::spawn(clear));
+        }
+        session.closing(taken).await
+    };
     let manifest = exchange
         .carry_out(&mut inventory, schema, closing, &mut known.progress)
         .await?;

@@ -46,6 +46,13 @@ pub struct SnapshotSsTable {
     pub files: Vec<SnapshotFile>,
 }
 
+impl SnapshotSsTable {
+    /// The component whose file name ends so.
+    pub fn file(&self, suffix: &str) -> Option<&SnapshotFile> {
+        self.files.iter().find(|file| file.name.ends_with(suffix))
+    }
+}
+
 /// A file of a snapshot, with what tells whether it is still the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFile {

@@ -16,8 +16,15 @@ use super::plan::{Action, Storage};
 use super::remote::Earlier;
 use crate::run_context::Run;
 
-/// Files uploaded at the same time where the caller says nothing.
+/// Large files uploaded at the same time where the caller says nothing.
 pub const DEFAULT_CONCURRENCY: usize = 4;
+
+/// Below it, in bytes, a file is a matter of waiting for the storage and not of moving data.
+const SMALL: u64 = 256 << 10;
+
+/// How many small files are uploaded in the place of a large one. On a disk, what waits for it at
+/// the same time shares its commits.
+const SMALL_FOR_LARGE: usize = 4;
 
 /// Requests that move no data wait for the network only.
 const TOUCHES: usize = 32;
@@ -32,7 +39,7 @@ pub struct Transfer<'a> {
     pub store: &'a dyn Store,
     /// What is sent.
     pub files: &'a dyn Files,
-    /// Files at the same time.
+    /// Large files at the same time; of small ones [`SMALL_FOR_LARGE`] times as many.
     pub concurrency: usize,
     /// Leave damaged SSTables out.
     pub allow_corrupt: bool,
@@ -94,15 +101,19 @@ impl Transfer<'_> {
         let (uploads, others): (Vec<Job>, Vec<Job>) = jobs
             .into_iter()
             .partition(|job| job.action == Action::Upload);
+        let (small, large): (Vec<Job>, Vec<Job>) =
+            uploads.into_iter().partition(|job| job.item.size() < SMALL);
         let work = async {
-            let uploads = self.run_jobs(uploads, self.concurrency, &counters);
+            let large = self.run_jobs(large, self.concurrency, &counters);
+            let small = self.run_jobs(small, self.concurrency * SMALL_FOR_LARGE, &counters);
             let others = self.run_jobs(others, TOUCHES, &counters);
-            futures::try_join!(uploads, others)
+            futures::try_join!(large, small, others)
         };
-        let (uploads, others) = self.with_progress(work, start, &counters).await?;
+        let (large, small, others) = self.with_progress(work, start, &counters).await?;
+        let done = large.into_iter().chain(small).chain(others);
         let mut progress = start;
         progress.touched = counters.touched.load(Ordering::Relaxed);
-        let left_out = apply(inventory, uploads.into_iter().chain(others), &mut progress);
+        let left_out = apply(inventory, done, &mut progress);
         self.run.progress(progress);
         Ok(Transferred { progress, left_out })
     }

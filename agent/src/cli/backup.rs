@@ -85,7 +85,7 @@ pub(super) struct BackupFlags {
     /// Bytes a second at most, such as 100MiB [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = values::rate, help_heading = "Limits")]
     bandwidth: Option<u64>,
-    /// Files uploaded at the same time
+    /// Large files uploaded at the same time; small ones go four in the place of one [default: 4]
     #[arg(long, value_name = "N", help_heading = "Limits")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     concurrency: Option<u32>,

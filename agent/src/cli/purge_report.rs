@@ -63,6 +63,10 @@ impl Decided {
         more("lists", report.condemned_lists, "of crashed purges");
         more("uploads", report.uploads, "incomplete ones ended");
         more("others", report.other_purges, "other purges are at work");
+        if let Some(why) = &report.unswept {
+            let told = format!("incomplete ones could not be looked for: {why}");
+            lines.push(("uploads", told));
+        }
         let mut text = table.draw();
         text.push('\n');
         for (name, value) in lines {
@@ -91,7 +95,8 @@ impl Decided {
             "manifests": report.manifests, "deleted": amount(report.deleted),
             "young": amount(report.young), "spared": report.spared, "intents": report.intents,
             "condemnedLists": report.condemned_lists, "uploads": report.uploads,
-            "otherPurges": report.other_purges, "finished": !report.unfinished,
+            "otherPurges": report.other_purges, "unswept": report.unswept,
+            "finished": !report.unfinished,
         })
     }
 }

@@ -79,6 +79,13 @@ pub trait Store: Send + Sync {
     async fn upload(&self, key: &Key, size: u64, source: &mut dyn Source)
     -> Result<Outcome, Error>;
 
+    /// Makes sure that what was uploaded survives a loss of power, whoever uploaded it. A file system
+    /// keeps the content of each object as it comes, and its name when this returns; object stores
+    /// keep everything at once.
+    async fn settle(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Size and time of an object.
     async fn stat(&self, key: &Key) -> Result<Object, Error>;
 

@@ -74,6 +74,8 @@ pub enum Operation {
     Reach,
     /// [`Store::sweep`].
     Sweep,
+    /// [`Store::settle`].
+    Settle,
 }
 
 /// How an operation fails.
@@ -231,6 +233,10 @@ impl<S: Store> Store for Faulty<S> {
 
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         self.run(Operation::Reach, None, self.inner.reach()).await
+    }
+
+    async fn settle(&self) -> Result<(), Error> {
+        self.run(Operation::Settle, None, self.inner.settle()).await
     }
 
     async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {

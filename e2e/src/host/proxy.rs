@@ -1,4 +1,4 @@
-//! A network that loses answers and changes bytes.
+//! A network that loses answers and changes bytes, and a server that is too busy.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,14 @@ struct ProxyState {
     wanted: Mutex<Option<(&'static str, Fault)>>,
     lost: AtomicUsize,
     spoilt: AtomicUsize,
+    /// How many of the next requests are refused.
+    busy: AtomicUsize,
+    refused: AtomicUsize,
 }
+
+/// What S3 says when it is too busy.
+const SLOW_DOWN: &str =
+    "<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>";
 
 /// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +45,19 @@ impl ProxyState {
         let mut wanted = self.wanted();
         let hit = wanted.take_if(|(wanted, _)| head.contains(*wanted));
         hit.map(|(_, fault)| fault)
+    }
+
+    /// Whether the request with this head is refused.
+    fn refuses(&self, head: &str) -> bool {
+        let methods = ["GET ", "HEAD ", "PUT ", "POST ", "DELETE "];
+        if !methods.iter().any(|method| head.starts_with(method)) {
+            return false;
+        }
+        let one_less = |left: usize| left.checked_sub(1);
+        let order = Ordering::SeqCst;
+        let refused = self.busy.fetch_update(order, order, one_less).is_ok();
+        self.refused.fetch_add(usize::from(refused), order);
+        refused
     }
 
     fn wanted(&self) -> MutexGuard<'_, Option<(&'static str, Fault)>> {
@@ -77,6 +97,16 @@ impl Proxy {
         *self.state.wanted() = Some((request, Fault::Spoilt));
     }
 
+    /// Answers the next `requests` with 503 SlowDown.
+    pub fn be_busy(&self, requests: usize) {
+        self.state.busy.store(requests, Ordering::SeqCst);
+    }
+
+    /// How many requests were refused.
+    pub fn refused(&self) -> usize {
+        self.state.refused.load(Ordering::SeqCst)
+    }
+
     /// How many answers were lost.
     pub fn lost(&self) -> usize {
         self.state.lost.load(Ordering::SeqCst)
@@ -100,6 +130,15 @@ async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyStat
                 let Ok(count @ 1..) = read else { return };
                 // The head of a request is at the start of what is read, after its last answer.
                 let head = String::from_utf8_lossy(&asked[..count.min(1000)]).into_owned();
+                if state.refuses(&head) {
+                    let answer = format!(
+                        "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\n\
+                         Content-Length: {}\r\nConnection: close\r\n\r\n{SLOW_DOWN}",
+                        SLOW_DOWN.len()
+                    );
+                    let _ = client.write_all(answer.as_bytes()).await;
+                    return;
+                }
                 let new = state.fault(&head);
                 fault = fault.or(new);
                 // Where the head was just read, content is only what follows it.

@@ -67,6 +67,7 @@ pub(super) async fn uploads_read_back(s: Subject<'_>) {
             let mut source = Chunked::new(content.clone(), chunk);
             let outcome = s.store.upload(&key, size, &mut source).await.unwrap();
             assert_eq!(outcome, Outcome::Stored, "{key}");
+            s.store.settle().await.unwrap();
             assert_eq!(s.store.stat(&key).await.unwrap().size, size);
             assert!(
                 s.read(&key).await == content,

@@ -60,7 +60,7 @@ enum Stop {
 
 impl Walk {
     fn start(&mut self, prefix: &Key) -> Result<(), Stop> {
-        match self.root.walk(prefix.segments(), false) {
+        match self.root.walk(prefix.segments(), None) {
             Ok(directory) => self.directory(&directory, prefix),
             Err(Errno::NOENT) => Ok(()),
             // An object stands where the prefix leads: nothing is below it.
@@ -71,7 +71,7 @@ impl Walk {
 
     fn is_object(&self, key: &Key) -> bool {
         self.root
-            .parent(key, false)
+            .parent(key, None)
             .is_ok_and(|(directory, name)| self.root.object(&directory, name, key).is_ok())
     }
 

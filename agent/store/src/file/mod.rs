@@ -18,7 +18,7 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
-use self::root::{Root, modified};
+use self::root::{Names, Root, modified};
 use self::temporary::{Placed, Temporary};
 use crate::probe::FileSystem;
 use crate::{Content, Error, Key, Object, Objects, Outcome, Source, Store};
@@ -78,10 +78,11 @@ impl Store for FileStore {
         let key = key.clone();
         self.run(move |root| {
             let failed = |e| root.failed(Some(&key), e);
-            let (directory, name) = root.parent(&key, true).map_err(failed)?;
+            let names = Names::Durable;
+            let (directory, name) = root.parent(&key, Some(names)).map_err(failed)?;
             let mut file = Temporary::create(root, directory, body.len() as u64).map_err(failed)?;
             file.write(&body).map_err(failed)?;
-            match file.place(name).map_err(failed)? {
+            match file.place(name, names).map_err(failed)? {
                 Placed::New => Ok(()),
                 Placed::Exists { .. } => Err(Error::AlreadyExists {
                     at: root.at(Some(&key)),
@@ -100,11 +101,16 @@ impl Store for FileStore {
         upload::upload(&self.root, key, size, source).await
     }
 
+    async fn settle(&self) -> Result<(), Error> {
+        self.run(|root| root.settle().map_err(|e| root.failed(None, e)))
+            .await
+    }
+
     async fn stat(&self, key: &Key) -> Result<Object, Error> {
         let key = key.clone();
         self.run(move |root| {
             let (directory, name) = root
-                .parent(&key, false)
+                .parent(&key, None)
                 .map_err(|e| root.failed(Some(&key), e))?;
             let stat = root.object(&directory, name, &key)?;
             Ok(Object {
@@ -129,7 +135,7 @@ impl Store for FileStore {
         let key = key.clone();
         self.run(move |root| {
             let failed = |e| root.failed(Some(&key), e);
-            let (directory, name) = root.parent(&key, false).map_err(failed)?;
+            let (directory, name) = root.parent(&key, None).map_err(failed)?;
             let found = root.object(&directory, name, &key)?.st_size as u64;
             if found != size {
                 return Err(Error::Differs {
@@ -156,7 +162,7 @@ impl Store for FileStore {
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let key = key.clone();
         self.run(move |root| {
-            let removed = root.parent(&key, false).and_then(|(directory, name)| {
+            let removed = root.parent(&key, None).and_then(|(directory, name)| {
                 rustix::fs::unlinkat(directory, name, AtFlags::empty())
             });
             match removed {

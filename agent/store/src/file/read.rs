@@ -29,7 +29,7 @@ pub(super) fn open(
     range: Option<Range<u64>>,
 ) -> Result<Content, Error> {
     let failed = |e| root.failed(Some(&key), e);
-    let (directory, name) = root.parent(&key, false).map_err(failed)?;
+    let (directory, name) = root.parent(&key, None).map_err(failed)?;
     // Looked at before it is opened: opening a pipe would wait for its other end.
     root.object(&directory, name, &key)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -17,6 +17,15 @@ use crate::{At, Error, Key};
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
 
+/// When the names of new files and directories have to be on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// At once.
+    Durable,
+    /// When the storage is settled: one request for all of them.
+    Settled,
+}
+
 /// The open root directory.
 #[derive(Debug)]
 pub(super) struct Root {
@@ -70,8 +79,13 @@ impl Root {
         super::error::from_io(self.at(key), error.into())
     }
 
-    /// The directory that holds `key`'s file, and the file's name.
-    pub fn parent<'k>(&self, key: &'k Key, create: bool) -> Result<(OwnedFd, &'k str), Errno> {
+    /// The directory that holds `key`'s file, and the file's name. Missing directories are made if
+    /// `create` says how.
+    pub fn parent<'k>(
+        &self,
+        key: &'k Key,
+        create: Option<Names>,
+    ) -> Result<(OwnedFd, &'k str), Errno> {
         let (path, name) = key.split_last();
         let segments = path.split('/').filter(|segment| !segment.is_empty());
         Ok((self.walk(segments, create)?, name))
@@ -85,15 +99,17 @@ impl Root {
     pub fn walk<'s>(
         &self,
         segments: impl Iterator<Item = &'s str>,
-        create: bool,
+        create: Option<Names>,
     ) -> Result<OwnedFd, Errno> {
         let mut directory = open_directory(&self.directory, ".")?;
         for segment in segments {
             directory = match open_directory(&directory, segment) {
-                Err(Errno::NOENT) if create => {
+                Err(Errno::NOENT) if create.is_some() => {
                     match rustix::fs::mkdirat(&directory, segment, DIRECTORY_MODE) {
-                        Ok(()) => rustix::fs::fsync(&directory)?,
-                        Err(Errno::EXIST) => {}
+                        Ok(()) if create == Some(Names::Durable) => {
+                            rustix::fs::fsync(&directory)?;
+                        }
+                        Ok(()) | Err(Errno::EXIST) => {}
                         Err(e) => return Err(e),
                     }
                     open_directory(&directory, segment)?
@@ -137,6 +153,11 @@ impl Root {
         let stat = rustix::fs::fstat(&file);
         rustix::fs::unlinkat(&self.directory, name.as_str(), AtFlags::empty())?;
         Ok(modified(&stat?))
+    }
+
+    /// Puts everything on the disk that was written before.
+    pub fn settle(&self) -> Result<(), Errno> {
+        rustix::fs::syncfs(&self.directory)
     }
 
     /// Reads the root once, and tells its file system.

@@ -13,10 +13,10 @@ use crate::{Error, Key};
 /// Removes those below `prefix`, and those of the clock in the root itself.
 pub(super) fn sweep(root: &Root, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
     let failed = |e| root.failed(Some(prefix), e);
-    let top = root.walk(std::iter::empty(), false).map_err(failed)?;
+    let top = root.walk(std::iter::empty(), None).map_err(failed)?;
     let mut sweep = Sweep { before, removed: 0 };
     sweep.directory(&top, false).map_err(failed)?;
-    match root.walk(prefix.segments(), false) {
+    match root.walk(prefix.segments(), None) {
         Ok(directory) => sweep.directory(&directory, true).map_err(failed)?,
         Err(Errno::NOENT) => {}
         Err(e) => return Err(failed(e)),

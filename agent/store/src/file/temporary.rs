@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{Advice, AtFlags, OFlags, RenameFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::root::{FILE_MODE, Root};
+use super::root::{FILE_MODE, Names, Root};
 use crate::key::temporary_name;
 
 /// Do the I/O now and drop the pages after it (Linux 6.14; `RWF_DONTCACHE` of `linux/fs.h`).
@@ -108,7 +108,7 @@ impl Temporary {
     }
 
     /// Makes the content durable and puts it under `name`, if nothing is there.
-    pub fn place(self, name: &str) -> Result<Placed, Errno> {
+    pub fn place(self, name: &str, names: Names) -> Result<Placed, Errno> {
         rustix::fs::fsync(&self.file)?;
         if !self.root.uncached.load(Ordering::Relaxed) {
             self.forget_pages();
@@ -117,10 +117,12 @@ impl Temporary {
             Err(Errno::EXIST) => self.existing(name)?,
             placed => placed.map(|()| Placed::New)?,
         };
-        // The temporary name goes first: then one fsync of the directory covers both.
-        let directory = rustix::io::dup(&self.directory)?;
-        drop(self);
-        rustix::fs::fsync(&directory)?;
+        if names == Names::Durable {
+            // The temporary name goes first: then one fsync of the directory covers both.
+            let directory = rustix::io::dup(&self.directory)?;
+            drop(self);
+            rustix::fs::fsync(&directory)?;
+        }
         Ok(placed)
     }
 
@@ -220,7 +222,7 @@ mod tests {
         };
         let root = Arc::new(Root::open(&config).unwrap());
         let file = |content: &[u8]| {
-            let below = root.walk(std::iter::empty(), false).unwrap();
+            let below = root.walk(std::iter::empty(), None).unwrap();
             let mut file = Temporary::create(&root, below, content.len() as u64).unwrap();
             file.write(content).unwrap();
             file
@@ -230,7 +232,7 @@ mod tests {
         let refused = file(b"second").copy_exclusively("x");
         assert_eq!(refused, Err(Errno::EXIST));
         assert_eq!(std::fs::read(directory.path().join("x")).unwrap(), first);
-        let placed = file(b"second").place("x").unwrap();
+        let placed = file(b"second").place("x", Names::Durable).unwrap();
         assert_eq!(placed, Placed::Exists { size: 600_000 });
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }

@@ -1,27 +1,21 @@
-//! Uploads: the source is read and the file written at the same time.
+//! Uploads: a chunk is written while the source reads the next. No thread is held while the source
+//! makes one wait: with one for each upload, a pool that sources read with too could run dry.
 
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
-use tokio::sync::mpsc;
 
 use super::error::joined;
-use super::root::Root;
+use super::root::{Names, Root};
 use super::temporary::{Placed, Temporary};
 use crate::error::{Found, wrong_size};
 use crate::{Error, Key, Outcome, Source};
 
-/// How many chunks are read before the disk has taken them.
-const CHUNKS_AHEAD: usize = 2;
-
-/// What the reader tells the writer. A channel that closes without `End` means: remove it all.
-enum Piece {
-    Chunk(Bytes),
-    End,
-}
+/// Below it, in bytes, a file is written in one go from memory.
+const SMALL: u64 = 256 << 10;
 
 /// Writes `source` to the file of `key`.
 pub(super) async fn upload(
@@ -30,74 +24,112 @@ pub(super) async fn upload(
     size: u64,
     source: &mut dyn Source,
 ) -> Result<Outcome, Error> {
-    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    let writer = {
-        let (root, key) = (Arc::clone(root), key.clone());
-        tokio::task::spawn_blocking(move || write(&root, &key, size, receiver))
+    let mut chunks = Chunks {
+        source,
+        size,
+        sent: 0,
     };
-    let fed = feed(source, size, sender).await;
-    // Whatever the source did, the temporary file is gone when this returns.
-    let written = joined(root, writer).await;
-    match fed {
-        Err(source) => Err(Error::Source {
-            at: root.at(Some(key)),
-            source,
-        }),
-        Ok(()) => written?.ok_or_else(|| {
-            let source = io::Error::other("the upload was given up");
-            Error::Source {
-                at: root.at(Some(key)),
-                source,
+    let unread = |source| Error::Source {
+        at: root.at(Some(key)),
+        source,
+    };
+    if size < SMALL {
+        let content = chunks.all().await.map_err(unread)?;
+        return blocking(root, key, move |root, key| match begin(root, key, size)? {
+            Begun::There(found) => same_size(root, key, size, found),
+            Begun::New(file, name) => {
+                end(root, key, size, append(root, key, file, &content)?, &name)
             }
-        }),
+        })
+        .await;
     }
+    let begun = blocking(root, key, move |root, key| begin(root, key, size)).await?;
+    let (mut file, name) = match begun {
+        Begun::There(found) => return same_size(root, key, size, found),
+        Begun::New(file, name) => (file, name),
+    };
+    while let Some(chunk) = chunks.next().await.map_err(unread)? {
+        file = blocking(root, key, move |root, key| append(root, key, file, &chunk)).await?;
+    }
+    blocking(root, key, move |root, key| {
+        end(root, key, size, file, &name)
+    })
+    .await
 }
 
-/// Sends the source's chunks to the writer, and the end only if the size is right.
-async fn feed(source: &mut dyn Source, size: u64, sender: mpsc::Sender<Piece>) -> io::Result<()> {
-    let mut sent = 0;
-    while let Some(chunk) = source.next().await? {
-        sent += chunk.len() as u64;
-        if sent > size {
-            return Err(wrong_size(size, Found::More));
-        }
-        // A writer that is gone has its own result.
-        if sender.send(Piece::Chunk(chunk)).await.is_err() {
-            return Ok(());
-        }
-    }
-    if sent < size {
-        return Err(wrong_size(size, Found::Only(sent)));
-    }
-    let _ = sender.send(Piece::End).await;
-    Ok(())
-}
-
-/// Writes what arrives. `None` if it ended without [`Piece::End`].
-fn write(
+/// Runs `work`, which may block, on a thread for that.
+async fn blocking<T: Send + 'static>(
     root: &Arc<Root>,
     key: &Key,
+    work: impl FnOnce(&Arc<Root>, &Key) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (for_work, key) = (Arc::clone(root), key.clone());
+    joined(
+        root,
+        tokio::task::spawn_blocking(move || work(&for_work, &key)),
+    )
+    .await
+}
+
+/// A source that has to have the size that was announced.
+struct Chunks<'a> {
+    source: &'a mut dyn Source,
     size: u64,
-    mut pieces: mpsc::Receiver<Piece>,
-) -> Result<Option<Outcome>, Error> {
+    sent: u64,
+}
+
+impl Chunks<'_> {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let chunk = self.source.next().await?;
+        self.sent += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        if self.sent > self.size {
+            return Err(wrong_size(self.size, Found::More));
+        }
+        if chunk.is_none() && self.sent < self.size {
+            return Err(wrong_size(self.size, Found::Only(self.sent)));
+        }
+        Ok(chunk)
+    }
+
+    async fn all(&mut self) -> io::Result<Bytes> {
+        let mut all = BytesMut::new();
+        while let Some(chunk) = self.next().await? {
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all.freeze())
+    }
+}
+
+/// What an upload meets.
+enum Begun {
+    /// The key is taken, by this many bytes.
+    There(u64),
+    /// It is not: a file without its name yet, and the name.
+    New(Temporary, String),
+}
+
+fn begin(root: &Arc<Root>, key: &Key, size: u64) -> Result<Begun, Error> {
     let failed = |e| root.failed(Some(key), e);
-    let (directory, name) = root.parent(key, true).map_err(failed)?;
+    let (directory, name) = root.parent(key, Some(Names::Settled)).map_err(failed)?;
     match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => {}
         Err(e) => return Err(failed(e)),
-        Ok(stat) => return same_size(root, key, size, stat.st_size as u64).map(Some),
+        Ok(stat) => return Ok(Begun::There(stat.st_size as u64)),
     }
-    let mut file = Temporary::create(root, directory, size).map_err(failed)?;
-    loop {
-        match pieces.blocking_recv() {
-            Some(Piece::Chunk(chunk)) => file.write(&chunk).map_err(failed)?,
-            Some(Piece::End) => break,
-            None => return Ok(None),
-        }
-    }
-    match file.place(name).map_err(failed)? {
-        Placed::New => Ok(Some(Outcome::Stored)),
-        Placed::Exists { size: found } => same_size(root, key, size, found).map(Some),
+    let file = Temporary::create(root, directory, size).map_err(failed)?;
+    Ok(Begun::New(file, name.to_owned()))
+}
+
+fn append(root: &Root, key: &Key, mut file: Temporary, bytes: &[u8]) -> Result<Temporary, Error> {
+    file.write(bytes).map_err(|e| root.failed(Some(key), e))?;
+    Ok(file)
+}
+
+fn end(root: &Root, key: &Key, size: u64, file: Temporary, name: &str) -> Result<Outcome, Error> {
+    let placed = file.place(name, Names::Settled);
+    match placed.map_err(|e| root.failed(Some(key), e))? {
+        Placed::New => Ok(Outcome::Stored),
+        Placed::Exists { size: found } => same_size(root, key, size, found),
     }
 }
 
