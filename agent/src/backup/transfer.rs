@@ -54,10 +54,12 @@ struct Counters {
 }
 
 /// One object of the plan.
-struct Job {
+struct Job<'i> {
     /// Positions of table and SSTable, and of the file; no SSTable for a schema.
     place: Place,
-    item: Item,
+    item: &'i Item,
+    /// Its hash, as far as that is known.
+    hash: Option<blake3::Hash>,
     action: Action,
 }
 
@@ -98,10 +100,10 @@ impl Transfer<'_> {
         let start = figures(&jobs);
         self.run.progress(start);
         let counters = Counters::default();
-        let (uploads, others): (Vec<Job>, Vec<Job>) = jobs
+        let (uploads, others): (Vec<Job<'_>>, Vec<Job<'_>>) = jobs
             .into_iter()
             .partition(|job| job.action == Action::Upload);
-        let (small, large): (Vec<Job>, Vec<Job>) =
+        let (small, large): (Vec<Job<'_>>, Vec<Job<'_>>) =
             uploads.into_iter().partition(|job| job.item.size() < SMALL);
         let work = async {
             let large = self.run_jobs(large, self.concurrency, &counters);
@@ -120,7 +122,7 @@ impl Transfer<'_> {
 
     async fn run_jobs(
         &self,
-        jobs: Vec<Job>,
+        jobs: Vec<Job<'_>>,
         parallel: usize,
         counters: &Counters,
     ) -> Result<Vec<Done>, Error> {
@@ -155,10 +157,11 @@ impl Transfer<'_> {
         }
     }
 
-    async fn one(&self, job: Job, counters: &Counters) -> Result<Done, Error> {
+    async fn one(&self, job: Job<'_>, counters: &Counters) -> Result<Done, Error> {
         let Job {
             place,
             item,
+            hash: known,
             action,
         } = job;
         let mut upload = action == Action::Upload;
@@ -173,7 +176,7 @@ impl Transfer<'_> {
             }
         }
         if upload {
-            return match self.upload(&item, counters).await {
+            return match self.upload(item, known, counters).await {
                 Ok((uploaded, hash)) => Ok(Done {
                     place,
                     uploaded,
@@ -190,9 +193,9 @@ impl Transfer<'_> {
                 Err(failed) => Err(failed),
             };
         }
-        let hash = match item.hash {
+        let hash = match known {
             Some(hash) => hash,
-            None => self.files.hash(&item).await?,
+            None => self.files.hash(item).await?,
         };
         Ok(Done {
             place,
@@ -204,6 +207,7 @@ impl Transfer<'_> {
     async fn upload(
         &self,
         item: &Item,
+        known: Option<blake3::Hash>,
         counters: &Counters,
     ) -> Result<(Option<u64>, blake3::Hash), Error> {
         let read_at = SystemTime::now();
@@ -217,7 +221,7 @@ impl Transfer<'_> {
         if uploaded.is_some() {
             counters.uploaded_files.fetch_add(1, Ordering::Relaxed);
         }
-        let hash = match source.hash().or(item.hash) {
+        let hash = match source.hash().or(known) {
             Some(hash) => hash,
             // The object was there before and the file was not read for it.
             None => self.files.hash(item).await?,
@@ -228,9 +232,13 @@ impl Transfer<'_> {
 }
 
 /// The plan, object by object; a key that a purge wants or that has another size is an error.
-fn jobs(inventory: &Inventory, storage: &Storage, earlier: &Earlier) -> Result<Vec<Job>, Error> {
+fn jobs<'i>(
+    inventory: &'i Inventory,
+    storage: &Storage,
+    earlier: &Earlier,
+) -> Result<Vec<Job<'i>>, Error> {
     let mut jobs = Vec::new();
-    let mut add = |place, item: &Item, hash: Option<blake3::Hash>| {
+    let mut add = |place, item: &'i Item, hash: Option<blake3::Hash>| {
         let action = storage.decide(item.key.as_str(), item.size());
         match action {
             Action::Wait => return Err(Error::Purge(item.key.to_string())),
@@ -246,10 +254,8 @@ fn jobs(inventory: &Inventory, storage: &Storage, earlier: &Earlier) -> Result<V
         }
         jobs.push(Job {
             place,
-            item: Item {
-                hash,
-                ..item.clone()
-            },
+            item,
+            hash,
             action,
         });
         Ok(())
@@ -285,7 +291,7 @@ fn jobs(inventory: &Inventory, storage: &Storage, earlier: &Earlier) -> Result<V
     Ok(jobs)
 }
 
-fn figures(jobs: &[Job]) -> Progress {
+fn figures(jobs: &[Job<'_>]) -> Progress {
     let mut progress = Progress::default();
     for job in jobs {
         progress.total.add(job.item.size());
