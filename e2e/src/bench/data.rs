@@ -146,17 +146,17 @@ pub async fn connect(cassandra: &HostCassandra) -> Result<Cassandra> {
     Ok(Cassandra::connect(&endpoint).await?)
 }
 
-/// How long the call `takeSnapshot` of everything takes, over a connection that is open. The
-/// snapshot is gone afterwards.
-pub async fn take_snapshot(jmx: &Cassandra) -> Result<Duration> {
+/// How many seconds the bare calls `takeSnapshot` of everything and `clearSnapshot` take, over a
+/// connection that is open.
+pub async fn bare_snapshot(jmx: &Cassandra) -> Result<(f64, f64)> {
     let tag: Tag = "bare-call".parse()?;
     let options = SnapshotOptions::default();
     let began = Instant::now();
     jmx.snapshot(&tag, &options, &Entities::All, PATIENCE)
         .await?;
-    let took = began.elapsed();
+    let taken = began.elapsed().as_secs_f64();
     jmx.clear_snapshot(&tag).await?;
-    Ok(took)
+    Ok((taken, began.elapsed().as_secs_f64() - taken))
 }
 
 /// Takes a snapshot and links its files into `folder`, as `keyspace/table/file`: what the tools

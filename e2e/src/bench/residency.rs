@@ -114,21 +114,21 @@ mod tests {
     async fn pages_that_came_and_went_are_told_apart() {
         // Not in a tmpfs, whose pages never leave.
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        let [a, b] = ["a", "b"].map(|name| {
+        let [gone, come, stays] = [("a", 1), ("b", 2), ("c", 4)].map(|(name, mib)| {
             let path = folder.path().join(name);
-            std::fs::write(&path, vec![7; 1 << 20]).unwrap();
+            std::fs::write(&path, vec![7; mib << 20]).unwrap();
             path
         });
-        let both = files(folder.path()).unwrap();
-        assert_eq!(both, [a.clone(), b.clone()]);
-        cool(&both).unwrap();
-        warm(std::slice::from_ref(&a)).unwrap();
-        let before = Residency::of(&both).await.unwrap();
-        assert_eq!(before.total(), 1 << 20);
-        cool(&[a]).unwrap();
-        warm(&[b]).unwrap();
-        let after = Residency::of(&both).await.unwrap();
-        let (more, evicted) = (1 << 20, 1 << 20);
+        let all = files(folder.path()).unwrap();
+        assert_eq!(all, [gone.clone(), come.clone(), stays.clone()]);
+        cool(&all).unwrap();
+        warm(&[gone.clone(), stays]).unwrap();
+        let before = Residency::of(&all).await.unwrap();
+        assert_eq!(before.total(), 5 << 20);
+        cool(&[gone]).unwrap();
+        warm(&[come]).unwrap();
+        let after = Residency::of(&all).await.unwrap();
+        let (more, evicted) = (2 << 20, 1 << 20);
         assert_eq!(before.change(&after), Change { more, evicted });
     }
 }

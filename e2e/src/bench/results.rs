@@ -19,8 +19,16 @@ pub struct Sample {
     pub pages: Option<Change>,
     /// How the reader beside it fared.
     pub reader: Option<Latency>,
-    /// Seconds from the agent's first event to the one that says that it has the snapshot.
-    pub jmx: Option<f64>,
+    /// The agent's phases and their seconds, as it tells them itself; nothing of other tools.
+    pub phases: Vec<(String, f64)>,
+}
+
+impl Sample {
+    /// Seconds of one of the agent's phases.
+    pub fn phase(&self, name: &str) -> Option<f64> {
+        let phase = self.phases.iter().find(|(phase, _)| phase == name);
+        phase.map(|(_, seconds)| *seconds)
+    }
 }
 
 /// All runs of one tool in one case.
@@ -69,11 +77,21 @@ pub struct Case {
     pub bytes: u64,
     /// Files of the data.
     pub files: u64,
-    /// Seconds of bare `takeSnapshot` calls on the same node.
-    pub snapshots: Vec<f64>,
+    /// Seconds of bare calls on the same node: `takeSnapshot` and `clearSnapshot`.
+    pub snapshots: Vec<(f64, f64)>,
 }
 
 impl Case {
+    /// Seconds of a bare `takeSnapshot`; nothing where it was not measured.
+    pub fn take_snapshot(&self) -> Option<f64> {
+        median(self.snapshots.iter().map(|(taken, _)| *taken).collect())
+    }
+
+    /// Seconds of a bare `clearSnapshot`.
+    pub fn clear_snapshot(&self) -> Option<f64> {
+        median(self.snapshots.iter().map(|(_, cleared)| *cleared).collect())
+    }
+
     /// The runs of a tool.
     pub fn of(&self, tool: &str) -> Option<&Series> {
         self.series.iter().find(|series| series.tool == tool)

@@ -38,7 +38,7 @@ pub async fn run(repeats: usize) -> Result<Case> {
                 requests: Default::default(),
                 pages: None,
                 reader: None,
-                jmx: None,
+                phases: Vec::new(),
             };
             add(&mut series, what, (invocation.shown(&names), sample));
         }

@@ -122,9 +122,10 @@ impl<'a> Ground<'a> {
             requests,
             pages: None,
             reader: None,
-            jmx: matches!(tool, Tool::Agent(_))
-                .then(|| until_planning(&printed))
-                .flatten(),
+            phases: match tool {
+                Tool::Agent(_) => phases(&printed),
+                _ => Vec::new(),
+            },
         };
         Ok((invocation.shown(&self.names(place, &own)), sample))
     }
@@ -219,22 +220,26 @@ pub fn add(series: &mut Vec<Series>, name: &str, (command, sample): (String, Sam
     }
 }
 
-/// Seconds from the agent's first event to the phase after the snapshot.
-fn until_planning(printed: &str) -> Option<f64> {
+/// The agent's phases and the seconds that each took, from the events that it printed.
+fn phases(printed: &str) -> Vec<(String, f64)> {
     #[derive(Deserialize)]
     struct Event {
         time: jiff::Timestamp,
+        event: String,
         phase: Option<String>,
     }
-    let events: Vec<Event> = printed
+    let events = printed
         .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter_map(|line| serde_json::from_str::<Event>(line).ok());
+    let steps: Vec<_> = events
+        .filter(|event| event.phase.is_some() || event.event == "result")
         .collect();
-    let planning = events
-        .iter()
-        .find(|event| event.phase.as_deref() == Some("Planning"))?;
-    let took = planning.time.duration_since(events.first()?.time);
-    Some(took.as_secs_f64())
+    let ends = steps.iter().skip(1);
+    let named = steps.iter().zip(ends).filter_map(|(begin, end)| {
+        let took = end.time.duration_since(begin.time).as_secs_f64();
+        Some((begin.phase.clone()?, took))
+    });
+    named.collect()
 }
 
 #[cfg(test)]
@@ -242,11 +247,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_the_snapshot_is_read_from_the_events() {
-        let printed = "{\"seq\":1,\"time\":\"2026-01-01T00:00:01Z\",\"event\":\"started\"}\n\
-            {\"seq\":2,\"time\":\"2026-01-01T00:00:02Z\",\"event\":\"phase\",\"phase\":\"Preparing\"}\n\
-            {\"seq\":3,\"time\":\"2026-01-01T00:00:03.5Z\",\"event\":\"phase\",\"phase\":\"Planning\"}\n";
-        assert_eq!(until_planning(printed), Some(2.5));
-        assert_eq!(until_planning(""), None);
+    fn the_time_of_each_phase_is_read_from_the_events() {
+        let printed = "{\"time\":\"2026-01-01T00:00:01Z\",\"event\":\"started\"}\n\
+            {\"time\":\"2026-01-01T00:00:02Z\",\"event\":\"phase\",\"phase\":\"Preparing\"}\n\
+            {\"time\":\"2026-01-01T00:00:03.5Z\",\"event\":\"phase\",\"phase\":\"Planning\"}\n\
+            {\"time\":\"2026-01-01T00:00:04Z\",\"event\":\"progress\"}\n\
+            {\"time\":\"2026-01-01T00:00:05Z\",\"event\":\"result\"}\n";
+        let expected = [("Preparing".to_owned(), 1.5), ("Planning".to_owned(), 1.5)];
+        assert_eq!(phases(printed), expected);
+        assert!(phases("not json").is_empty());
     }
 }

@@ -58,7 +58,7 @@ pub async fn run(ground: &Ground<'_>, kind: Kind) -> Result<Case> {
                 step(label, once(ground, kind, tool)).await?,
             );
         }
-        snapshots.push(data::take_snapshot(&jmx).await?.as_secs_f64());
+        snapshots.push(data::bare_snapshot(&jmx).await?);
     }
     jmx.close().await?;
     Ok(Case {

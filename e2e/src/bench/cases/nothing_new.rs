@@ -59,7 +59,7 @@ pub async fn run(ground: &Ground<'_>, kind: Kind) -> Result<Case> {
                 add(&mut series, tool.name(), run.with_context(|| tool.name())?);
             }
         }
-        snapshots.push(data::take_snapshot(&jmx).await?.as_secs_f64());
+        snapshots.push(data::bare_snapshot(&jmx).await?);
     }
     jmx.close().await?;
     Ok(Case {

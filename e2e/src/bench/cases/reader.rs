@@ -114,6 +114,6 @@ fn quiet(reader: Latency) -> Sample {
         requests: Default::default(),
         pages: None,
         reader: Some(reader),
-        jmx: None,
+        phases: Vec::new(),
     }
 }

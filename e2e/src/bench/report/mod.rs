@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use super::cases::manifest;
 use super::cases::reader::{self, AGAIN, CONTROL};
-use super::results::{Case, Results, Series, median};
+use super::results::{Case, Results, Series};
 use text::{cell, mib, ms, seconds};
 
 /// Writes the document and its chart.
@@ -68,11 +68,12 @@ fn section(out: &mut String, case: &Case) -> Result<()> {
         case.files,
         case.bytes >> 20
     )?;
-    if let Some(snapshot) = median(case.snapshots.clone()) {
+    if let Some((taken, cleared)) = case.take_snapshot().zip(case.clear_snapshot()) {
         writeln!(
             out,
-            "A bare `takeSnapshot` call took {}.",
-            seconds(snapshot)
+            "Bare calls over JMX: `takeSnapshot` {}, `clearSnapshot` {}.",
+            seconds(taken),
+            seconds(cleared)
         )?;
     }
     out.push('\n');
@@ -81,6 +82,7 @@ fn section(out: &mut String, case: &Case) -> Result<()> {
         manifest::NAME => costs(out, case, false)?,
         _ => costs(out, case, true)?,
     }
+    phases(out, case)?;
     requests(out, case)?;
     out.push_str("\n```\n");
     for series in &case.series {
@@ -163,6 +165,28 @@ fn readers(out: &mut String, case: &Case) -> Result<()> {
         out,
         "\nThe control is the mean of \"{CONTROL}\" and \"{AGAIN}\": what these two differ by is noise."
     )?;
+    Ok(())
+}
+
+/// Where the time of ours goes, by what it tells itself: medians.
+fn phases(out: &mut String, case: &Case) -> Result<()> {
+    let mut lines = String::new();
+    for series in &case.series {
+        let Some(first) = series.samples.first() else {
+            continue;
+        };
+        let named = first.phases.iter().filter_map(|(name, _)| {
+            let took = series.median(|sample| sample.phase(name))?;
+            Some(format!("{name} {}", seconds(took)))
+        });
+        let named: Vec<_> = named.collect();
+        if !named.is_empty() {
+            writeln!(lines, "| {} | {} |", series.tool, named.join(", "))?;
+        }
+    }
+    if !lines.is_empty() {
+        write!(out, "\n| tool | its phases |\n|---|---|\n{lines}")?;
+    }
     Ok(())
 }
 
