@@ -1,7 +1,6 @@
 //! Whether somebody may still be at work on a backup.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -9,10 +8,8 @@ use manifest::{BackupName, Intent};
 use store::{Key, Store};
 
 use super::{Backup, CatalogueError, Completeness, PARALLEL};
+use crate::lease::{self, MARGIN};
 use crate::read::{self, ReadFailure};
-
-/// An attempt is believed to be at work this long after its deadline, for clocks that differ.
-const MARGIN: Duration = Duration::from_secs(600);
 
 /// Those of `backups` that are not complete and that an attempt may still be at work on: its node
 /// has no manifest, and its intent's deadline is not over. An intent that cannot be read counts as
@@ -35,10 +32,10 @@ pub async fn running(
     if open.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let now = Timestamp::try_from(store.now().await?).unwrap_or(Timestamp::MIN);
+    let now = store.now().await?;
     let live = open.into_iter().map(|(name, key)| async move {
         let deadline = deadline(store, key).await?;
-        let at_work = deadline.is_none_or(|deadline| now < deadline + MARGIN);
+        let at_work = deadline.is_none_or(|deadline| lease::honoured(deadline, now, MARGIN));
         Ok::<_, CatalogueError>(at_work.then(|| name.clone()))
     });
     let names: Vec<Option<BackupName>> = stream::iter(live)
