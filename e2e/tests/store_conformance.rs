@@ -4,7 +4,6 @@
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -15,17 +14,11 @@ use e2e::parts::minio::{KMS_KEY, Minio, Setup, User};
 use e2e::parts::versitygw::VersityGw;
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
-use store::testing::Chunked;
-use store::{
-    Credentials, Encryption, Error, FileStore, Key, Object, Outcome, S3Config, S3Store, Store,
-};
+use store::testing::{Chunked, content, key, told, upload};
+use store::{Credentials, Encryption, Error, FileStore, Object, Outcome, S3Config, S3Store, Store};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
-
-fn key(path: &str) -> Key {
-    Key::parse(path).unwrap()
-}
 
 fn config(endpoint: &str, id: &str, secret: &str) -> S3Config {
     let credentials = Credentials::Explicit {
@@ -50,29 +43,6 @@ async fn minio() -> (Minio, S3Config) {
 
 async fn connect(config: &S3Config) -> S3Store {
     S3Store::connect(config.clone()).await.unwrap()
-}
-
-async fn upload(store: &dyn Store, path: &str, content: &Bytes) -> Result<Outcome, Error> {
-    let mut source = Chunked::new(content.clone(), 1 << 20);
-    store
-        .upload(&key(path), content.len() as u64, &mut source)
-        .await
-}
-
-fn content(size: u64) -> Bytes {
-    let bytes = (0..size as usize).map(|i| (i % 251) as u8);
-    Bytes::from(bytes.collect::<Vec<_>>())
-}
-
-/// The message with all its causes, as a user sees it.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,7 +320,7 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
     let (minio, mut config) = minio().await;
     let server = minio.endpoint().replace("http://", "").parse().unwrap();
     let proxy = Proxy::start(server).await.unwrap();
-    config.endpoint = Some(format!("http://{}", proxy.address()));
+    config.endpoint = Some(proxy.endpoint());
     let store = connect(&config).await;
 
     proxy.lose("PUT ");
@@ -358,7 +328,7 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         .create(&key("c/intent"), Bytes::from_static(b"ours"))
         .await
         .unwrap();
-    assert_eq!(proxy.lost(), 1);
+    assert_eq!(proxy.hits(), 1);
     // With other content it is not ours, however the answer came.
     proxy.lose("PUT ");
     let error = store
@@ -366,7 +336,7 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
-    assert_eq!(proxy.lost(), 2);
+    assert_eq!(proxy.hits(), 2);
 
     proxy.lose("PUT ");
     upload(&store, "c/small", &content(1000)).await.unwrap();
@@ -380,7 +350,7 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         let read = store.read_small(&key(path), u64::MAX).await.unwrap();
         assert!(read == large, "{path}");
     }
-    assert_eq!(proxy.lost(), 5);
+    assert_eq!(proxy.hits(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -388,7 +358,7 @@ async fn a_storm_of_503_is_waited_out_and_one_without_end_is_told_as_throttled()
     let (minio, mut config) = minio().await;
     let server = minio.endpoint().replace("http://", "").parse().unwrap();
     let proxy = Proxy::start(server).await.unwrap();
-    config.endpoint = Some(format!("http://{}", proxy.address()));
+    config.endpoint = Some(proxy.endpoint());
     let store = connect(&config).await;
 
     proxy.be_busy(3);

@@ -9,27 +9,20 @@
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::error::Error as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use e2e::host::proxy::Proxy;
+use e2e::host::proxy::{Fault, Proxy};
 use e2e::parts::azurite::Azurite;
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
-use store::testing::Chunked;
-use store::{
-    AzureConfig, AzureCredentials, AzureStore, Error, Key, Object, Outcome, Source, Store,
-};
+use store::testing::{Chunked, content, key, told, upload};
+use store::{AzureConfig, AzureCredentials, AzureStore, Error, Object, Outcome, Source, Store};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
-
-fn key(path: &str) -> Key {
-    Key::parse(path).unwrap()
-}
 
 fn config(azurite: &Azurite, credentials: AzureCredentials) -> AzureConfig {
     let mut config = AzureConfig::new(azurite.account(), "backups", credentials);
@@ -49,29 +42,6 @@ async fn azurite() -> (Azurite, AzureConfig) {
 
 fn connect(config: &AzureConfig) -> AzureStore {
     AzureStore::connect(config.clone()).unwrap()
-}
-
-async fn upload(store: &dyn Store, path: &str, content: &Bytes) -> Result<Outcome, Error> {
-    let mut source = Chunked::new(content.clone(), 1 << 20);
-    store
-        .upload(&key(path), content.len() as u64, &mut source)
-        .await
-}
-
-fn content(size: u64) -> Bytes {
-    let bytes = (0..size as usize).map(|i| (i % 251) as u8);
-    Bytes::from(bytes.collect::<Vec<_>>())
-}
-
-/// The message with all its causes, as a user sees it.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -305,7 +275,7 @@ async fn an_upload_survives_a_restart_of_the_server() {
 async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
     let (azurite, mut config) = azurite().await;
     let proxy = Proxy::start(azurite.address()).await.unwrap();
-    config.endpoint = Some(format!("http://{}/{}", proxy.address(), azurite.account()));
+    config.endpoint = Some(format!("{}/{}", proxy.endpoint(), azurite.account()));
     let store = connect(&config);
 
     proxy.lose("PUT ");
@@ -313,7 +283,7 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         .create(&key("c/intent"), Bytes::from_static(b"ours"))
         .await
         .unwrap();
-    assert_eq!(proxy.lost(), 1);
+    assert_eq!(proxy.hits(), 1);
     // With other content it is not ours, however the answer came.
     proxy.lose("PUT ");
     let error = store
@@ -321,7 +291,7 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
-    assert_eq!(proxy.lost(), 2);
+    assert_eq!(proxy.hits(), 2);
 
     proxy.lose("PUT ");
     upload(&store, "c/small", &content(1000)).await.unwrap();
@@ -332,17 +302,17 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         let read = store.read_small(&key(path), u64::MAX).await.unwrap();
         assert!(read == large, "{path}");
     }
-    assert_eq!(proxy.lost(), 5);
+    assert_eq!(proxy.hits(), 5);
     proxy.lose("DELETE ");
     store.delete(&key("c/end")).await.unwrap();
-    assert_eq!(proxy.lost(), 6);
+    assert_eq!(proxy.hits(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn content_that_changes_on_its_way_is_sent_again() {
     let (azurite, mut config) = azurite().await;
     let proxy = Proxy::start(azurite.address()).await.unwrap();
-    config.endpoint = Some(format!("http://{}/{}", proxy.address(), azurite.account()));
+    config.endpoint = Some(format!("{}/{}", proxy.endpoint(), azurite.account()));
     let store = connect(&config);
     let large = content(3 * MIB);
     for (path, request) in [("c/whole", "PUT "), ("c/parts", "comp=block&")] {
@@ -351,12 +321,12 @@ async fn content_that_changes_on_its_way_is_sent_again() {
         } else {
             large.clone()
         };
-        proxy.spoil(request);
+        proxy.next(request, Fault::Spoilt);
         upload(&store, path, &content).await.unwrap();
         let read = store.read_small(&key(path), u64::MAX).await.unwrap();
         assert!(read == content, "{path}");
     }
-    assert_eq!(proxy.spoilt(), 2);
+    assert_eq!(proxy.hits(), 2);
 }
 
 /// Content that ends only when something else has been done to the storage.

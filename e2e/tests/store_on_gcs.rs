@@ -10,29 +10,22 @@
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::error::Error as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use e2e::host::proxy::{Fault, Proxy};
 use e2e::parts::fake_gcs::{Account, FakeGcs, Setup, Tls};
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
-use store::testing::Chunked;
-use store::{Error, GcsConfig, GcsCredentials, GcsStore, Key, Object, Outcome, Source, Store};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use store::testing::{content, key, told, upload};
+use store::{Error, GcsConfig, GcsCredentials, GcsStore, Object, Outcome, Source, Store};
 use tokio::sync::Notify;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
-
-fn key(path: &str) -> Key {
-    Key::parse(path).unwrap()
-}
 
 fn config(endpoint: String, credentials: GcsCredentials) -> GcsConfig {
     let mut config = GcsConfig::new("backups", credentials);
@@ -53,32 +46,8 @@ async fn connect(config: &GcsConfig) -> GcsStore {
     GcsStore::connect(config.clone()).await.unwrap()
 }
 
-async fn upload(store: &dyn Store, path: &str, content: &Bytes) -> Result<Outcome, Error> {
-    let mut source = Chunked::new(content.clone(), 1 << 20);
-    store
-        .upload(&key(path), content.len() as u64, &mut source)
-        .await
-}
-
 async fn read(store: &dyn Store, path: &str) -> Bytes {
     store.read_small(&key(path), u64::MAX).await.unwrap()
-}
-
-/// Bytes that repeat at no power of two, so that pieces in the wrong order are seen.
-fn content(size: u64) -> Bytes {
-    let bytes = (0..size as usize).map(|i| (i % 251) as u8);
-    Bytes::from(bytes.collect::<Vec<_>>())
-}
-
-/// The message with all its causes, as a user sees it.
-fn told(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn account(server: &str, name: &str, methods: &[&str]) -> Account {
@@ -310,25 +279,25 @@ async fn small_objects_outlive_a_restart_of_the_server_and_one_under_way_is_wort
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
     let (server, mut config) = server().await;
-    let line = Line::start(server.address()).await;
-    config.endpoint = Some(format!("http://{}", line.address));
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    config.endpoint = Some(proxy.endpoint());
     let store = connect(&config).await;
 
     let multipart = "uploadType=multipart";
-    line.next(multipart, Fault::AnswerAfter(0));
+    proxy.lose(multipart);
     store
         .create(&key("c/intent"), Bytes::from_static(b"ours"))
         .await
         .unwrap();
     // With other content it is not ours, however the answer came.
-    line.next(multipart, Fault::AnswerAfter(0));
+    proxy.lose(multipart);
     let error = store
         .create(&key("c/intent"), Bytes::from_static(b"them"))
         .await
         .unwrap_err();
     assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
 
-    line.next(multipart, Fault::AnswerAfter(0));
+    proxy.lose(multipart);
     upload(&store, "c/small", &content(1000)).await.unwrap();
     assert!(read(&store, "c/small").await == content(1000));
     let large = content(5 * MIB + 1);
@@ -338,13 +307,13 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
         ("c/middle", "content-range: bytes 2097152-"),
         ("c/last", "content-range: bytes 5242880-"),
     ] {
-        line.next(request, Fault::AnswerAfter(0));
+        proxy.lose(request);
         let outcome = upload(&store, path, &large).await;
         assert_eq!(outcome.unwrap(), Outcome::Stored, "{path}");
         assert!(read(&store, path).await == large, "{path}");
     }
     for request in ["POST /storage/v1/b/backups/o/c%2Flast/rewriteTo", "DELETE "] {
-        line.next(request, Fault::AnswerAfter(0));
+        proxy.lose(request);
         match request {
             "DELETE " => store.delete(&key("c/last")).await.unwrap(),
             _ => store
@@ -353,32 +322,32 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
                 .unwrap(),
         }
     }
-    assert_eq!(line.broken(), 9);
+    assert_eq!(proxy.hits(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_storage_class_is_stated_for_new_and_for_touched_objects() {
     let (server, mut config) = server().await;
-    let line = Line::start(server.address()).await;
-    config.endpoint = Some(format!("http://{}", line.address));
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    config.endpoint = Some(proxy.endpoint());
     config.storage_class = Some("NEARLINE".into());
     let store = connect(&config).await;
     let stated = r#""storageClass":"NEARLINE""#;
     // The answer to a request that states it is lost, and the request is sent again.
-    line.next(stated, Fault::AnswerAfter(0));
+    proxy.lose(stated);
     upload(&store, "c/small", &content(10)).await.unwrap();
-    line.next(stated, Fault::AnswerAfter(0));
+    proxy.lose(stated);
     upload(&store, "c/large", &content(3 * MIB)).await.unwrap();
-    line.next(stated, Fault::AnswerAfter(0));
+    proxy.lose(stated);
     store.touch(&key("c/small"), 10).await.unwrap();
-    assert_eq!(line.broken(), 3);
+    assert_eq!(proxy.hits(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_breaks_in_the_middle_of_an_upload_is_gone_on_with() {
     let (server, mut config) = server().await;
-    let line = Line::start(server.address()).await;
-    config.endpoint = Some(format!("http://{}", line.address));
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    config.endpoint = Some(proxy.endpoint());
     let store = connect(&config).await;
     let large = content(5 * MIB + 1);
     for (path, request) in [
@@ -391,15 +360,15 @@ async fn a_connection_that_breaks_in_the_middle_of_an_upload_is_gone_on_with() {
             _ => large.clone(),
         };
         // More than a step of what the server keeps, and less than all.
-        line.next(request, Fault::RequestAfter(600_000));
+        proxy.next(request, Fault::RequestAfter(600_000));
         let outcome = upload(&store, path, &content).await;
         assert_eq!(outcome.unwrap(), Outcome::Stored, "{path}");
         assert!(read(&store, path).await == content, "{path}");
     }
-    assert_eq!(line.broken(), 3);
+    assert_eq!(proxy.hits(), 3);
 
     // A network that never holds long enough ends the upload, and leaves nothing.
-    line.always("content-range: bytes 1048576-", Fault::RequestAfter(1000));
+    proxy.always("content-range: bytes 1048576-", Fault::RequestAfter(1000));
     let error = upload(&store, "c/never", &large).await.unwrap_err();
     assert!(error.is_temporary(), "{error:?}");
     // The address of an upload is as good as a key.
@@ -416,27 +385,27 @@ async fn a_connection_that_breaks_in_the_middle_of_a_read_is_gone_on_with_or_an_
     upload(&connect(&config).await, "c/x", &whole)
         .await
         .unwrap();
-    let line = Line::start(server.address()).await;
-    config.endpoint = Some(format!("http://{}", line.address));
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    config.endpoint = Some(proxy.endpoint());
     let store = connect(&config).await;
     for range in [None, Some(1_000..4_000_000)] {
-        line.next("alt=media", Fault::AnswerAfter(2_000_000));
+        proxy.next("alt=media", Fault::AnswerAfter(2_000_000));
         let read = store.get(&key("c/x"), range.clone()).await.unwrap();
         let (start, end) = (read.range.start as usize, read.range.end as usize);
         let chunks: Vec<Bytes> = read.chunks.try_collect().await.unwrap();
         assert!(chunks.concat() == whole[start..end], "{range:?}");
     }
-    assert_eq!(line.broken(), 2);
+    assert_eq!(proxy.hits(), 2);
 
     // Little more than the head of each answer comes through.
-    line.always("alt=media", Fault::AnswerAfter(600));
+    proxy.always("alt=media", Fault::AnswerAfter(600));
     let read = store.get(&key("c/x"), None).await.unwrap();
     let error = read.chunks.try_collect::<Vec<_>>().await.err();
     assert!(
         matches!(error, Some(Error::Unavailable { .. })),
         "{error:?}"
     );
-    assert!(line.broken() < 20);
+    assert!(proxy.hits() < 20);
 }
 
 /// Six chunks, and a wait before the last three.
@@ -454,122 +423,5 @@ impl Source for Gated {
             self.go_on.notified().await;
         }
         Ok((!self.left.is_empty()).then(|| self.left.remove(0)))
-    }
-}
-
-/// Stands between a client and a server, and breaks connections.
-struct Line {
-    address: SocketAddr,
-    state: Arc<LineState>,
-}
-
-/// After how many bytes a connection breaks.
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    /// Of the request, its head included.
-    RequestAfter(usize),
-    /// Of the answer; all of the request has arrived by then.
-    AnswerAfter(usize),
-}
-
-#[derive(Default)]
-struct LineState {
-    /// What a request has in its head that the fault is for, and whether it is for all such.
-    wanted: Mutex<Option<(&'static str, Fault, bool)>>,
-    broken: AtomicUsize,
-}
-
-impl LineState {
-    fn fault(&self, head: &str) -> Option<Fault> {
-        let mut wanted = self.wanted.lock().unwrap();
-        let (text, fault, always) = (*wanted)?;
-        if !head.contains(text) {
-            return None;
-        }
-        if !always {
-            *wanted = None;
-        }
-        Some(fault)
-    }
-}
-
-impl Line {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let state = Arc::new(LineState::default());
-        tokio::spawn({
-            let state = Arc::clone(&state);
-            async move {
-                while let Ok((client, _)) = listener.accept().await {
-                    tokio::spawn(forward(client, server, Arc::clone(&state)));
-                }
-            }
-        });
-        Self { address, state }
-    }
-
-    /// Breaks the connection of the next request that has `request` in its head.
-    fn next(&self, request: &'static str, fault: Fault) {
-        *self.state.wanted.lock().unwrap() = Some((request, fault, false));
-    }
-
-    /// Breaks those of all of them.
-    fn always(&self, request: &'static str, fault: Fault) {
-        *self.state.wanted.lock().unwrap() = Some((request, fault, true));
-    }
-
-    fn broken(&self) -> usize {
-        self.state.broken.load(Ordering::SeqCst)
-    }
-}
-
-async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<LineState>) {
-    let mut server = TcpStream::connect(server).await.unwrap();
-    let (mut asked, mut answered) = (vec![0; 1 << 14], vec![0; 1 << 14]);
-    let mut fault = None;
-    loop {
-        tokio::select! {
-            read = client.read(&mut asked) => {
-                let Ok(mut count @ 1..) = read else { return };
-                if fault.is_none() {
-                    // The head of a request is at the start of what is read, after its last answer.
-                    fault = state.fault(&String::from_utf8_lossy(&asked[..count.min(2000)]));
-                }
-                let ends = match &mut fault {
-                    Some(Fault::RequestAfter(left)) => {
-                        count = count.min(*left);
-                        *left -= count;
-                        *left == 0
-                    }
-                    _ => false,
-                };
-                if server.write_all(&asked[..count]).await.is_err() {
-                    return;
-                }
-                if ends {
-                    state.broken.fetch_add(1, Ordering::SeqCst);
-                    return;
-                }
-            }
-            read = server.read(&mut answered) => {
-                let Ok(mut count @ 1..) = read else { return };
-                let ends = match &mut fault {
-                    Some(Fault::AnswerAfter(left)) => {
-                        count = count.min(*left);
-                        *left -= count;
-                        *left == 0
-                    }
-                    _ => false,
-                };
-                if client.write_all(&answered[..count]).await.is_err() {
-                    return;
-                }
-                if ends {
-                    state.broken.fetch_add(1, Ordering::SeqCst);
-                    return;
-                }
-            }
-        }
     }
 }

@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod testing;
 
 mod azure;
+mod bucket;
 mod budget;
 mod crc;
 mod error;

@@ -1,6 +1,10 @@
 //! For tests of what uses a storage: sources from memory, and a storage that fails on command.
 
+// This is test code, in a library so that every backend and the test bed can call it.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
+use std::error::Error as StdError;
 use std::io;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -49,6 +53,35 @@ impl Source for Chunked {
             self.content.split_to(self.chunk.min(self.content.len())),
         ))
     }
+}
+
+/// The key of this path, which has to be one.
+pub fn key(path: &str) -> Key {
+    Key::parse(path).unwrap()
+}
+
+/// Bytes that repeat at no power of two, so that pieces in the wrong order are seen.
+pub fn content(size: u64) -> Bytes {
+    let bytes = (0..size).map(|i| (i % 251) as u8);
+    Bytes::from(bytes.collect::<Vec<_>>())
+}
+
+/// Uploads `content` to `path`, in chunks of 1 MiB.
+pub async fn upload(store: &dyn Store, path: &str, content: &Bytes) -> Result<Outcome, Error> {
+    let mut source = Chunked::new(content.clone(), 1 << 20);
+    let size = content.len() as u64;
+    store.upload(&key(path), size, &mut source).await
+}
+
+/// The message with all its causes, as a user sees it.
+pub fn told(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text += &format!(": {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 /// The operations of a [`Store`] that [`Faulty`] counts and fails.

@@ -1,4 +1,4 @@
-//! A network that loses answers and changes bytes, and a server that is too busy.
+//! A network that breaks connections and changes bytes, and a server that is too busy.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,43 +8,56 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Stands between a client and a server, and closes the connection instead of an answer.
+/// What S3 says when it is too busy.
+const SLOW_DOWN: &str =
+    "<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>";
+
+/// Stands between a client and an HTTP server.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<ProxyState>,
 }
 
+/// What happens to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The connection is closed after so many bytes of the request, its head included.
+    RequestAfter(usize),
+    /// The connection is closed after so many bytes of the answer; the request has arrived.
+    AnswerAfter(usize),
+    /// A byte of the request's content changes on the way.
+    Spoilt,
+}
+
+/// A fault, and the requests that it is for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// What they have in their head.
+    text: &'static str,
+    fault: Fault,
+    /// All of them instead of the next.
+    always: bool,
+}
+
 #[derive(Debug, Default)]
 struct ProxyState {
-    /// What the next request has in its head that something happens to.
-    wanted: Mutex<Option<(&'static str, Fault)>>,
-    lost: AtomicUsize,
-    spoilt: AtomicUsize,
+    wanted: Mutex<Option<Wanted>>,
+    hits: AtomicUsize,
     /// How many of the next requests are refused.
     busy: AtomicUsize,
     refused: AtomicUsize,
 }
 
-/// What S3 says when it is too busy.
-const SLOW_DOWN: &str =
-    "<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>";
-
-/// What happens to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// The connection is closed instead of an answer.
-    AnswerLost,
-    /// A byte of its content changes on the way.
-    Spoilt,
-}
-
 impl ProxyState {
-    /// What happens to the request with this head, if it is waited for, which it then is no more.
+    /// What happens to the request with this head.
     fn fault(&self, head: &str) -> Option<Fault> {
-        let mut wanted = self.wanted();
-        let hit = wanted.take_if(|(wanted, _)| head.contains(*wanted));
-        hit.map(|(_, fault)| fault)
+        let mut place = self.wanted();
+        let wanted = (*place).filter(|wanted| head.contains(wanted.text))?;
+        if !wanted.always {
+            *place = None;
+        }
+        Some(wanted.fault)
     }
 
     /// Whether the request with this head is refused.
@@ -60,8 +73,12 @@ impl ProxyState {
         refused
     }
 
-    fn wanted(&self) -> MutexGuard<'_, Option<(&'static str, Fault)>> {
+    fn wanted(&self) -> MutexGuard<'_, Option<Wanted>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hit(&self) {
+        self.hits.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -82,19 +99,37 @@ impl Proxy {
         Ok(Self { address, state })
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, as a URL.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
     }
 
-    /// Loses the answer to the next request that has `request` in its head.
-    pub fn lose(&self, request: &'static str) {
-        *self.state.wanted() = Some((request, Fault::AnswerLost));
+    /// Does this to the next request that has `text` in its head.
+    pub fn next(&self, text: &'static str, fault: Fault) {
+        self.want(text, fault, false);
     }
 
-    /// Changes a byte of the content of the next request that has `request` in its head.
-    pub fn spoil(&self, request: &'static str) {
-        *self.state.wanted() = Some((request, Fault::Spoilt));
+    /// Does this to every request that has `text` in its head.
+    pub fn always(&self, text: &'static str, fault: Fault) {
+        self.want(text, fault, true);
+    }
+
+    /// Loses the answer to the next request that has `text` in its head.
+    pub fn lose(&self, text: &'static str) {
+        self.next(text, Fault::AnswerAfter(0));
+    }
+
+    fn want(&self, text: &'static str, fault: Fault, always: bool) {
+        *self.state.wanted() = Some(Wanted {
+            text,
+            fault,
+            always,
+        });
+    }
+
+    /// To how many requests something was done.
+    pub fn hits(&self) -> usize {
+        self.state.hits.load(Ordering::SeqCst)
     }
 
     /// Answers the next `requests` with 503 SlowDown.
@@ -106,16 +141,13 @@ impl Proxy {
     pub fn refused(&self) -> usize {
         self.state.refused.load(Ordering::SeqCst)
     }
+}
 
-    /// How many answers were lost.
-    pub fn lost(&self) -> usize {
-        self.state.lost.load(Ordering::SeqCst)
-    }
-
-    /// How many requests were changed.
-    pub fn spoilt(&self) -> usize {
-        self.state.spoilt.load(Ordering::SeqCst)
-    }
+/// Takes what of `count` bytes still comes through; whether the connection ends with them.
+fn cut(left: &mut usize, count: usize) -> (usize, bool) {
+    let through = count.min(*left);
+    *left -= through;
+    (through, *left == 0)
 }
 
 async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyState>) {
@@ -129,39 +161,54 @@ async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyStat
             read = client.read(&mut asked) => {
                 let Ok(count @ 1..) = read else { return };
                 // The head of a request is at the start of what is read, after its last answer.
-                let head = String::from_utf8_lossy(&asked[..count.min(1000)]).into_owned();
+                let head = String::from_utf8_lossy(&asked[..count.min(2000)]).into_owned();
                 if state.refuses(&head) {
-                    let answer = format!(
-                        "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\n\
-                         Content-Length: {}\r\nConnection: close\r\n\r\n{SLOW_DOWN}",
-                        SLOW_DOWN.len()
-                    );
-                    let _ = client.write_all(answer.as_bytes()).await;
+                    let _ = client.write_all(too_busy().as_bytes()).await;
                     return;
                 }
-                let new = state.fault(&head);
+                let new = if fault.is_none() { state.fault(&head) } else { None };
                 fault = fault.or(new);
                 // Where the head was just read, content is only what follows it.
                 let content = new.map_or(Some(0), |_| head.find("\r\n\r\n").map(|end| end + 4));
                 if fault == Some(Fault::Spoilt) && content.is_some_and(|start| start < count) {
                     asked[count - 1] ^= 1;
                     fault = None;
-                    state.spoilt.fetch_add(1, Ordering::SeqCst);
+                    state.hit();
                 }
-                if server.write_all(&asked[..count]).await.is_err() {
+                let (through, ends) = match &mut fault {
+                    Some(Fault::RequestAfter(left)) => cut(left, count),
+                    _ => (count, false),
+                };
+                if server.write_all(&asked[..through]).await.is_err() {
+                    return;
+                }
+                if ends {
+                    state.hit();
                     return;
                 }
             }
             read = server.read(&mut answered) => {
                 let Ok(count @ 1..) = read else { return };
-                if fault == Some(Fault::AnswerLost) {
-                    state.lost.fetch_add(1, Ordering::SeqCst);
+                let (through, ends) = match &mut fault {
+                    Some(Fault::AnswerAfter(left)) => cut(left, count),
+                    _ => (count, false),
+                };
+                if client.write_all(&answered[..through]).await.is_err() {
                     return;
                 }
-                if client.write_all(&answered[..count]).await.is_err() {
+                if ends {
+                    state.hit();
                     return;
                 }
             }
         }
     }
+}
+
+fn too_busy() -> String {
+    let length = SLOW_DOWN.len();
+    format!(
+        "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{SLOW_DOWN}"
+    )
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 
+use crate::bucket;
+
 /// A container as a storage, in Azure Blob Storage or in a server that speaks its protocol.
 #[derive(Debug, Clone)]
 pub struct AzureConfig {
@@ -135,10 +137,8 @@ impl AzureConfig {
                 return Some(format!("{name:?} is no name of a storage {what}"));
             }
         }
-        if !self.prefix.is_empty()
-            && let Err(error) = crate::Key::parse(&self.prefix)
-        {
-            return Some(format!("the prefix cannot be used: {error}"));
+        if let Some(fault) = bucket::prefix_fault(&self.prefix) {
+            return Some(fault);
         }
         let service = self.service();
         let rest = service

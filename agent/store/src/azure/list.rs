@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures::stream;
-use futures::{StreamExt, TryStreamExt};
 use http::Method;
 use serde::Deserialize;
 
@@ -12,16 +10,11 @@ use super::client::{Client, encoded};
 use super::error::no_answer;
 use super::read::http_date;
 use super::request::Request;
+use crate::bucket::{self, Page};
 use crate::{Error, Key, Object, Objects};
 
 /// Objects of a page, a fifth of what Azure gives: a page is in memory whole.
 const PAGE: u32 = 1_000;
-
-/// Where a list goes on.
-enum Page {
-    First,
-    After(String),
-}
 
 /// A page, as the server writes it.
 #[derive(Debug, Deserialize)]
@@ -66,18 +59,9 @@ struct Properties {
 
 /// The objects below `prefix`.
 pub(super) fn list(client: Arc<Client>, prefix: Key) -> Objects {
-    stream::try_unfold(Some(Page::First), move |at| {
-        let (client, prefix) = (Arc::clone(&client), prefix.clone());
-        async move {
-            match at {
-                Some(at) => page(&client, &prefix, at).await.map(Some),
-                None => Ok(None),
-            }
-        }
+    bucket::pages(client, prefix, |client, prefix, at| async move {
+        page(&client, &prefix, at).await
     })
-    .map_ok(|objects| stream::iter(objects).map(Ok))
-    .try_flatten()
-    .boxed()
 }
 
 async fn page(
@@ -128,9 +112,7 @@ fn object(client: &Client, blob: Blob) -> Option<Object> {
     if blob.name.encoded || kind.as_deref() == Some("directory") {
         return None;
     }
-    let key = Key::parse(blob.name.text.strip_prefix(client.prefix())?)
-        .inspect_err(|error| tracing::warn!(%error, "a foreign object in the storage is left out"))
-        .ok()?;
+    let key = bucket::key_of(client.prefix(), &blob.name.text)?;
     // A time that is missing is the oldest, which is never taken for fresh.
     let modified = http_date(&modified).unwrap_or(SystemTime::UNIX_EPOCH);
     Some(Object {

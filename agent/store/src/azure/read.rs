@@ -16,6 +16,7 @@ use object_store::client::HttpError;
 use super::client::Client;
 use super::error::no_answer;
 use super::request::Request;
+use crate::bucket;
 use crate::crc::Crc;
 use crate::{Content, Error, Key, Object};
 
@@ -50,7 +51,7 @@ pub(super) async fn get(
     range: Option<Range<u64>>,
 ) -> Result<Content, Error> {
     if range.as_ref().is_some_and(Range::is_empty) {
-        return beyond_the_end(client, key, range).await;
+        return Ok(bucket::beyond_the_end(stat(client, key).await?.size, range));
     }
     let mut request = Request::object(client, Method::GET, key)?;
     if let Some(range) = &range {
@@ -60,7 +61,7 @@ pub(super) async fn get(
     let got = match request.send().await {
         Ok(got) => got,
         Err(failure) if failure.status() == Some(416) => {
-            return beyond_the_end(client, key, range).await;
+            return Ok(bucket::beyond_the_end(stat(client, key).await?.size, range));
         }
         Err(failure) => return Err(failure.meaning(client, Some(key))),
     };
@@ -95,21 +96,6 @@ pub(super) async fn get(
         size,
         range: start..start + length,
         chunks,
-    })
-}
-
-/// A range that has no byte of the object.
-async fn beyond_the_end(
-    client: &Client,
-    key: &Key,
-    range: Option<Range<u64>>,
-) -> Result<Content, Error> {
-    let size = stat(client, key).await?.size;
-    let start = range.map_or(0, |range| range.start.min(size));
-    Ok(Content {
-        size,
-        range: start..start,
-        chunks: stream::empty().boxed(),
     })
 }
 

@@ -18,11 +18,10 @@ use token_source::{TokenSource, TokenSourceProvider};
 
 use super::config::{GcsConfig, GcsCredentials};
 use super::error::{Answer, Failure};
+use crate::bucket;
 use crate::budget::{Budget, Share};
 use crate::{At, Error, Key, tls};
 
-/// The longest key of GCS, prefix included, in bytes.
-const MAX_KEY_BYTES: usize = 1024;
 /// How long the server may take to answer, the sending of a part included.
 const ANSWER: Duration = Duration::from_secs(180);
 /// How long nothing that was sent may be acknowledged.
@@ -267,15 +266,7 @@ impl Client {
 
     /// The object's name in the bucket.
     pub fn path(&self, key: &Key) -> Result<String, Error> {
-        let path = format!("{}{key}", self.prefix);
-        if path.len() > MAX_KEY_BYTES {
-            let reason = format!("with its prefix the key has more than {MAX_KEY_BYTES} bytes");
-            return Err(Error::Invalid {
-                at: self.at(Some(key)),
-                reason,
-            });
-        }
-        Ok(path)
+        bucket::name_of(&self.prefix, key, || self.at(Some(key)))
     }
 
     /// What the keys in the bucket begin with; empty, or ending in a slash.

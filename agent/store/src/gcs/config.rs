@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::bucket;
+
 /// What all parts but the last one are a multiple of, in bytes.
 pub(super) const PART_STEP: u64 = 256 * 1024;
 /// Google's own address.
@@ -57,24 +59,9 @@ impl GcsConfig {
 
     /// Why this cannot work, if it cannot.
     pub(super) fn fault(&self) -> Option<String> {
-        if self.bucket.is_empty() || self.bucket.contains('/') {
-            return Some(format!("{:?} is no name of a bucket", self.bucket));
-        }
-        if !self.prefix.is_empty()
-            && let Err(error) = crate::Key::parse(&self.prefix)
-        {
-            return Some(format!("the prefix cannot be used: {error}"));
-        }
-        if let Some(endpoint) = &self.endpoint {
-            let host = endpoint
-                .strip_prefix("https://")
-                .or(endpoint.strip_prefix("http://"));
-            let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
-            if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '@', ' '])) {
-                return Some(format!(
-                    "the endpoint {endpoint:?} is not of the form https://host:port"
-                ));
-            }
+        let fault = bucket::fault(&self.bucket, &self.prefix, self.endpoint.as_deref());
+        if fault.is_some() {
+            return fault;
         }
         if self.endpoint.is_none() && matches!(self.credentials, GcsCredentials::Anonymous) {
             return Some(

@@ -2,37 +2,21 @@
 
 use std::sync::Arc;
 
-use futures::stream;
-use futures::{StreamExt, TryStreamExt};
 use gcloud_storage::http::objects::list::ListObjectsRequest;
 
 use super::client::{Client, NORMAL};
 use super::read;
+use crate::bucket::{self, Page};
 use crate::{Error, Key, Object, Objects};
 
 /// The most objects of a page, which is also what the server takes for a page by itself.
 const PAGE: i32 = 1000;
 
-/// Where a list goes on.
-enum Page {
-    First,
-    After(String),
-}
-
 /// The objects below `prefix`.
 pub(super) fn list(client: Arc<Client>, prefix: Key) -> Objects {
-    stream::try_unfold(Some(Page::First), move |at| {
-        let (client, prefix) = (Arc::clone(&client), prefix.clone());
-        async move {
-            match at {
-                Some(at) => page(&client, &prefix, at).await.map(Some),
-                None => Ok(None),
-            }
-        }
+    bucket::pages(client, prefix, |client, prefix, at| async move {
+        page(&client, &prefix, at).await
     })
-    .map_ok(|objects| stream::iter(objects).map(Ok))
-    .try_flatten()
-    .boxed()
 }
 
 async fn page(
@@ -55,16 +39,9 @@ async fn page(
     let listed = listed.await.result?;
     let objects = listed.items.unwrap_or_default().into_iter();
     let objects = objects.filter_map(|object| {
-        let key = key_of(client, &object.name)?;
+        let key = bucket::key_of(client.prefix(), &object.name)?;
         Some(read::object(key, &object))
     });
     let next = listed.next_page_token.filter(|token| !token.is_empty());
     Ok((objects.collect(), next.map(Page::After)))
-}
-
-/// The key of a name in the bucket; none for names that no key can have, which are not ours.
-fn key_of(client: &Client, name: &str) -> Option<Key> {
-    Key::parse(name.strip_prefix(client.prefix())?)
-        .inspect_err(|error| tracing::warn!(%error, "a foreign object in the storage is left out"))
-        .ok()
 }

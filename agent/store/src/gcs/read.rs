@@ -15,6 +15,7 @@ use reqwest::header::{CONTENT_RANGE, DATE, HeaderValue};
 
 use super::client::{BRIEF, Client, NORMAL};
 use super::error::{Answer, Failure};
+use crate::bucket;
 use crate::{Content, Error, Key, Object};
 
 /// How often a read goes on after its connection broke, unless much came in between.
@@ -88,14 +89,14 @@ pub(super) async fn get(
     range: Option<Range<u64>>,
 ) -> Result<Content, Error> {
     if range.as_ref().is_some_and(Range::is_empty) {
-        return beyond_the_end(client, key, range).await;
+        return Ok(bucket::beyond_the_end(stat(client, key).await?.size, range));
     }
     let opened = match open(client, key, range.clone()).await {
         Err(Error::NotFound { .. }) => return Err(client.missing(key).await),
         opened => opened?,
     };
     let Opened::Some { body, size, range } = opened else {
-        return beyond_the_end(client, key, range).await;
+        return Ok(bucket::beyond_the_end(stat(client, key).await?.size, range));
     };
     let state = Reading {
         client: Arc::clone(client),
@@ -110,21 +111,6 @@ pub(super) async fn get(
         size,
         range,
         chunks,
-    })
-}
-
-/// A range that has no byte of the object.
-async fn beyond_the_end(
-    client: &Client,
-    key: &Key,
-    range: Option<Range<u64>>,
-) -> Result<Content, Error> {
-    let size = stat(client, key).await?.size;
-    let start = range.map_or(0, |range| range.start.min(size));
-    Ok(Content {
-        size,
-        range: start..start,
-        chunks: stream::empty().boxed(),
     })
 }
 

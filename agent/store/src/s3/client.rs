@@ -21,11 +21,10 @@ use aws_smithy_types::date_time::Format;
 
 use super::config::{AtRest, Credentials, S3Config};
 use super::touch::SelfCopy;
+use crate::bucket;
 use crate::budget::{Budget, Share};
 use crate::{At, Error, Key, tls};
 
-/// The longest key of S3, prefix included, in bytes.
-const MAX_KEY_BYTES: usize = 1024;
 /// How often one request is sent at most, with growing pauses.
 const ATTEMPTS: u32 = 5;
 /// How long the server may take to begin its answer. Slow operations have [`SLOW_ANSWER`].
@@ -95,15 +94,7 @@ impl Client {
 
     /// The object's name in the bucket.
     pub fn path(&self, key: &Key) -> Result<String, Error> {
-        let path = format!("{}{key}", self.prefix);
-        if path.len() > MAX_KEY_BYTES {
-            let reason = format!("with its prefix the key has more than {MAX_KEY_BYTES} bytes");
-            return Err(Error::Invalid {
-                at: self.at(Some(key)),
-                reason,
-            });
-        }
-        Ok(path)
+        bucket::name_of(&self.prefix, key, || self.at(Some(key)))
     }
 
     /// What the keys in the bucket begin with; empty, or ending in a slash.

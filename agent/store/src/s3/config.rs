@@ -4,6 +4,8 @@ use std::fmt;
 
 use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
+use crate::bucket;
+
 /// The smallest part that S3 accepts, but for the last one.
 const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
 
@@ -91,24 +93,9 @@ impl S3Config {
 
     /// Why this cannot work, if it cannot.
     pub(super) fn fault(&self) -> Option<String> {
-        if self.bucket.is_empty() || self.bucket.contains('/') {
-            return Some(format!("{:?} is no name of a bucket", self.bucket));
-        }
-        if !self.prefix.is_empty()
-            && let Err(error) = crate::Key::parse(&self.prefix)
-        {
-            return Some(format!("the prefix cannot be used: {error}"));
-        }
-        if let Some(endpoint) = &self.endpoint {
-            let host = endpoint
-                .strip_prefix("https://")
-                .or(endpoint.strip_prefix("http://"));
-            let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
-            if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '@', ' '])) {
-                return Some(format!(
-                    "the endpoint {endpoint:?} is not of the form https://host:port"
-                ));
-            }
+        let fault = bucket::fault(&self.bucket, &self.prefix, self.endpoint.as_deref());
+        if fault.is_some() {
+            return fault;
         }
         if let Credentials::Explicit {
             access_key,

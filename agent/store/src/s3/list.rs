@@ -2,33 +2,16 @@
 
 use std::sync::Arc;
 
-use futures::stream;
-use futures::{StreamExt, TryStreamExt};
-
 use super::client::{Client, brief};
 use super::read::{size, time};
+use crate::bucket::{self, Page};
 use crate::{Error, Key, Object, Objects};
-
-/// Where a list goes on.
-enum Page {
-    First,
-    After(String),
-}
 
 /// The objects below `prefix`.
 pub(super) fn list(client: Arc<Client>, prefix: Key) -> Objects {
-    stream::try_unfold(Some(Page::First), move |at| {
-        let (client, prefix) = (Arc::clone(&client), prefix.clone());
-        async move {
-            match at {
-                Some(at) => page(&client, &prefix, at).await.map(Some),
-                None => Ok(None),
-            }
-        }
+    bucket::pages(client, prefix, |client, prefix, at| async move {
+        page(&client, &prefix, at).await
     })
-    .map_ok(|objects| stream::iter(objects).map(Ok))
-    .try_flatten()
-    .boxed()
 }
 
 async fn page(
@@ -53,7 +36,7 @@ async fn page(
         .contents()
         .iter()
         .filter_map(|object| {
-            let key = key_of(client, object.key()?)?;
+            let key = bucket::key_of(client.prefix(), object.key()?)?;
             Some(Object {
                 key,
                 size: size(object.size()),
@@ -73,13 +56,6 @@ async fn page(
         _ => None,
     };
     Ok((objects, next))
-}
-
-/// The key of a name in the bucket; none for names that no key can have, which are not ours.
-fn key_of(client: &Client, name: &str) -> Option<Key> {
-    Key::parse(name.strip_prefix(client.prefix())?)
-        .inspect_err(|error| tracing::warn!(%error, "a foreign object in the storage is left out"))
-        .ok()
 }
 
 /// Makes sure that the bucket is there and that we may list what is ours.

@@ -11,6 +11,7 @@ use futures::{StreamExt, stream};
 use super::body::Body;
 use super::client::Client;
 use super::error::answer;
+use crate::bucket;
 use crate::crc::Crc;
 use crate::{Content, Error, Key, Object};
 
@@ -83,7 +84,10 @@ pub(super) async fn get(
     range: Option<Range<u64>>,
 ) -> Result<Content, Error> {
     if range.as_ref().is_some_and(Range::is_empty) {
-        return beyond_the_end(client, key, range).await;
+        return Ok(bucket::beyond_the_end(
+            stat(client, key).await?.object.size,
+            range,
+        ));
     }
     let header = range
         .as_ref()
@@ -97,7 +101,10 @@ pub(super) async fn get(
     let got = match request.send().await {
         Ok(got) => got,
         Err(error) if answer(&error).is_some_and(|answer| answer.status == 416) => {
-            return beyond_the_end(client, key, range).await;
+            return Ok(bucket::beyond_the_end(
+                stat(client, key).await?.object.size,
+                range,
+            ));
         }
         Err(error) => return Err(client.failed(Some(key), error)),
     };
@@ -130,21 +137,6 @@ pub(super) async fn get(
         size,
         range: start..end,
         chunks,
-    })
-}
-
-/// A range that has no byte of the object.
-async fn beyond_the_end(
-    client: &Client,
-    key: &Key,
-    range: Option<Range<u64>>,
-) -> Result<Content, Error> {
-    let size = stat(client, key).await?.object.size;
-    let start = range.map_or(0, |range| range.start.min(size));
-    Ok(Content {
-        size,
-        range: start..start,
-        chunks: stream::empty().boxed(),
     })
 }
 

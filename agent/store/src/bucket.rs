@@ -1,0 +1,95 @@
+//! What the object stores have in common: names in a bucket, lists that come page by page, and
+//! reads that have nothing to give.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use futures::stream;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::{At, Content, Error, Key, Object, Objects};
+
+/// The longest name of an object in S3 and GCS, in bytes.
+const MAX_NAME_BYTES: usize = 1024;
+
+/// Where a list goes on.
+pub(crate) enum Page {
+    /// At its beginning.
+    First,
+    /// After what the server said at the end of the page before.
+    After(String),
+}
+
+/// The objects of a list that `page` asks for, page by page.
+pub(crate) fn pages<C, F, Fut>(client: Arc<C>, prefix: Key, page: F) -> Objects
+where
+    C: Send + Sync + 'static,
+    F: Fn(Arc<C>, Key, Page) -> Fut + Send + Sync + Copy + 'static,
+    Fut: Future<Output = Result<(Vec<Object>, Option<Page>), Error>> + Send + 'static,
+{
+    stream::try_unfold(Some(Page::First), move |at| {
+        let (client, prefix) = (Arc::clone(&client), prefix.clone());
+        async move {
+            match at {
+                Some(at) => page(client, prefix, at).await.map(Some),
+                None => Ok(None),
+            }
+        }
+    })
+    .map_ok(|objects| stream::iter(objects).map(Ok))
+    .try_flatten()
+    .boxed()
+}
+
+/// The key of a name below `prefix`; none for names that no key can have, which are not ours.
+pub(crate) fn key_of(prefix: &str, name: &str) -> Option<Key> {
+    Key::parse(name.strip_prefix(prefix)?)
+        .inspect_err(|error| tracing::warn!(%error, "a foreign object in the storage is left out"))
+        .ok()
+}
+
+/// The name of a key below `prefix`; `at` is where it would be.
+pub(crate) fn name_of(prefix: &str, key: &Key, at: impl FnOnce() -> At) -> Result<String, Error> {
+    let name = format!("{prefix}{key}");
+    if name.len() > MAX_NAME_BYTES {
+        let reason = format!("with its prefix the key has more than {MAX_NAME_BYTES} bytes");
+        return Err(Error::Invalid { at: at(), reason });
+    }
+    Ok(name)
+}
+
+/// Why a prefix cannot be used, if it cannot.
+pub(crate) fn prefix_fault(prefix: &str) -> Option<String> {
+    if prefix.is_empty() {
+        return None;
+    }
+    let error = Key::parse(prefix).err()?;
+    Some(format!("the prefix cannot be used: {error}"))
+}
+
+/// Why a bucket, prefix and endpoint cannot be used, if they cannot.
+pub(crate) fn fault(bucket: &str, prefix: &str, endpoint: Option<&str>) -> Option<String> {
+    if bucket.is_empty() || bucket.contains('/') {
+        return Some(format!("{bucket:?} is no name of a bucket"));
+    }
+    prefix_fault(prefix).or_else(|| endpoint_fault(endpoint?))
+}
+
+fn endpoint_fault(endpoint: &str) -> Option<String> {
+    let host = endpoint
+        .strip_prefix("https://")
+        .or(endpoint.strip_prefix("http://"));
+    let host = host.map(|host| host.strip_suffix('/').unwrap_or(host));
+    let wrong = host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '@', ' ']));
+    wrong.then(|| format!("the endpoint {endpoint:?} is not of the form https://host:port"))
+}
+
+/// The answer where an object of `size` bytes has none of a range.
+pub(crate) fn beyond_the_end(size: u64, range: Option<Range<u64>>) -> Content {
+    let start = range.map_or(0, |range| range.start.min(size));
+    Content {
+        size,
+        range: start..start,
+        chunks: stream::empty().boxed(),
+    }
+}
