@@ -11,6 +11,8 @@ pub enum Rule {
     CondemnedBeforeList,
     /// Data is stored before the manifest.
     DataBeforeManifest,
+    /// What was uploaded is settled before the manifest names it.
+    SettleBeforeManifest,
     /// A backup commits only before its deadline.
     CommitBeforeDeadline,
     /// A purge writes its condemned list before its last look.

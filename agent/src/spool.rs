@@ -79,11 +79,14 @@ impl Spool {
             },
             source,
         })?;
-        match store.upload(key, self.written, &mut source).await {
-            Ok(Outcome::Stored) => Ok(true),
-            Ok(Outcome::AlreadyThere) | Err(store::Error::Differs { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        let created = match store.upload(key, self.written, &mut source).await {
+            Ok(Outcome::Stored) => true,
+            Ok(Outcome::AlreadyThere) | Err(store::Error::Differs { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        // What decides has to be there after a loss of power, also where it is large.
+        store.settle().await?;
+        Ok(created)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::{AzureAccess, GcsAccess, Reason, S3Access, S3Encryption, StorageAccess};
 use store::{
@@ -19,36 +18,6 @@ pub async fn open(access: &StorageAccess) -> Result<Arc<dyn Store>, store::Error
         StorageAccess::Azure(access) => Ok(Arc::new(AzureStore::connect(azure_config(access))?)),
     }
 }
-
-/// How long other clients of the file system below a storage believe what they cached: the
-/// `acdirmax` of NFS, where it is not a file system of this machine alone. Object stores have no
-/// such time.
-pub fn attribute_cache(access: &StorageAccess) -> Duration {
-    let StorageAccess::File { path } = access else {
-        return Duration::ZERO;
-    };
-    let local = rustix::fs::statfs(path.as_str())
-        .is_ok_and(|found| LOCAL_FILE_SYSTEMS.contains(&(found.f_type as u64)));
-    if local {
-        Duration::ZERO
-    } else {
-        NFS_DIRECTORY_CACHE
-    }
-}
-
-/// Magic numbers of ext4, XFS, Btrfs, tmpfs, overlayfs, ZFS and F2FS (`linux/magic.h`).
-const LOCAL_FILE_SYSTEMS: [u64; 7] = [
-    0xef53,
-    0x5846_5342,
-    0x9123_683e,
-    0x0102_1994,
-    0x794c_7630,
-    0x2fc1_2fc1,
-    0xf2f5_2010,
-];
-
-/// The default of `acdirmax` in nfs(5).
-const NFS_DIRECTORY_CACHE: Duration = Duration::from_secs(60);
 
 /// The word for an error of the storage.
 pub fn reason(error: &store::Error) -> Reason {

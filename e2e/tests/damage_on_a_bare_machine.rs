@@ -111,7 +111,7 @@ async fn an_object_that_became_shorter(agent: &Agent<'_>, storage: &Storage) {
     assert!(told.contains(&key), "{told}");
 
     // What the failed attempt announced is honoured until its deadline.
-    let repair = ["verify", "--all", "--repair"];
+    let repair = ["verify", "--all", "--repair", "--attribute-cache", "0s"];
     let (code, report) = agent.ask("prod", &repair).await.unwrap();
     assert_eq!(code, Some(13), "{report}");
     assert_eq!(report["findings"][0]["problem"], "Size", "{report}");

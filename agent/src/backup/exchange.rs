@@ -230,7 +230,9 @@ impl Exchange<'_> {
         let state: &Path = &self.run.state;
         let manifest = commit::manifest(header, inventory, footer, state)?;
         let key = Key::parse(&self.layout.manifest(self.backup))?;
-        self.store.settle().await?;
+        if self.order.keeps(Rule::SettleBeforeManifest) {
+            self.store.settle().await?;
+        }
         // Last of all: between this and the write lies one request, and the margin.
         deadline.look(self.store, self.timer).await?;
         if deadline.passed(self.timer) && self.order.keeps(Rule::CommitBeforeDeadline) {

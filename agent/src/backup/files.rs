@@ -57,7 +57,8 @@ impl Files for NodeFiles<'_> {
 
     async fn hash(&self, item: &Item) -> Result<blake3::Hash, Error> {
         let (bandwidth, size) = (self.bandwidth.clone(), item.size());
-        inventory::hash_file(&item.path, size, bandwidth, self.hashes, &item.file).await
+        let (hashes, file) = (self.hashes, &item.file);
+        inventory::hash_file(&item.path, size, bandwidth, hashes, file, item.expected).await
     }
 
     fn read(&self, item: &Item, hash: blake3::Hash, read_at: SystemTime) {

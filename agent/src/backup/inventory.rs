@@ -294,6 +294,7 @@ impl Maker<'_> {
             self.bandwidth.clone(),
             self.hashes,
             file,
+            Expected::default(),
         )
         .await
     }
@@ -317,18 +318,20 @@ fn digest(sstable: &SnapshotSsTable) -> Result<Option<u32>, Error> {
     Ok(String::from_utf8_lossy(&text).trim().parse().ok())
 }
 
-/// Reads a file for its hash and remembers it.
+/// Reads a file for its hash and remembers it. A content that is not as expected is an error: its
+/// hash must not come into a manifest.
 pub async fn hash_file(
     path: &std::path::Path,
     size: u64,
     bandwidth: Arc<Bandwidth>,
     hashes: &HashCache,
     file: &SnapshotFile,
+    expected: Expected,
 ) -> Result<blake3::Hash, Error> {
     let uncounted = Arc::new(AtomicU64::new(0));
     let read_at = SystemTime::now();
     let hash = async {
-        FileSource::open(path, size, Expected::default(), bandwidth, uncounted)?
+        FileSource::open(path, size, expected, bandwidth, uncounted)?
             .drain()
             .await
     }

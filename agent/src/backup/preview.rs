@@ -10,7 +10,7 @@ use super::plan::Action;
 use super::remote::Looking;
 use super::session::Session;
 use super::snapshot::{self, Memtables, Snapshot};
-use super::{Known, prepare, take_snapshot};
+use super::{Known, lifetime, prepare, take_snapshot};
 use crate::order::Order;
 use crate::run_context::Run;
 
@@ -42,8 +42,11 @@ pub struct Planned {
 /// are in memory only are not in the plan. The snapshot that it is made from is removed again.
 pub async fn preview(run: &Run, request: &BackupRequest) -> Result<Preview, Error> {
     let mut known = Known::default();
+    let lifetime = lifetime(request);
     let planned = tokio::select! {
-        planned = plan(run, request, &mut known) => planned,
+        planned = tokio::time::timeout(lifetime, plan(run, request, &mut known)) => {
+            planned.unwrap_or(Err(Error::Deadline))
+        }
         () = run.cancel.cancelled() => Err(Error::Cancelled),
     };
     if let Some(tag) = known.tag.take() {

@@ -175,33 +175,30 @@ impl Transfer<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        if upload {
-            return match self.upload(item, known, counters).await {
-                Ok((uploaded, hash)) => Ok(Done {
-                    place,
-                    uploaded,
-                    hash: Some(hash),
-                }),
-                Err(failed) if self.allow_corrupt && error::corrupt(&failed).is_some() => {
-                    self.run.warn(Reason::SSTableLeftOut, failed.to_string());
-                    Ok(Done {
-                        place,
-                        uploaded: None,
-                        hash: None,
-                    })
-                }
-                Err(failed) => Err(failed),
-            };
-        }
-        let hash = match known {
-            Some(hash) => hash,
-            None => self.files.hash(item).await?,
+        let stored = if upload {
+            self.upload(item, known, counters).await
+        } else {
+            match known {
+                Some(hash) => Ok((None, hash)),
+                None => self.files.hash(item).await.map(|hash| (None, hash)),
+            }
         };
-        Ok(Done {
-            place,
-            uploaded: None,
-            hash: Some(hash),
-        })
+        match stored {
+            Ok((uploaded, hash)) => Ok(Done {
+                place,
+                uploaded,
+                hash: Some(hash),
+            }),
+            Err(failed) if self.allow_corrupt && error::corrupt(&failed).is_some() => {
+                self.run.warn(Reason::SSTableLeftOut, failed.to_string());
+                Ok(Done {
+                    place,
+                    uploaded: None,
+                    hash: None,
+                })
+            }
+            Err(failed) => Err(failed),
+        }
     }
 
     async fn upload(

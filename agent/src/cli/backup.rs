@@ -55,7 +55,7 @@ pub(super) struct BackupFlags {
     /// 20261123T101500Z]
     #[arg(long, value_name = "NAME", value_parser = name::<BackupName>)]
     name: Option<String>,
-    /// Say what would be uploaded and touched, and why, from what is on disk now; change nothing
+    /// Say what would be uploaded and touched, and why, from what is on disk now; store nothing
     #[arg(long)]
     dry_run: bool,
     /// How events are shown

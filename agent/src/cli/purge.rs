@@ -13,14 +13,15 @@ use store::Store;
 use uuid::Uuid;
 
 use super::purge_report::Decided;
-use super::query::{self, ClusterFlags, Failure, Form};
+use super::query::{self, CacheFlags, ClusterFlags, Failure, Form};
 use super::spinner::Spinner;
 use super::values;
 use crate::catalogue::{self, Headers};
-use crate::purge::{self, Catalogue, PurgeError, PurgeOptions, PurgeProgress, PurgeStep};
+use crate::purge::{
+    self, Catalogue, PurgeError, PurgeOptions, PurgeProgress, PurgeReport, PurgeStep,
+};
 use crate::retention::{self, Candidate, Decision, Policy, Refused, Verdict};
 use crate::state::StateDirectory;
-use crate::storage;
 
 const PURGE_EXAMPLES: &str = "\
 Examples:
@@ -82,10 +83,8 @@ struct CommonFlags {
     #[arg(long, value_name = "N", default_value_t = 32)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// file: how long other clients of the file system believe what they cached (acdirmax of NFS)
-    /// [default: 60s on network file systems, else 0s]
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    attribute_cache: Option<Duration>,
+    #[command(flatten)]
+    caches: CacheFlags,
     /// How the answer is shown
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
@@ -156,15 +155,9 @@ impl PurgeFlags {
         let policy = keep.policy();
         query::ask(of, async |store, cluster, access| {
             let decide = |candidates: &[Candidate]| retention::decide(candidates, &policy);
-            purge(
-                store.as_ref(),
-                &cluster,
-                &common,
-                &access,
-                state_directory,
-                &decide,
-            )
-            .await
+            let store = store.as_ref();
+            let report = purge(store, &cluster, &common, &access, state_directory, &decide).await?;
+            finished(&report)
         })
     }
 }
@@ -188,9 +181,31 @@ impl DeleteFlags {
             let decide = |candidates: &[Candidate]| {
                 retention::named(candidates, &names, even_newest).unwrap_or_default()
             };
-            purge(store, &cluster, &common, &access, state_directory, &decide).await
+            let report = purge(store, &cluster, &common, &access, state_directory, &decide).await?;
+            let mut left = names.iter().filter(|name| !report.expired.contains(name));
+            finished(&report)?;
+            match left.next() {
+                None => Ok(ExitCode::Done),
+                Some(name) => Err(Failure {
+                    reason: Reason::Locked,
+                    message: format!(
+                        "{name} stays, as a run relies on it or it changed meanwhile: try again later"
+                    ),
+                }),
+            }
         })
     }
+}
+
+/// Whether all that was to go is gone.
+fn finished(report: &PurgeReport) -> Result<ExitCode, Failure> {
+    if report.unfinished {
+        return Err(Failure {
+            reason: Reason::DeadlineExceeded,
+            message: "some of what is to go is left for the next purge".into(),
+        });
+    }
+    Ok(ExitCode::Done)
 }
 
 impl From<Refused> for Failure {
@@ -223,7 +238,7 @@ async fn purge(
     access: &StorageAccess,
     state_directory: Option<&Path>,
     decide: &(dyn Fn(&[Candidate]) -> Vec<Decision> + Send + Sync),
-) -> Result<ExitCode, Failure> {
+) -> Result<PurgeReport, Failure> {
     let purge_id = Uuid::new_v4();
     let state = StateDirectory::open(state_directory, purge_id)
         .map_err(|error| Failure::usage(error.to_string()))?;
@@ -233,9 +248,7 @@ async fn purge(
         dry_run: flags.dry_run,
         lifetime: flags.deadline,
         concurrency: flags.concurrency.into(),
-        attribute_cache: flags
-            .attribute_cache
-            .unwrap_or_else(|| storage::attribute_cache(access)),
+        attribute_cache: flags.caches.wait(access),
         ..PurgeOptions::new(state.path())
     };
     let first = OnceLock::new();
@@ -266,13 +279,7 @@ async fn purge(
         Form::Json => query::print_json(&decided.document(flags.dry_run, &report))?,
         Form::Text => query::print(&decided.text(flags.dry_run, &report))?,
     }
-    if report.unfinished {
-        return Err(Failure {
-            reason: Reason::DeadlineExceeded,
-            message: "some of what is to go is left for the next purge".into(),
-        });
-    }
-    Ok(ExitCode::Done)
+    Ok(report)
 }
 
 fn tell(spinner: &Spinner, progress: PurgeProgress) {

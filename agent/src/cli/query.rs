@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use manifest::ClusterId;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use store::Store;
 
 use super::storage::StorageFlags;
+use super::values;
 use crate::catalogue::CatalogueError;
 use crate::chain;
 use crate::read::ReadFailure;
@@ -26,6 +28,25 @@ pub(super) struct ClusterFlags {
 
     #[command(flatten)]
     pub storage: StorageFlags,
+}
+
+/// What other clients of a file system may not see yet.
+#[derive(Debug, Args)]
+pub(super) struct CacheFlags {
+    /// file: how long other clients of the file system believe what they cached, such as acdirmax
+    /// of NFS; 0s only where every client is on this machine
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "60s")]
+    attribute_cache: Duration,
+}
+
+impl CacheFlags {
+    /// How long they believe it; object stores have no such time.
+    pub fn wait(&self, access: &StorageAccess) -> Duration {
+        match access {
+            StorageAccess::File { .. } => self.attribute_cache,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 /// How an answer is shown.

@@ -8,10 +8,10 @@ use manifest::BackupName;
 use protocol::{ExitCode, Reason};
 use serde_json::{Value, json};
 
-use super::query::{self, ClusterFlags, Failure, Form};
+use super::query::{self, CacheFlags, ClusterFlags, Failure, Form};
 use super::spinner::Spinner;
 use crate::catalogue::{self, Headers};
-use crate::storage;
+use crate::serve::note;
 use crate::verify::{self, Finding, Level, Problem, Repaired, Report, Seen};
 
 const EXAMPLES: &str = "\
@@ -42,10 +42,12 @@ pub(super) struct VerifyFlags {
     #[arg(long, value_name = "N", default_value_t = 8)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Remove objects whose size or content is wrong, unless a running backup relies on them: the
-    /// next backup that needs them uploads them again, which heals older backups too
+    /// Remove objects that are wrong at this level, unless a running backup relies on them: the next
+    /// backup that needs them uploads them again, which heals older backups too
     #[arg(long)]
     repair: bool,
+    #[command(flatten)]
+    caches: CacheFlags,
     /// How the answer is shown
     #[arg(long, value_enum, default_value_t = Form::Text)]
     output: Form,
@@ -72,9 +74,16 @@ impl VerifyFlags {
             level,
             concurrency,
             repair,
+            caches,
             output,
             ..
         } = self;
+        if repair && level == LevelFlag::Exists {
+            note!(
+                "error: --repair needs --level size or content: what is not there cannot be wrong"
+            );
+            return ExitCode::Usage as u8;
+        }
         let level = match level {
             LevelFlag::Exists => Level::Exists,
             LevelFlag::Size => Level::Size,
@@ -91,6 +100,19 @@ impl VerifyFlags {
                 }
                 backups
             };
+            let running = catalogue::running(store, &backups).await?;
+            let (running, backups): (Vec<_>, Vec<_>) = backups
+                .into_iter()
+                .partition(|backup| names.is_empty() && running.contains(&backup.name));
+            for backup in running {
+                note!("{} is still being made and is not looked at", backup.name);
+            }
+            if backups.is_empty() {
+                return Err(Failure {
+                    reason: Reason::BackupNotFound,
+                    message: format!("there is no backup of {cluster} in {}", store.name()),
+                });
+            }
             let spinner = Spinner::new();
             let seen = |seen: Seen| {
                 let read = HumanBytes(seen.read);
@@ -101,7 +123,7 @@ impl VerifyFlags {
                 verify::verify(store, &cluster, &backups, level, concurrency, &seen).await?;
             spinner.end();
             let repaired = if repair {
-                let wait = storage::attribute_cache(&access);
+                let wait = caches.wait(&access);
                 Some(verify::repair(store, &cluster, &report.findings, wait).await?)
             } else {
                 None
@@ -145,6 +167,9 @@ fn text(backups: usize, report: &Report, repaired: Option<&Repaired>) -> String 
         for node in nodes {
             text.push_str(&format!("{backup}: node {node} has no manifest\n"));
         }
+    }
+    for backup in &report.without_manifest {
+        text.push_str(&format!("{backup}: no node has a manifest\n"));
     }
     for unreadable in &report.unreadable {
         text.push_str(&format!(
@@ -219,7 +244,7 @@ fn document(backups: usize, report: &Report, repaired: Option<&Repaired>) -> Val
         "backups": backups, "manifests": report.manifests, "objects": report.objects,
         "bytes": report.bytes, "readBytes": report.read,
         "problems": report.problems, "findings": findings,
-        "unreadableManifests": unreadable, "missingNodes": missing,
+        "withoutManifest": report.without_manifest, "unreadableManifests": unreadable, "missingNodes": missing,
         "repaired": repaired.map(|it| json!({
             "removed": it.removed, "inUse": it.in_use, "right": it.right, "left": it.left,
         })),

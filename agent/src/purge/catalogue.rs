@@ -22,6 +22,19 @@ pub struct Catalogue {
     pub running: BTreeMap<BackupName, BTreeSet<Uuid>>,
 }
 
+impl Catalogue {
+    /// Whether a node may still be at work on a backup: one that announced itself and has not
+    /// committed.
+    pub fn is_running(&self, name: &BackupName) -> bool {
+        let committed = |node: &Uuid| {
+            let backup = self.backups.get(name);
+            backup.is_some_and(|backup| backup.nodes.contains_key(node))
+        };
+        let announced = self.running.get(name);
+        announced.is_some_and(|nodes| !nodes.iter().all(committed))
+    }
+}
+
 /// A backup with at least one manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {

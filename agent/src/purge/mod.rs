@@ -255,10 +255,14 @@ impl Purge<'_> {
 
     /// Writes down what is about to be deleted.
     async fn publish(&self, condemned: &condemn::Condemned, list: &Key) -> Result<(), PurgeError> {
-        if condemned.publish(self.store, list).await? {
-            Ok(())
-        } else {
-            Err(PurgeError::IdTaken(self.options.purge_id))
+        match condemned.publish(self.store, list).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(PurgeError::IdTaken(self.options.purge_id)),
+            // It may be there all the same, and backups would wait for a purge that has ended.
+            Err(error) => {
+                let _ = self.store.delete(list).await;
+                Err(error)
+            }
         }
     }
 
@@ -325,7 +329,12 @@ impl Purge<'_> {
             .checked_sub(self.options.grace)
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let prefix = Key::parse(self.layout.prefix())?;
-        match self.store.sweep(&prefix, before).await {
+        // An upload that an intent names may only be slow.
+        let named = |key: &Key| {
+            look.intents
+                .contains(self.layout.below_cluster(key.as_str()))
+        };
+        match self.store.sweep(&prefix, before, &named).await {
             Ok(uploads) => report.uploads = uploads,
             // Not every identity may list uploads, and not every server can.
             Err(error @ (store::Error::Denied { .. } | store::Error::Refused { .. })) => {

@@ -58,7 +58,7 @@ pub fn candidates(catalogue: &Catalogue) -> Vec<Candidate> {
     let of = |(name, backup): (&BackupName, &crate::purge::Backup)| {
         let state = if backup.is_complete() {
             State::Complete
-        } else if catalogue.running.contains_key(name) {
+        } else if catalogue.is_running(name) {
             State::Running
         } else {
             State::Incomplete

@@ -223,16 +223,22 @@ fn a_backup_goes_by_name_unless_it_is_the_newest_complete_one_or_at_work() {
     assert_eq!(refused, Refused::NotThere(unknown));
 }
 
+/// Two scopes, of which one is written in two ways.
+const SCOPES: [&[&str]; 3] = [&[], &["a", "b"], &["b", "a"]];
+
 fn drawn() -> impl Strategy<Value = Vec<Candidate>> {
-    let one = (0i64..400 * 86_400, 0u8..3, 0u8..4);
+    let one = (0i64..400 * 86_400, 0u8..3, 0u8..4, 0usize..3);
     proptest::collection::vec(one, 0..40).prop_map(|drawn| {
         drawn
             .into_iter()
             .enumerate()
-            .map(|(at, (seconds, series, state))| Candidate {
+            .map(|(at, (seconds, series, state, scope))| Candidate {
                 name: format!("b{at}").parse().unwrap(),
                 series: (series > 0).then(|| format!("s{series}")),
-                scope: Scope::default(),
+                scope: Scope {
+                    keyspaces: SCOPES[scope].iter().map(|&name| name.to_owned()).collect(),
+                    ..Scope::default()
+                },
                 started: Timestamp::from_second(1_780_000_000 + seconds).unwrap(),
                 state: match state {
                     0 => State::Incomplete,
@@ -262,17 +268,20 @@ fn policies() -> impl Strategy<Value = Policy> {
 
 proptest! {
     #[test]
-    fn the_newest_complete_backup_of_each_series_is_never_deleted(
+    fn the_newest_complete_backup_of_each_series_and_scope_is_never_deleted(
         candidates in drawn(), policy in policies()
     ) {
         let kept = kept(&candidates, &policy);
         for series in [None, Some("s1".to_owned()), Some("s2".to_owned())] {
-            let newest = candidates
-                .iter()
-                .filter(|c| c.series == series && c.state == State::Complete)
-                .max_by_key(|c| (c.started, c.name.clone()));
-            if let Some(newest) = newest {
-                prop_assert!(kept.contains(&newest.name.to_string()));
+            for everything in [true, false] {
+                let newest = candidates
+                    .iter()
+                    .filter(|c| c.series == series && c.state == State::Complete)
+                    .filter(|c| c.scope.keyspaces.is_empty() == everything)
+                    .max_by_key(|c| (c.started, c.name.clone()));
+                if let Some(newest) = newest {
+                    prop_assert!(kept.contains(&newest.name.to_string()));
+                }
             }
         }
         prop_assert_eq!(decide(&candidates, &policy).len(), candidates.len());

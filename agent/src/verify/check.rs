@@ -79,10 +79,16 @@ impl<'a> Checker<'a> {
         let looked = self
             .look(&backup.name, manifest, report, &mut findings, seen)
             .await;
+        if let Ok(footer) = &looked {
+            findings.extend(self.tokens(&footer.tokens, &backup.name).await?);
+        }
+        let sound = looked.is_ok() && findings.is_empty();
+        if !sound && self.is_gone(manifest).await? {
+            return Ok(());
+        }
         match looked {
-            Ok(footer) => {
+            Ok(_) => {
                 report.manifests += 1;
-                findings.extend(self.tokens(&footer.tokens, &backup.name).await?);
                 findings
                     .into_iter()
                     .for_each(|finding| report.found(finding));
@@ -98,6 +104,15 @@ impl<'a> Checker<'a> {
                 Ok(())
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a purge deleted the backup while it was looked at.
+    async fn is_gone(&self, manifest: &StoredManifest) -> Result<bool, VerifyError> {
+        match self.store.stat(&manifest.key).await {
+            Ok(_) => Ok(false),
+            Err(store::Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
 

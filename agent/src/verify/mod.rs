@@ -18,7 +18,7 @@ use crate::read::ReadFailure;
 
 pub use repair::{RepairError, Repaired, repair};
 
-/// Problems that a report names one by one; more are counted.
+/// Problems of each kind that a report names one by one; more are counted.
 pub const NAMED_PROBLEMS: usize = 10_000;
 
 /// How much is looked at.
@@ -100,7 +100,8 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes that were read back.
     pub read: u64,
-    /// What is wrong, at most [`NAMED_PROBLEMS`].
+    /// What is wrong, of what is missing and of what is not as it should be at most
+    /// [`NAMED_PROBLEMS`] each.
     pub findings: Vec<Finding>,
     /// How much is wrong.
     pub problems: u64,
@@ -108,17 +109,27 @@ pub struct Report {
     pub unreadable: Vec<Unreadable>,
     /// Nodes without a manifest, by backup.
     pub missing_nodes: BTreeMap<BackupName, BTreeSet<Uuid>>,
+    /// Backups of which no node has a manifest.
+    pub without_manifest: BTreeSet<BackupName>,
+    /// How many findings are of objects that are there, and of those that are not.
+    named: [usize; 2],
 }
 
 impl Report {
     /// Whether every backup can be restored as far as was looked.
     pub fn is_sound(&self) -> bool {
-        self.problems == 0 && self.unreadable.is_empty() && self.missing_nodes.is_empty()
+        self.problems == 0
+            && self.unreadable.is_empty()
+            && self.missing_nodes.is_empty()
+            && self.without_manifest.is_empty()
     }
 
     fn found(&mut self, finding: Finding) {
         self.problems += 1;
-        if self.findings.len() < NAMED_PROBLEMS {
+        // What is missing must not crowd out what a repair can remove.
+        let named = &mut self.named[usize::from(finding.problem == Problem::Missing)];
+        if *named < NAMED_PROBLEMS {
+            *named += 1;
             self.findings.push(finding);
         }
     }
@@ -144,8 +155,16 @@ pub async fn verify(
 ) -> Result<Report, VerifyError> {
     let mut report = Report::default();
     for backup in backups {
-        if let Completeness::Missing(nodes) = backup.completeness() {
-            report.missing_nodes.insert(backup.name.clone(), nodes);
+        match backup.completeness() {
+            Completeness::Complete => {}
+            Completeness::Missing(nodes) => {
+                report.missing_nodes.insert(backup.name.clone(), nodes);
+            }
+            // Manifests that are there are told of when they are read.
+            Completeness::Unknown if !backup.manifests.is_empty() => {}
+            Completeness::Unknown => {
+                report.without_manifest.insert(backup.name.clone());
+            }
         }
     }
     let nodes: BTreeSet<Uuid> = backups

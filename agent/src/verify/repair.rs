@@ -26,6 +26,9 @@ use crate::read::{self, ReadFailure};
 /// No delete after it. A backup that needs what a crashed repair had condemned waits for as long.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
+/// How long our own clock is believed instead of the storage's.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// Why a repair ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
@@ -169,6 +172,14 @@ impl Repair<'_> {
         Ok(in_use)
     }
 
+    /// Whether the deadline has passed, by a storage's clock that was looked at just now.
+    async fn late(&self) -> Result<bool, RepairError> {
+        if self.deadline.unseen_for(&SystemTimer) > LOOK_EVERY {
+            self.deadline.look(self.store, &SystemTimer).await?;
+        }
+        Ok(self.deadline.passed(&SystemTimer))
+    }
+
     /// Removes one object if it is still wrong.
     async fn one(&self, finding: &Finding, repaired: &mut Repaired) -> Result<(), RepairError> {
         let key = Key::parse(&self.layout.key_in_cluster(&finding.key))?;
@@ -192,7 +203,7 @@ impl Repair<'_> {
         .await?;
         let done = if problem.is_none() {
             &mut repaired.right
-        } else if self.deadline.passed(&SystemTimer) {
+        } else if self.late().await? {
             &mut repaired.left
         } else {
             self.store.delete(&key).await?;

@@ -84,6 +84,12 @@ fn endpoint_fault(endpoint: &str) -> Option<String> {
     wrong.then(|| format!("the endpoint {endpoint:?} is not of the form https://host:port"))
 }
 
+/// The error where a server does not say how long an object is.
+pub(crate) fn no_length(at: At) -> Error {
+    let reason = "the server does not say how long it is".to_owned();
+    Error::Corrupt { at, reason }
+}
+
 /// The answer where an object of `size` bytes has none of a range.
 pub(crate) fn beyond_the_end(size: u64, range: Option<Range<u64>>) -> Content {
     let start = range.map_or(0, |range| range.start.min(size));

@@ -60,6 +60,9 @@ pub struct Content {
     pub chunks: Chunks,
 }
 
+/// Whether somebody names an object.
+pub type Named<'a> = dyn Fn(&Key) -> bool + Send + Sync + 'a;
+
 /// A storage of immutable objects.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -73,8 +76,8 @@ pub trait Store: Send + Sync {
 
     /// Writes an object of `size` bytes from `source`, which may be of any size.
     ///
-    /// The object appears whole or not at all; with [`Error::Source`] and when the future is
-    /// dropped, not at all. A key that exists with the same size counts as done (the source may
+    /// The object appears whole or not at all; with [`Error::Source`], not at all. When the future is
+    /// dropped, neither, unless its last step was under way: then it may appear whole. A key that exists with the same size counts as done (the source may
     /// then be unread), with another size it is [`Error::Differs`].
     async fn upload(&self, key: &Key, size: u64, source: &mut dyn Source)
     -> Result<Outcome, Error>;
@@ -125,10 +128,16 @@ pub trait Store: Send + Sync {
     }
 
     /// Ends what uploads left behind below `prefix` and nobody has gone on with since `before`:
-    /// temporary files, incomplete uploads. Tells how many. Storages that clear up after
-    /// themselves have nothing to do here.
-    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
-        let _ = (prefix, before);
+    /// temporary files, incomplete uploads. Uploads of keys that `named` knows are left alone; a
+    /// temporary file has no key, but one that is written to is not old. Tells how many. Storages
+    /// that clear up after themselves have nothing to do here.
+    async fn sweep(
+        &self,
+        prefix: &Key,
+        before: SystemTime,
+        named: &Named<'_>,
+    ) -> Result<u64, Error> {
+        let _ = (prefix, before, named);
         Ok(0)
     }
 
@@ -150,6 +159,14 @@ pub trait Store: Send + Sync {
                 return Ok(chunk);
             }
             all.extend_from_slice(&chunk);
+            if all.len() as u64 > size {
+                let at = At {
+                    storage: self.name().into(),
+                    key: Some(key.clone()),
+                };
+                let reason = format!("more than the {size} bytes came that it was said to have");
+                return Err(Error::Corrupt { at, reason });
+            }
         }
         Ok(all.freeze())
     }

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use crate::{At, Content, Error, FileSystem, Key, Object, Objects, Outcome, Source, Store};
+use crate::{At, Content, Error, FileSystem, Key, Named, Object, Objects, Outcome, Source, Store};
 
 /// Chunks from memory, and an error instead of the end if one is wanted.
 pub struct Chunked {
@@ -272,12 +272,13 @@ impl<S: Store> Store for Faulty<S> {
         self.run(Operation::Settle, None, self.inner.settle()).await
     }
 
-    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
-        self.run(
-            Operation::Sweep,
-            Some(prefix),
-            self.inner.sweep(prefix, before),
-        )
-        .await
+    async fn sweep(
+        &self,
+        prefix: &Key,
+        before: SystemTime,
+        named: &Named<'_>,
+    ) -> Result<u64, Error> {
+        let sweep = self.inner.sweep(prefix, before, named);
+        self.run(Operation::Sweep, Some(prefix), sweep).await
     }
 }

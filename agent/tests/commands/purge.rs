@@ -53,7 +53,15 @@ fn reasons(report: &Value, name: &str) -> Value {
 #[test]
 fn what_no_rule_keeps_goes_with_the_data_that_only_it_needs() {
     let stage = stage();
-    let rules = ["purge", "--keep-last", "2", "--grace", "0s"];
+    let rules = [
+        "purge",
+        "--keep-last",
+        "2",
+        "--grace",
+        "0s",
+        "--attribute-cache",
+        "0s",
+    ];
     let (code, planned) = stage.json(&[&rules[..], &["--dry-run"]].concat());
     assert_eq!(code, 0, "{planned}");
     assert_eq!(planned["expired"], json!(["b1"]));
@@ -95,10 +103,10 @@ fn without_a_rule_only_data_that_nobody_needs_goes_and_only_past_its_grace() {
     let stage = stage();
     let orphan = "nb-9-big.00000009.20";
     stage.write(&data_key(node(1), orphan), orphan.as_bytes());
-    let (_, young) = stage.json(&["purge"]);
+    let (_, young) = stage.json(&["purge", "--attribute-cache", "0s"]);
     assert_eq!(young["young"]["objects"], 1, "{young}");
     assert!(has(&stage, orphan));
-    let (_, done) = stage.json(&["purge", "--grace", "0s"]);
+    let (_, done) = stage.json(&["purge", "--grace", "0s", "--attribute-cache", "0s"]);
     assert_eq!(done["deleted"]["objects"], 1, "{done}");
     assert!(!has(&stage, orphan));
     assert_eq!(names(&stage).len(), 4);
@@ -107,7 +115,7 @@ fn without_a_rule_only_data_that_nobody_needs_goes_and_only_past_its_grace() {
 #[test]
 fn a_backup_goes_by_its_name_but_the_newest_complete_one_only_when_that_is_said() {
     let stage = stage();
-    let (code, done) = stage.json(&["delete", "b1", "--grace", "0s"]);
+    let (code, done) = stage.json(&["delete", "b1", "--grace", "0s", "--attribute-cache", "0s"]);
     assert_eq!(code, 0, "{done}");
     assert_eq!(names(&stage), ["b2", "b3", "b4"]);
     assert!(!has(&stage, &own(1)) && has(&stage, SHARED));
@@ -134,9 +142,51 @@ fn a_backup_goes_by_its_name_but_the_newest_complete_one_only_when_that_is_said(
             "{given:?} deleted something"
         );
     }
-    stage.json(&["delete", "b2", "b3", "--even-newest", "--grace", "0s"]);
+    stage.json(&[
+        "delete",
+        "b2",
+        "b3",
+        "--even-newest",
+        "--grace",
+        "0s",
+        "--attribute-cache",
+        "0s",
+    ]);
     assert_eq!(names(&stage), ["b4"]);
     assert!(has(&stage, SHARED));
+}
+
+#[test]
+fn a_backup_that_failed_for_a_node_goes_by_name_once_no_node_is_at_work() {
+    let stage = stage();
+    let backup = Backup {
+        name: "half",
+        started: "2026-11-05T01:00:00Z",
+        series: None,
+        ring: &[node(1), node(2)],
+    };
+    stage.commit(&backup, node(1), &[SHARED]);
+    // The node that committed has an intent that is still honoured; it is done.
+    stage.announce("half", node(1), "2999-01-01T00:00:00Z");
+    stage.announce("half", node(2), "2999-01-01T00:00:00Z");
+    let delete = ["delete", "half", "--grace", "0s", "--attribute-cache", "0s"];
+    let output = stage.run(&delete);
+    assert_eq!(output.status.code(), Some(11), "{}", text(&output.stderr));
+    assert!(names(&stage).contains(&"half".to_owned()));
+    let intents = stage.path("manifests/half");
+    for entry in std::fs::read_dir(intents).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        if name.starts_with(&node(2).to_string()) {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    let (code, done) = stage.json(&delete);
+    assert_eq!((code, &done["expired"]), (0, &json!(["half"])), "{done}");
+    assert!(
+        !stage
+            .path(&format!("manifests/half/{}.jsonl", node(1)))
+            .exists()
+    );
 }
 
 #[test]
@@ -145,7 +195,15 @@ fn a_manifest_that_cannot_be_read_stops_the_purge_with_nothing_deleted() {
     let path = stage.path(&format!("manifests/b2/{}.jsonl", node(1)));
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    let output = stage.run(&["purge", "--keep-last", "1", "--grace", "0s"]);
+    let output = stage.run(&[
+        "purge",
+        "--keep-last",
+        "1",
+        "--grace",
+        "0s",
+        "--attribute-cache",
+        "0s",
+    ]);
     assert_eq!(output.status.code(), Some(13), "{}", text(&output.stderr));
     let told = text(&output.stderr);
     assert!(
@@ -158,7 +216,16 @@ fn a_manifest_that_cannot_be_read_stops_the_purge_with_nothing_deleted() {
 
 #[test]
 fn people_are_told_what_goes_and_why() {
-    let output = stage().run(&["purge", "--dry-run", "--keep-last", "2", "--grace", "0s"]);
+    let output = stage().run(&[
+        "purge",
+        "--dry-run",
+        "--keep-last",
+        "2",
+        "--grace",
+        "0s",
+        "--attribute-cache",
+        "0s",
+    ]);
     let told = text(&output.stdout);
     assert_eq!(
         told,

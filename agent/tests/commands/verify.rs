@@ -143,7 +143,15 @@ fn a_repair_removes_what_is_wrong_unless_a_running_backup_relies_on_it() {
         "2999-01-01T00:00:00Z",
         &[&data_key(node(1), OWN)],
     );
-    let repair = ["verify", "--all", "--level", "content", "--repair"];
+    let repair = [
+        "verify",
+        "--all",
+        "--level",
+        "content",
+        "--repair",
+        "--attribute-cache",
+        "0s",
+    ];
     let (code, report) = stage.json(&repair);
     assert_eq!(code, 13);
     assert_eq!(report["repaired"]["inUse"], json!([data_key(node(1), OWN)]));
@@ -192,6 +200,34 @@ fn a_manifest_cannot_lead_out_of_its_storage() {
     assert_eq!(output.status.code(), Some(13));
     let told = text(&output.stderr);
     assert!(told.contains("could lead out of the storage"), "{told}");
+}
+
+#[test]
+fn where_nothing_was_looked_at_nothing_is_said_to_be_sound() {
+    let stage = stage();
+    stage.announce("failed", node(1), "2020-01-01T00:00:00Z");
+    let (code, report) = stage.json(&["verify", "--backup", "failed"]);
+    assert_eq!((code, &report["sound"]), (13, &json!(false)), "{report}");
+    assert_eq!(report["withoutManifest"], json!(["failed"]));
+    let output = Stage::new().run(&["verify", "--all"]);
+    assert_eq!(output.status.code(), Some(10), "{}", text(&output.stderr));
+    let output = stage.run(&["verify", "--all", "--repair", "--level", "exists"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_backup_that_is_still_being_made_is_no_problem() {
+    let stage = stage();
+    let backup = Backup {
+        name: "b3",
+        started: "2026-11-02T01:00:00Z",
+        series: None,
+        ring: &[node(1), node(2)],
+    };
+    stage.commit(&backup, node(1), &[SHARED]);
+    stage.announce("b3", node(2), "2999-01-01T00:00:00Z");
+    let (code, report) = stage.json(&["verify", "--all"]);
+    assert_eq!((code, &report["backups"]), (0, &json!(2)), "{report}");
 }
 
 #[test]

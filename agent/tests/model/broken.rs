@@ -67,6 +67,7 @@ rules! {
     condemned_lists_that_are_not_read_lose: CondemnedRead, All;
     condemned_lists_that_are_read_after_the_listing_lose: CondemnedBeforeList, Keep;
     a_manifest_before_its_data_loses: DataBeforeManifest, All;
+    a_manifest_before_names_are_settled_loses: SettleBeforeManifest, All;
     a_commit_after_the_deadline_loses: CommitBeforeDeadline, All;
     a_condemned_list_that_is_written_after_the_second_look_loses: CondemnedBeforeLook, All;
     a_purge_that_does_not_look_at_intents_again_loses: IntentsAgain, All;

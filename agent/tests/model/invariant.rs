@@ -86,6 +86,10 @@ impl Invariant {
                 Some(stored) if stored.body != content(named) => {
                     self.fail(format!("{named} has another content"));
                 }
+                Some(stored) if !stored.settled => {
+                    let text = "would be lost with the power";
+                    self.fail(format!("{key} is committed and {named} {text}"));
+                }
                 Some(stored) if stored.modified < fresh_since => {
                     self.fail(format!("{key} is committed and {named} was not renewed"));
                 }

@@ -205,6 +205,7 @@ impl Scenario {
                 modified: at,
                 created: at,
                 creator: NOBODY,
+                settled: true,
             };
             objects.insert(key.clone(), stored);
             invariant.created(&key, &objects, at);

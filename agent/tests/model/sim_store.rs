@@ -93,6 +93,12 @@ impl Store for SimStore {
         }
     }
 
+    /// At once, so that it adds no schedules: between it and the manifest lies nothing that matters.
+    async fn settle(&self) -> Result<(), Error> {
+        self.world.lock().settle();
+        Ok(())
+    }
+
     async fn stat(&self, key: &Key) -> Result<Object, Error> {
         match self.ask(Op::Stat(key.clone())).await {
             Answer::Stored(stored) => Ok(Object {

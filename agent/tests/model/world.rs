@@ -30,6 +30,8 @@ pub struct Stored {
     /// For clients that cache what they saw.
     pub created: u64,
     pub creator: usize,
+    /// Whether its name survives a loss of power.
+    pub settled: bool,
 }
 
 /// An object that is gone, for clients that cache what they saw.
@@ -160,13 +162,14 @@ impl World {
     }
 
     fn apply(&mut self, process: usize, op: Op) -> Answer {
+        let settled = matches!(op, Op::Create(..));
         match op {
             Op::Now => Answer::Now(self.now),
             Op::Create(key, body) | Op::Upload(key, body) => {
                 if let Some(stored) = self.objects.get(&key) {
                     return Answer::Exists(stored.body.len() as u64);
                 }
-                self.put(key, body, process);
+                self.put(key, body, process, settled);
                 Answer::Done
             }
             Op::Stat(key) | Op::Get(key) => match self.objects.get(&key) {
@@ -188,12 +191,20 @@ impl World {
         }
     }
 
-    pub fn put(&mut self, key: Key, body: Bytes, creator: usize) {
+    /// Everything that is there survives a loss of power from now on.
+    pub fn settle(&mut self) {
+        for stored in self.objects.values_mut() {
+            stored.settled = true;
+        }
+    }
+
+    pub fn put(&mut self, key: Key, body: Bytes, creator: usize, settled: bool) {
         let stored = Stored {
             body,
             modified: self.now,
             created: self.now,
             creator,
+            settled,
         };
         if let Some(deadline) = deadline(&stored.body) {
             self.instants

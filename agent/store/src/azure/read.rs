@@ -28,7 +28,8 @@ pub(super) async fn stat(client: &Client, key: &Key) -> Result<Object, Error> {
         .headers;
     Ok(Object {
         key: key.clone(),
-        size: number(&headers, &CONTENT_LENGTH),
+        size: number(&headers, &CONTENT_LENGTH)
+            .ok_or_else(|| bucket::no_length(client.at(Some(key))))?,
         // A time that is missing is the oldest, which is never taken for fresh.
         modified: time(&headers, &LAST_MODIFIED).unwrap_or(SystemTime::UNIX_EPOCH),
     })
@@ -65,7 +66,9 @@ pub(super) async fn get(
         }
         Err(failure) => return Err(failure.meaning(client, Some(key))),
     };
+    // Without it, an answer that ends early could not be told from a whole one.
     let length = number(&got.headers, &CONTENT_LENGTH);
+    let length = length.ok_or_else(|| bucket::no_length(client.at(Some(key))))?;
     let start = range.map_or(0, |range| range.start);
     let size = match got.headers.get(CONTENT_RANGE) {
         Some(header) => {
@@ -140,9 +143,8 @@ pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
     time(headers, &DATE)
 }
 
-fn number(headers: &HeaderMap, name: &HeaderName) -> u64 {
-    let value = headers.get(name).and_then(|value| value.to_str().ok());
-    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+fn number(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    headers.get(name)?.to_str().ok()?.parse().ok()
 }
 
 fn time(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {

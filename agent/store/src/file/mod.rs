@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use self::root::{Names, Root, modified};
 use self::temporary::{Placed, Temporary};
 use crate::probe::FileSystem;
-use crate::{Content, Error, Key, Object, Objects, Outcome, Source, Store};
+use crate::{Content, Error, Key, Named, Object, Objects, Outcome, Source, Store};
 
 /// A directory as a storage.
 #[derive(Debug, Clone)]
@@ -183,7 +183,12 @@ impl Store for FileStore {
             .await
     }
 
-    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
+    async fn sweep(
+        &self,
+        prefix: &Key,
+        before: SystemTime,
+        _named: &Named<'_>,
+    ) -> Result<u64, Error> {
         let prefix = prefix.clone();
         self.run(move |root| sweep::sweep(root, &prefix, before))
             .await

@@ -24,7 +24,7 @@ use self::client::{Client, Watch};
 pub use self::config::{Credentials, Encryption, S3Config};
 use crate::feed::Feed;
 use crate::probe::FileSystem;
-use crate::{Content, Error, Key, Object, Objects, Outcome, Source, Store};
+use crate::{Content, Error, Key, Named, Object, Objects, Outcome, Source, Store};
 
 /// Objects in a bucket.
 #[derive(Debug, Clone)]
@@ -115,7 +115,12 @@ impl Store for S3Store {
         Ok(None)
     }
 
-    async fn sweep(&self, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
-        sweep::sweep(&self.client, prefix, before).await
+    async fn sweep(
+        &self,
+        prefix: &Key,
+        before: SystemTime,
+        named: &Named<'_>,
+    ) -> Result<u64, Error> {
+        sweep::sweep(&self.client, prefix, before, named).await
     }
 }

@@ -108,7 +108,9 @@ pub(super) async fn get(
         }
         Err(error) => return Err(client.failed(Some(key), error)),
     };
-    let length = size(got.content_length());
+    // Without it, an answer that ends early could not be told from a whole one.
+    let length = got.content_length().and_then(|it| u64::try_from(it).ok());
+    let length = length.ok_or_else(|| bucket::no_length(client.at(Some(key))))?;
     let start = range.map_or(0, |range| range.start);
     let size = match got.content_range() {
         Some(header) => total(header).ok_or_else(|| Error::Corrupt {

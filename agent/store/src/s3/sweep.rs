@@ -5,13 +5,19 @@ use std::time::SystemTime;
 use super::client::Client;
 use super::multipart::has_code;
 use super::read::time;
-use crate::{Error, Key};
+use crate::bucket;
+use crate::{Error, Key, Named};
 
 /// Ends those of `prefix` itself and below it that began before `before`.
 ///
 /// MinIO lists the uploads of one key only, which has to be named whole; it ends those of all keys
 /// by itself after a day.
-pub(super) async fn sweep(client: &Client, prefix: &Key, before: SystemTime) -> Result<u64, Error> {
+pub(super) async fn sweep(
+    client: &Client,
+    prefix: &Key,
+    before: SystemTime,
+    named: &Named<'_>,
+) -> Result<u64, Error> {
     let path = client.path(prefix)?;
     let failed = |error| client.failed(Some(prefix), error);
     let (mut key_marker, mut id_marker) = (None, None);
@@ -32,7 +38,8 @@ pub(super) async fn sweep(client: &Client, prefix: &Key, before: SystemTime) -> 
             let is_below = key
                 .strip_prefix(&path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            if !is_below || time(upload.initiated()) >= before {
+            let is_named = bucket::key_of(client.prefix(), key).is_some_and(|key| named(&key));
+            if !is_below || is_named || time(upload.initiated()) >= before {
                 continue;
             }
             let request = client.sdk.abort_multipart_upload().bucket(&client.bucket);
