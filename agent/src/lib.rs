@@ -11,6 +11,7 @@ pub mod cli;
 pub mod control;
 mod gentle;
 pub mod lease;
+mod named;
 pub mod neighbour;
 pub mod node_lock;
 pub mod order;

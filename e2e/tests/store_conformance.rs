@@ -14,7 +14,7 @@ use e2e::parts::minio::{KMS_KEY, Minio, Setup, User};
 use e2e::parts::versitygw::VersityGw;
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
-use store::testing::{Chunked, content, key, told, upload};
+use store::testing::{Chunked, Gated, content, key, told, upload};
 use store::{Credentials, Encryption, Error, FileStore, Object, Outcome, S3Config, S3Store, Store};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -303,12 +303,16 @@ async fn an_identity_without_the_right_to_delete_can_back_up_and_the_probe_says_
 async fn an_upload_survives_a_restart_of_the_server() {
     let (mut minio, config) = minio().await;
     let store = connect(&config).await;
-    let whole = content(160 * MIB);
+    let whole = content(24 * MIB);
+    let (mut source, gate) = Gated::new(&whole);
     let uploading = tokio::spawn({
-        let (store, whole) = (store.clone(), whole.clone());
-        async move { upload(&store, "c/x", &whole).await }
+        let store = store.clone();
+        async move { store.upload(&key("c/x"), 24 * MIB, &mut source).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    gate.reached().await;
+    minio.stop().await.unwrap();
+    // The second half begins without a server.
+    gate.open();
     minio.restart().await.unwrap();
     assert_eq!(uploading.await.unwrap().unwrap(), Outcome::Stored);
     let read = store.read_small(&key("c/x"), u64::MAX).await.unwrap();

@@ -1,5 +1,5 @@
-//! The agent's Azure storage on Azurite: the conformance suite of the crate `store`, and every kind
-//! of identity. Azurite differs from the cloud in what no test here can show:
+//! The agent's Azure storage on Azurite: the conformance suite of the crate `store`, by key,
+//! signature, application and workload identity. Azurite differs from the cloud in what no test here can show:
 //!
 //! - it looks at who a token is for and until when, not at its signature nor at roles;
 //! - nothing here is throttled, and nothing is ever full;
@@ -18,7 +18,7 @@ use e2e::host::proxy::{Fault, Proxy};
 use e2e::parts::azurite::Azurite;
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
-use store::testing::{Chunked, content, key, told, upload};
+use store::testing::{Chunked, Gated, content, key, told, upload};
 use store::{AzureConfig, AzureCredentials, AzureStore, Error, Object, Outcome, Source, Store};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -259,12 +259,16 @@ async fn an_identity_without_the_right_to_delete_can_back_up_and_the_probe_says_
 async fn an_upload_survives_a_restart_of_the_server() {
     let (mut azurite, config) = azurite().await;
     let store = connect(&config);
-    let whole = content(64 * MIB);
+    let whole = content(24 * MIB);
+    let (mut source, gate) = Gated::new(&whole);
     let uploading = tokio::spawn({
-        let (store, whole) = (store.clone(), whole.clone());
-        async move { upload(&store, "c/x", &whole).await }
+        let store = store.clone();
+        async move { store.upload(&key("c/x"), 24 * MIB, &mut source).await }
     });
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    gate.reached().await;
+    azurite.stop().await.unwrap();
+    // The second half begins without a server.
+    gate.open();
     azurite.restart().await.unwrap();
     assert_eq!(uploading.await.unwrap().unwrap(), Outcome::Stored);
     let read = store.read_small(&key("c/x"), u64::MAX).await.unwrap();

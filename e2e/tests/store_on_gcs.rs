@@ -1,5 +1,5 @@
-//! The agent's GCS storage on fake-gcs-server: the conformance suite of the crate `store`, every
-//! kind of identity, and a network that breaks. The emulator differs from the cloud in what no test
+//! The agent's GCS storage on fake-gcs-server: the conformance suite of the crate `store`, service
+//! accounts, and a network that breaks. The emulator differs from the cloud in what no test
 //! here can show:
 //!
 //! - a rewrite forgets the storage class, so what is asked for is looked at, not what is there;
@@ -11,18 +11,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use e2e::host::proxy::{Fault, Proxy};
 use e2e::parts::fake_gcs::{Account, FakeGcs, Setup, Tls};
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
-use store::testing::{content, key, told, upload};
-use store::{Error, GcsConfig, GcsCredentials, GcsStore, Object, Outcome, Source, Store};
-use tokio::sync::Notify;
+use store::testing::{Gated, content, key, told, upload};
+use store::{Error, GcsConfig, GcsCredentials, GcsStore, Object, Outcome, Store};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
@@ -242,20 +239,12 @@ async fn small_objects_outlive_a_restart_of_the_server_and_one_under_way_is_wort
     let (mut server, config) = server().await;
     let store = connect(&config).await;
     upload(&store, "c/before", &content(3 * MIB)).await.unwrap();
-    let (half_way, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let mut source = Gated {
-        left: content(6 * MIB)
-            .chunks(1 << 20)
-            .map(Bytes::copy_from_slice)
-            .collect(),
-        half_way: Arc::clone(&half_way),
-        go_on: Arc::clone(&go_on),
-    };
+    let (mut source, gate) = Gated::new(&content(6 * MIB));
     let uploading = tokio::spawn({
         let store = store.clone();
         async move { store.upload(&key("c/x"), 6 * MIB, &mut source).await }
     });
-    half_way.notified().await;
+    gate.reached().await;
     server.stop().await.unwrap();
     let creating = tokio::spawn({
         let store = store.clone();
@@ -266,7 +255,7 @@ async fn small_objects_outlive_a_restart_of_the_server_and_one_under_way_is_wort
     creating.await.unwrap().unwrap();
     assert_eq!(read(&store, "c/y").await, "y");
     assert!(read(&store, "c/before").await == content(3 * MIB));
-    go_on.notify_one();
+    gate.open();
     // Here the upload is gone with the server. In the cloud it would go on.
     let error = uploading.await.unwrap().unwrap_err();
     assert!(error.is_temporary(), "{error:?}");
@@ -406,22 +395,4 @@ async fn a_connection_that_breaks_in_the_middle_of_a_read_is_gone_on_with_or_an_
         "{error:?}"
     );
     assert!(proxy.hits() < 20);
-}
-
-/// Six chunks, and a wait before the last three.
-struct Gated {
-    left: Vec<Bytes>,
-    half_way: Arc<Notify>,
-    go_on: Arc<Notify>,
-}
-
-#[async_trait]
-impl Source for Gated {
-    async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
-        if self.left.len() == 3 {
-            self.half_way.notify_one();
-            self.go_on.notified().await;
-        }
-        Ok((!self.left.is_empty()).then(|| self.left.remove(0)))
-    }
 }

@@ -1,4 +1,4 @@
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{FORMAT_VERSION, same_major};
-
-/// A key is at most 1024 bytes in every store; the rest is room for JSON's escapes.
-const MAX_LINE: u64 = 8 << 10;
 
 /// The first line of an intent: what an attempt relies on until its deadline. The keys follow,
 /// below the cluster id, one JSON string a line.
@@ -135,30 +132,9 @@ macro_rules! key_list {
                 out.flush()?;
                 Ok(out)
             }
-
-            /// Reads the head, then gives every key to `each`.
-            pub fn read<R: BufRead>(
-                mut input: R,
-                mut each: impl FnMut(String),
-            ) -> Result<Self, IntentError> {
-                let mut lines = KeyLines::default();
-                let mut line = Vec::new();
-                while read_line(&mut input, &mut line)? {
-                    if let Some(key) = lines.line(&line)? {
-                        each(key);
-                    }
-                }
-                lines.finish()
-            }
         }
     };
 }
 
 key_list!(Intent);
 key_list!(Condemned);
-
-fn read_line<R: BufRead>(input: &mut R, line: &mut Vec<u8>) -> Result<bool, IntentError> {
-    line.clear();
-    input.by_ref().take(MAX_LINE).read_until(b'\n', line)?;
-    Ok(!line.is_empty())
-}

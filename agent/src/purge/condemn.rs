@@ -12,9 +12,9 @@ use store::{Key, Object, Store};
 use uuid::Uuid;
 
 use super::look::{Expired, Look};
-use super::named::Named;
 use super::{Amount, Purge, PurgeError, PurgeReport, PurgeStep};
 use crate::lease::Deadline;
+use crate::named::Named;
 use crate::spool::Spool;
 
 /// How often progress is told, in objects.

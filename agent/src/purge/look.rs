@@ -13,9 +13,9 @@ use store::{Key, Object};
 use uuid::Uuid;
 
 use super::catalogue::{self, Catalogue, Summary};
-use super::named::Named;
 use super::{Purge, PurgeError};
 use crate::lease::{self, MARGIN};
+use crate::named::Named;
 use crate::order::Rule;
 use crate::read;
 

@@ -11,7 +11,6 @@ mod condemn;
 mod delete;
 mod error;
 mod look;
-mod named;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,8 +24,8 @@ use uuid::Uuid;
 pub use self::catalogue::{Backup, Catalogue, NodeManifest};
 pub use self::error::PurgeError;
 use self::look::{Expired, Look};
-use self::named::Named;
 use crate::lease::{self, Deadline, MARGIN, SystemTimer, Timer};
+use crate::named::Named;
 use crate::order::{Order, Rule};
 use crate::read;
 

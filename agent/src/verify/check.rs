@@ -1,7 +1,5 @@
 //! The objects of one node.
 
-use std::collections::{HashMap, HashSet};
-
 use futures::{TryStreamExt, stream};
 use manifest::{BackupName, ClusterId, ClusterLayout, Footer, Line, ObjectKeys, SchemaObject};
 use store::{Key, Store};
@@ -9,17 +7,8 @@ use uuid::Uuid;
 
 use super::{Finding, Level, Problem, Report, Seen, Unreadable, VerifyError};
 use crate::catalogue::{Backup, StoredManifest};
+use crate::named::{ByDigest, Named, digest};
 use crate::read::{ManifestStream, ReadFailure};
-
-/// Stands for a key in memory: a million keys of 150 bytes would be too much.
-type Fingerprint = u128;
-
-fn fingerprint(key: &str) -> Fingerprint {
-    let hash = blake3::hash(key.as_bytes());
-    let mut first = [0; 16];
-    first.copy_from_slice(&hash.as_bytes()[..16]);
-    u128::from_le_bytes(first)
-}
 
 /// An object as a manifest names it.
 pub(super) struct Expected {
@@ -35,8 +24,9 @@ pub(super) struct Checker<'a> {
     node: Uuid,
     level: Level,
     concurrency: usize,
-    stored: HashMap<Fingerprint, u64>,
-    looked_at: HashSet<Fingerprint>,
+    /// Sizes of what is there.
+    stored: ByDigest<u64>,
+    looked_at: Named,
 }
 
 impl<'a> Checker<'a> {
@@ -49,12 +39,12 @@ impl<'a> Checker<'a> {
         concurrency: usize,
     ) -> Result<Self, VerifyError> {
         let layout = ClusterLayout::new(cluster.clone());
-        let mut stored = HashMap::new();
+        let mut stored = ByDigest::default();
         let data = Key::parse(&format!("{}/{node}", layout.data_prefix()))?;
         let mut objects = store.list(&data);
         while let Some(object) = objects.try_next().await? {
             let key = layout.below_cluster(object.key.as_str());
-            stored.insert(fingerprint(key), object.size);
+            stored.insert(digest(key), object.size);
         }
         Ok(Self {
             store,
@@ -63,7 +53,7 @@ impl<'a> Checker<'a> {
             level,
             concurrency: concurrency.max(1),
             stored,
-            looked_at: HashSet::new(),
+            looked_at: Named::default(),
         })
     }
 
@@ -146,7 +136,7 @@ impl<'a> Checker<'a> {
         let (store, layout, level) = (self.store, &self.layout, self.level);
         let (stored, looked_at) = (&self.stored, &self.looked_at);
         // Only what a manifest names that is to be believed counts as looked at.
-        let mut fresh = Vec::new();
+        let mut fresh = Named::default();
         let lines = stream::try_unfold(&mut manifest, async |manifest| {
             let line = manifest.next().await?;
             Ok::<_, VerifyError>(line.map(|line| (line, manifest)))
@@ -154,13 +144,13 @@ impl<'a> Checker<'a> {
         let new = lines
             .map_ok(|line| {
                 let mut new = named(&mut keys, &line);
-                new.retain(|it| !looked_at.contains(&fingerprint(&it.key)));
-                fresh.extend(new.iter().map(|it| fingerprint(&it.key)));
+                new.retain(|it| !looked_at.contains(&it.key));
+                new.iter().for_each(|it| fresh.insert(&it.key));
                 stream::iter(new.into_iter().map(Ok::<_, VerifyError>))
             })
             .try_flatten();
         let checks = new.map_ok(|expected| async move {
-            let listed = stored.get(&fingerprint(&expected.key)).copied();
+            let listed = stored.get(&digest(&expected.key)).copied();
             let checked = check(store, layout, level, &expected, listed).await?;
             Ok((expected, checked))
         });

@@ -1,8 +1,8 @@
 //! Where backups are kept: one trait, a folder per storage.
 //!
-//! [`Store`] is implemented by [`FileStore`], [`S3Store`] and [`AzureStore`], which pass one
-//! conformance suite. An object is written once and never overwritten with other content; [`Error`] speaks of
-//! what a caller can act on, never of HTTP codes.
+//! [`Store`] is implemented by [`FileStore`], [`S3Store`], [`GcsStore`] and [`AzureStore`], which
+//! pass one conformance suite. An object is written once and never overwritten with other content;
+//! [`Error`] speaks of what a caller can act on, never of HTTP codes.
 //!
 //! What is not here: the layout of the keys, manifests and the order of a backup. This crate moves
 //! bytes and keeps promises about single objects.

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
+use tokio::sync::Notify;
 
 use crate::{At, Content, Error, FileSystem, Key, Named, Object, Objects, Outcome, Source, Store};
 
@@ -52,6 +53,60 @@ impl Source for Chunked {
         Ok(Some(
             self.content.split_to(self.chunk.min(self.content.len())),
         ))
+    }
+}
+
+/// Chunks of 1 MiB, with a wait half way through.
+pub struct Gated {
+    left: Vec<Bytes>,
+    wait_at: usize,
+    gate: Arc<Gate>,
+}
+
+/// Where a [`Gated`] source waits.
+#[derive(Debug, Default)]
+pub struct Gate {
+    reached: Notify,
+    open: Notify,
+}
+
+impl Gate {
+    /// Waits until the source is half way.
+    pub async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Lets it go on.
+    pub fn open(&self) {
+        self.open.notify_one();
+    }
+}
+
+impl Gated {
+    /// `content`, and its gate.
+    pub fn new(content: &Bytes) -> (Self, Arc<Gate>) {
+        let left: Vec<Bytes> = content
+            .chunks(1 << 20)
+            .map(Bytes::copy_from_slice)
+            .collect();
+        let gate = Arc::new(Gate::default());
+        let source = Self {
+            wait_at: left.len() / 2,
+            left,
+            gate: Arc::clone(&gate),
+        };
+        (source, gate)
+    }
+}
+
+#[async_trait]
+impl Source for Gated {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        if self.left.len() == self.wait_at {
+            self.gate.reached.notify_one();
+            self.gate.open.notified().await;
+        }
+        Ok((!self.left.is_empty()).then(|| self.left.remove(0)))
     }
 }
 
