@@ -52,6 +52,7 @@ pub struct FileSource {
     ahead: Option<JoinHandle<Step>>,
     bandwidth: Arc<Bandwidth>,
     counter: Arc<AtomicU64>,
+    handed_on: u64,
     hash: Option<blake3::Hash>,
 }
 
@@ -92,6 +93,7 @@ impl FileSource {
             ahead: None,
             bandwidth,
             counter,
+            handed_on: 0,
             hash: None,
         })
     }
@@ -107,6 +109,18 @@ impl FileSource {
         while self.next().await?.is_some() {}
         self.hash
             .ok_or_else(|| io::Error::other("the file was not read to its end"))
+    }
+
+    /// Waits for what is read ahead. May be dropped while it waits: then nothing has happened.
+    async fn come_back(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(ahead) = &mut self.ahead else {
+            return Ok(None);
+        };
+        let joined = ahead.await;
+        self.ahead = None;
+        let (state, chunk) = joined.map_err(io::Error::other)?;
+        self.state = Some(state);
+        chunk
     }
 
     fn read_ahead(&mut self) {
@@ -125,28 +139,43 @@ impl store::Source for FileSource {
         if self.ahead.is_none() {
             self.read_ahead();
         }
-        let Some(ahead) = self.ahead.take() else {
-            return Ok(None);
-        };
-        let (state, chunk) = ahead.await.map_err(io::Error::other)?;
-        match chunk? {
-            Some(chunk) => {
-                self.state = Some(state);
-                self.read_ahead();
-                self.bandwidth.take(chunk.len() as u64).await;
-                self.counter
-                    .fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                Ok(Some(chunk))
+        let chunk = self.come_back().await?;
+        if let Some(chunk) = &chunk {
+            self.read_ahead();
+            let bytes = chunk.len() as u64;
+            self.bandwidth.take(bytes).await;
+            self.counter.fetch_add(bytes, Ordering::Relaxed);
+            self.handed_on += bytes;
+        } else {
+            self.hash = self.state.as_ref().map(|state| state.hasher.finalize());
+        }
+        Ok(chunk)
+    }
+
+    async fn restart(&mut self) -> io::Result<()> {
+        // What was read ahead counts as little as what came of it.
+        let _ = self.come_back().await;
+        self.counter.fetch_sub(self.handed_on, Ordering::Relaxed);
+        (self.handed_on, self.hash) = (0, None);
+        match &mut self.state {
+            Some(state) => {
+                state.begin_anew();
+                Ok(())
             }
-            None => {
-                self.hash = Some(state.hasher.finalize());
-                Ok(None)
-            }
+            None => Err(io::Error::other("the file cannot be read once more")),
         }
     }
 }
 
 impl State {
+    fn begin_anew(&mut self) {
+        self.offset = 0;
+        self.hasher.reset();
+        if let Some((crc, _)) = &mut self.crc {
+            crc.reset();
+        }
+    }
+
     /// The next chunk, or the checks at the end.
     fn step(&mut self) -> io::Result<Option<Bytes>> {
         let left = self.size - self.offset;
@@ -243,6 +272,38 @@ mod tests {
         let error = source.next().await.unwrap_err();
         assert!(error.get_ref().unwrap().is::<Corrupt>(), "{error}");
         assert_eq!(source.hash(), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_anew_from_any_point_and_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let content: Vec<u8> = (0..3 * CHUNK).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let counter = Arc::new(AtomicU64::new(0));
+        let expected = Expected {
+            crc: Some(crc32fast::hash(&content)),
+            hash: Some(blake3::hash(&content)),
+        };
+        let bandwidth = Arc::new(Bandwidth::unlimited());
+        let size = content.len() as u64;
+        let mut source =
+            FileSource::open(&path, size, expected, bandwidth, counter.clone()).unwrap();
+        for chunks in 0..5 {
+            for _ in 0..chunks {
+                source.next().await.unwrap();
+            }
+            source.restart().await.unwrap();
+            assert_eq!(source.hash(), None);
+            assert_eq!(counter.load(Ordering::Relaxed), 0);
+        }
+        let mut read = Vec::new();
+        while let Some(chunk) = source.next().await.unwrap() {
+            read.extend_from_slice(&chunk);
+        }
+        assert!(read == content);
+        assert_eq!(source.hash(), expected.hash);
+        assert_eq!(counter.load(Ordering::Relaxed), size);
     }
 
     #[tokio::test]

@@ -347,6 +347,10 @@ impl<F: Future<Output = ()> + Send> Source for Interrupted<F> {
         }
         Ok(next)
     }
+
+    async fn restart(&mut self) -> std::io::Result<()> {
+        self.0.restart().await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,10 +18,15 @@ use crate::{At, Error, Key};
 /// storage has it, within the store's own budget, so a pool has to hold that budget or grow.
 #[async_trait]
 pub trait Source: Send {
-    /// The next chunk, or `None` at the end. After `None` or an error it is not called again.
+    /// The next chunk, or `None` at the end. After `None` or an error it is called again only after
+    /// a [`restart`](Source::restart).
     ///
     /// An error here, also instead of the final `None`, makes sure that the object never appears.
     async fn next(&mut self) -> io::Result<Option<Bytes>>;
+
+    /// Begins anew, also after an end: the next chunk is the first again. For what was not kept in
+    /// memory and has to be sent once more.
+    async fn restart(&mut self) -> io::Result<()>;
 }
 
 /// What an upload did.

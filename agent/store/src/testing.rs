@@ -19,6 +19,7 @@ use crate::{At, Content, Error, FileSystem, Key, Named, Object, Objects, Outcome
 
 /// Chunks from memory, and an error instead of the end if one is wanted.
 pub struct Chunked {
+    whole: Bytes,
     content: Bytes,
     chunk: usize,
     end: Option<io::Error>,
@@ -27,8 +28,10 @@ pub struct Chunked {
 impl Chunked {
     /// `content` in chunks of `chunk` bytes.
     pub fn new(content: impl Into<Bytes>, chunk: usize) -> Self {
+        let whole = content.into();
         Self {
-            content: content.into(),
+            content: whole.clone(),
+            whole,
             chunk,
             end: None,
         }
@@ -37,9 +40,8 @@ impl Chunked {
     /// The same, with `error` where the end would be.
     pub fn failing(content: impl Into<Bytes>, chunk: usize, error: io::Error) -> Self {
         Self {
-            content: content.into(),
-            chunk,
             end: Some(error),
+            ..Self::new(content, chunk)
         }
     }
 }
@@ -54,12 +56,17 @@ impl Source for Chunked {
             self.content.split_to(self.chunk.min(self.content.len())),
         ))
     }
+
+    async fn restart(&mut self) -> io::Result<()> {
+        self.content = self.whole.clone();
+        Ok(())
+    }
 }
 
-/// Chunks of 1 MiB, with a wait half way through.
+/// Chunks of 1 MiB, with a wait half way through the first time.
 pub struct Gated {
-    left: Vec<Bytes>,
-    wait_at: usize,
+    chunks: Chunked,
+    wait_at: Option<usize>,
     gate: Arc<Gate>,
 }
 
@@ -85,14 +92,10 @@ impl Gate {
 impl Gated {
     /// `content`, and its gate.
     pub fn new(content: &Bytes) -> (Self, Arc<Gate>) {
-        let left: Vec<Bytes> = content
-            .chunks(1 << 20)
-            .map(Bytes::copy_from_slice)
-            .collect();
         let gate = Arc::new(Gate::default());
         let source = Self {
-            wait_at: left.len() / 2,
-            left,
+            chunks: Chunked::new(content.clone(), 1 << 20),
+            wait_at: Some(content.len() / 2),
             gate: Arc::clone(&gate),
         };
         (source, gate)
@@ -102,11 +105,19 @@ impl Gated {
 #[async_trait]
 impl Source for Gated {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        if self.left.len() == self.wait_at {
+        if self
+            .wait_at
+            .is_some_and(|left| self.chunks.content.len() <= left)
+        {
+            self.wait_at = None;
             self.gate.reached.notify_one();
             self.gate.open.notified().await;
         }
-        Ok((!self.left.is_empty()).then(|| self.left.remove(0)))
+        self.chunks.next().await
+    }
+
+    async fn restart(&mut self) -> io::Result<()> {
+        self.chunks.restart().await
     }
 }
 

@@ -39,18 +39,26 @@ impl Report for Nobody {
 /// Files whose content is their key.
 struct KeyFiles;
 
-struct KeyContent(Option<Bytes>, blake3::Hash);
+struct KeyContent {
+    body: Bytes,
+    read: bool,
+}
 
 #[async_trait]
 impl Source for KeyContent {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
-        Ok(self.0.take())
+        Ok((!std::mem::replace(&mut self.read, true)).then(|| self.body.clone()))
+    }
+
+    async fn restart(&mut self) -> io::Result<()> {
+        self.read = false;
+        Ok(())
     }
 }
 
 impl Content for KeyContent {
     fn hash(&self) -> Option<blake3::Hash> {
-        self.0.is_none().then_some(self.1)
+        self.read.then(|| blake3::hash(&self.body))
     }
 }
 
@@ -58,8 +66,7 @@ impl Content for KeyContent {
 impl Files for KeyFiles {
     fn open(&self, item: &Item, _: Arc<AtomicU64>) -> Result<Box<dyn Content>, Error> {
         let body = Bytes::copy_from_slice(content(&item.key).as_bytes());
-        let hash = blake3::hash(&body);
-        Ok(Box::new(KeyContent(Some(body), hash)))
+        Ok(Box::new(KeyContent { body, read: false }))
     }
 
     async fn hash(&self, item: &Item) -> Result<blake3::Hash, Error> {

@@ -174,6 +174,10 @@ impl Source for Hanging {
             None => std::future::pending().await,
         }
     }
+
+    async fn restart(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 pub(super) async fn dropped_upload(s: Subject<'_>) {

@@ -27,12 +27,18 @@ use crate::{At, Error, Key, tls};
 
 /// How often one request is sent at most, with growing pauses.
 const ATTEMPTS: u32 = 5;
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
 /// How long the server may take to begin its answer. Slow operations have [`SLOW_ANSWER`].
-const ANSWER: Duration = Duration::from_secs(60);
+pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// The same for completing an upload and for copies, which take time by the size.
 const SLOW_ANSWER: Duration = Duration::from_secs(15 * 60);
 /// How long a body may stand still in either direction.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// Up to it, in bytes, an object is read before it is sent: then it can be sent again without
+/// being read again, and its checksum goes first. Larger ones would only use memory for that.
+const IN_MEMORY: u64 = 1024 * 1024;
 
 /// A bucket, and how its objects are named and kept.
 #[derive(Debug)]
@@ -43,9 +49,14 @@ pub(super) struct Client {
     pub at_rest: AtRest,
     pub part_size: u64,
     pub max_in_flight: u64,
+    pub single_limit: u64,
+    /// Objects up to it, in bytes, are in memory while they are sent.
+    pub in_memory: u64,
     pub copy_limit: u64,
     /// The server refused or ignored the condition on completing a multipart upload.
     pub unconditional_completion: AtomicBool,
+    /// The server does not know checksums that follow the content.
+    pub no_trailers: AtomicBool,
     pub self_copy: SelfCopy,
     prefix: String,
     budget: Budget,
@@ -75,8 +86,11 @@ impl Client {
             bucket: config.bucket,
             part_size: config.part_size,
             max_in_flight: config.max_in_flight,
+            in_memory: IN_MEMORY.min(config.part_size).min(config.max_in_flight),
+            single_limit: config.single_limit,
             copy_limit: config.copy_limit,
             unconditional_completion: AtomicBool::new(false),
+            no_trailers: AtomicBool::new(false),
             self_copy: SelfCopy::default(),
             budget: Budget::new(config.max_in_flight),
             prefix,
@@ -114,6 +128,19 @@ pub(super) fn slow() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
 }
 
+/// For a request whose content is sent while it is read: once, as long as that takes, with the
+/// checksum behind the content.
+pub(super) fn streaming() -> aws_sdk_s3::config::Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .disable_read_timeout()
+        .build();
+    aws_sdk_s3::config::Builder::new()
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::disabled())
+        .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
+}
+
 /// For a request that asks whether the storage is there: whoever asks is waiting.
 pub(super) fn brief() -> aws_sdk_s3::config::Builder {
     let timeouts = TimeoutConfig::builder()
@@ -131,7 +158,7 @@ async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
         .tls_context(trust(config.ca_pem.as_deref())?)
         .build_https();
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(10))
+        .connect_timeout(CONNECT)
         .read_timeout(ANSWER);
     let builder = match &config.credentials {
         Credentials::Explicit {

@@ -6,6 +6,8 @@ use aws_sdk_s3::types::{ServerSideEncryption, StorageClass};
 
 use crate::bucket;
 
+/// The largest object that S3 takes in one request.
+const MAX_SINGLE_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// The smallest part that S3 accepts, but for the last one.
 const MIN_PART_BYTES: u64 = 5 * 1024 * 1024;
 
@@ -33,8 +35,10 @@ pub struct S3Config {
     /// How many bytes of all uploads together may be in memory. Parts that are larger are sent
     /// while they are read, one after the other.
     pub max_in_flight: u64,
-    /// The size above which objects go in parts, and the size of a part. It grows for objects
-    /// that would have more than 10,000 parts.
+    /// The size above which objects go in parts. Up to it one request does what takes three and
+    /// one for each part otherwise.
+    pub single_limit: u64,
+    /// The size of a part. It grows for objects that would have more than 10,000 parts.
     pub part_size: u64,
     /// The largest object that the server copies in one request. A touch of a larger one has it
     /// copied in parts of at most this size, at least 5 MiB.
@@ -73,7 +77,8 @@ pub enum Encryption {
 }
 
 impl S3Config {
-    /// The bucket `bucket` of AWS with the defaults: no prefix, 32 MiB in flight, 8 MiB a part.
+    /// The bucket `bucket` of AWS with the defaults: no prefix, 32 MiB in flight, parts of 8 MiB
+    /// for objects over 64 MiB.
     pub fn new(bucket: impl Into<String>, credentials: Credentials) -> Self {
         Self {
             bucket: bucket.into(),
@@ -86,6 +91,7 @@ impl S3Config {
             storage_class: None,
             encryption: Encryption::default(),
             max_in_flight: 32 * 1024 * 1024,
+            single_limit: 64 * 1024 * 1024,
             part_size: 8 * 1024 * 1024,
             copy_limit: 5 * 1024 * 1024 * 1024,
         }
@@ -108,6 +114,11 @@ impl S3Config {
         }
         if self.part_size < MIN_PART_BYTES || self.copy_limit < MIN_PART_BYTES {
             return Some(format!("a part has at least {MIN_PART_BYTES} bytes"));
+        }
+        if self.single_limit > MAX_SINGLE_BYTES {
+            return Some(format!(
+                "one request takes at most {MAX_SINGLE_BYTES} bytes"
+            ));
         }
         None
     }
@@ -177,7 +188,7 @@ mod tests {
     #[test]
     fn what_cannot_work_is_told_before_the_first_request() {
         assert_eq!(config().fault(), None);
-        let faulty: [fn(&mut S3Config); 8] = [
+        let faulty: [fn(&mut S3Config); 9] = [
             |c| c.bucket.clear(),
             |c| c.bucket.push_str("/x"),
             |c| c.prefix = "a/../b".to_owned(),
@@ -186,6 +197,7 @@ mod tests {
             |c| c.endpoint = Some("http://user:pass@host".to_owned()),
             |c| c.part_size = 1,
             |c| c.copy_limit = 1,
+            |c| c.single_limit = u64::MAX,
         ];
         for (i, spoil) in faulty.into_iter().enumerate() {
             let mut config = config();

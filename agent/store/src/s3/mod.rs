@@ -57,12 +57,16 @@ impl Store for S3Store {
         size: u64,
         source: &mut dyn Source,
     ) -> Result<Outcome, Error> {
-        let feed = Feed::new(source, size);
-        if size <= self.client.part_size.min(self.client.max_in_flight) {
-            put::upload(&self.client, key, size, feed).await
-        } else {
-            multipart::upload(&self.client, key, size, feed).await
+        let client = &self.client;
+        if size <= client.in_memory {
+            return put::upload(client, key, size, Feed::new(source, size)).await;
         }
+        if size <= client.single_limit
+            && let Some(outcome) = put::upload_streaming(client, key, size, source).await?
+        {
+            return Ok(outcome);
+        }
+        multipart::upload(client, key, size, Feed::new(source, size)).await
     }
 
     async fn stat(&self, key: &Key) -> Result<Object, Error> {

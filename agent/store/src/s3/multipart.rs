@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadError;
@@ -12,7 +11,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUploa
 use tokio::task::JoinSet;
 
 use super::body::Body;
-use super::client::{Client, Watch, slow};
+use super::client::{Client, Watch, slow, streaming};
 use super::error::answer;
 use super::stream;
 use super::{put, read};
@@ -205,14 +204,12 @@ impl Multipart {
             let _share = self.client.share(stream::IN_MEMORY).await;
             let (pump, body) = stream::pair(length);
             // The checksum is known when all is sent: the SDK appends it as a trailer.
-            let trailer = aws_sdk_s3::config::Builder::new()
-                .request_checksum_calculation(RequestChecksumCalculation::WhenSupported);
             let request = self
                 .upload_part(number)
                 .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
                 .body(body)
                 .customize()
-                .config_override(trailer);
+                .config_override(streaming());
             let (fed, sent) = tokio::join!(pump.run(feed), request.send());
             let crc = fed.map_err(|e| self.unread(e))?;
             let sent = sent.map_err(|e| self.client.failed(Some(&self.key), e))?;

@@ -1,16 +1,30 @@
 //! Objects in one request, which succeeds only where nothing is.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::put_object::PutObjectError;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::types::ChecksumAlgorithm;
 
 use super::body::Body;
-use super::client::{Client, Watch};
+use super::client::{ANSWER, Client, Watch, streaming};
 use super::error::answer;
-use super::read;
+use super::{read, stream};
 use crate::feed::Feed;
-use crate::{Error, Key, Outcome};
+use crate::{Error, Key, Outcome, Source};
+
+/// Pauses before an object that was sent while it was read is read and sent again: as many as the
+/// SDK makes for requests that it can send again itself.
+const RETRY_PAUSES: [Duration; 4] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
 
 /// Pauses between attempts where another conditional write of the same key is under way.
 const CONFLICT_PAUSES: [Duration; 4] = [
@@ -34,7 +48,7 @@ pub(super) async fn create(client: &Arc<Client>, key: &Key, body: Body) -> Resul
     created
 }
 
-/// Uploads an object that is no larger than a part.
+/// Uploads an object that is read before it is sent.
 pub(super) async fn upload(
     client: &Client,
     key: &Key,
@@ -52,6 +66,98 @@ pub(super) async fn upload(
         Ok(()) => Ok(Outcome::Stored),
         Err(Error::AlreadyExists { .. }) => already_there(client, key, size).await,
         Err(error) => Err(error),
+    }
+}
+
+/// Uploads an object while it is read, in one request. Nothing where the server does not know
+/// checksums that follow the content; the source is at its beginning then.
+pub(super) async fn upload_streaming(
+    client: &Client,
+    key: &Key,
+    size: u64,
+    source: &mut dyn Source,
+) -> Result<Option<Outcome>, Error> {
+    if client.no_trailers.load(Ordering::Relaxed) {
+        return Ok(None);
+    }
+    let unread = |source| Error::Source {
+        at: client.at(Some(key)),
+        source,
+    };
+    let _share = client.share(stream::IN_MEMORY).await;
+    let mut pauses = RETRY_PAUSES.iter();
+    loop {
+        let error = match send(client, key, size, source).await? {
+            Ok(()) => return Ok(Some(Outcome::Stored)),
+            Err(error) => error,
+        };
+        let answered = answer(&error);
+        let unimplemented = answered.as_ref().is_some_and(|answer| answer.status == 501);
+        let conflict = is_conflict(&error);
+        let mut failed = client.failed(Some(key), error);
+        if answered.is_none() && failed.is_temporary() {
+            // A server that answers early may close before the answer is read.
+            match already_there(client, key, size).await {
+                Err(Error::NotFound { .. }) => {}
+                Err(error) => failed = error,
+                Ok(outcome) => return Ok(Some(outcome)),
+            }
+        }
+        match failed {
+            _ if unimplemented => {
+                client.no_trailers.store(true, Ordering::Relaxed);
+                source.restart().await.map_err(unread)?;
+                return Ok(None);
+            }
+            Error::AlreadyExists { .. } => {
+                return already_there(client, key, size).await.map(Some);
+            }
+            error if conflict || error.is_temporary() => match pauses.next() {
+                Some(pause) => {
+                    tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                }
+                None => return Err(error),
+            },
+            error => return Err(error),
+        }
+        source.restart().await.map_err(unread)?;
+    }
+}
+
+/// Sends what `source` has as one object, once. The outer error is final.
+async fn send(
+    client: &Client,
+    key: &Key,
+    size: u64,
+    source: &mut dyn Source,
+) -> Result<Result<(), SdkError<PutObjectError, HttpResponse>>, Error> {
+    let mut feed = Feed::new(source, size);
+    let (pump, body) = stream::pair(size);
+    let request = bare_request(client, key)?
+        .if_none_match("*")
+        .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+        .body(body)
+        .customize()
+        .config_override(streaming());
+    let mut sent = std::pin::pin!(request.send());
+    // A request that fails early leaves the rest of the file unread.
+    tokio::select! {
+        biased;
+        fed = pump.run_to_end(&mut feed) => fed.map_err(|source| Error::Source {
+            at: client.at(Some(key)),
+            source,
+        })?,
+        sent = &mut sent => return match sent {
+            Err(error) => Ok(Err(error)),
+            Ok(_) => Err(Error::Corrupt {
+                at: client.at(Some(key)),
+                reason: "the server said it had the object before all of it was sent".to_owned(),
+            }),
+        },
+    }
+    match tokio::time::timeout(ANSWER, sent).await {
+        Ok(sent) => Ok(sent.map(|_| ())),
+        Err(elapsed) => Ok(Err(SdkError::timeout_error(elapsed))),
     }
 }
 
@@ -101,13 +207,16 @@ pub(super) async fn repeat(client: &Client, key: &Key, body: &Body) -> Result<()
     }
 }
 
-fn request(
-    client: &Client,
-    key: &Key,
-    body: &Body,
-) -> Result<aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder, Error> {
-    let kept = client.at_rest.clone();
+fn request(client: &Client, key: &Key, body: &Body) -> Result<PutObjectFluentBuilder, Error> {
     // The payload is not hashed for the signature: its checksum is, and the server compares it.
+    Ok(bare_request(client, key)?
+        .checksum_crc64_nvme(body.crc.base64())
+        .body(body.stream()))
+}
+
+/// A request that writes an object, which lacks its content.
+fn bare_request(client: &Client, key: &Key) -> Result<PutObjectFluentBuilder, Error> {
+    let kept = client.at_rest.clone();
     Ok(client
         .sdk
         .put_object()
@@ -115,9 +224,7 @@ fn request(
         .key(client.path(key)?)
         .set_storage_class(kept.class)
         .set_server_side_encryption(kept.encryption)
-        .set_ssekms_key_id(kept.kms_key)
-        .checksum_crc64_nvme(body.crc.base64())
-        .body(body.stream()))
+        .set_ssekms_key_id(kept.kms_key))
 }
 
 /// Another writer of the key is at work, and who wins is open.

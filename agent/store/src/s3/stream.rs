@@ -1,4 +1,5 @@
-//! A part that is sent while it is read, for parts larger than the memory we may use.
+//! What is sent while it is read: objects that go in one request without being kept in memory, and
+//! parts larger than the memory we may use.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::crc::Crc;
 use crate::feed::Feed;
 
-/// How much of such a part is in memory, in bytes: a chunk in each of three places.
+/// How much of it is in memory, in bytes: a chunk in each of three places.
 pub(super) const IN_MEMORY: u64 = 3 * 1024 * 1024;
 
 /// The body of a request, filled by a [`Pump`].
@@ -22,7 +23,7 @@ struct Streamed {
     left: u64,
 }
 
-/// Moves a part from its source into a body.
+/// Moves content from its source into a body.
 pub(super) struct Pump {
     chunks: mpsc::Sender<Bytes>,
     length: u64,
@@ -59,6 +60,23 @@ impl Pump {
             }
         }
         Ok(crc)
+    }
+
+    /// Fills the body with all that `feed` has. The last chunk follows only when the source has
+    /// ended well: until then the server cannot have the whole.
+    pub async fn run_to_end(self, feed: &mut Feed<'_>) -> io::Result<()> {
+        let mut left = self.length;
+        while left > 0 {
+            let chunk = feed.some(left).await?;
+            left -= chunk.len() as u64;
+            if left == 0 {
+                feed.end().await?;
+            }
+            if self.chunks.send(chunk).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
