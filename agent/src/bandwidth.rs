@@ -8,6 +8,15 @@ use tokio::time::Instant;
 /// How far transfers may run ahead of the rate, so that chunks do not wait one by one.
 const BURST: Duration = Duration::from_millis(100);
 
+/// Large enough that a system call and a thread hand-over cost nothing beside it.
+const LARGEST_PIECE: usize = 1 << 20;
+
+/// How long a piece lasts at a limited rate.
+const PIECE: Duration = Duration::from_micros(2500);
+
+/// Pieces are multiples of it, in bytes: the largest pages of common file systems and memories.
+const PIECE_STEP: usize = 64 << 10;
+
 /// A limit of bytes per second, shared by all files of a node.
 pub struct Bandwidth {
     rate: Option<f64>,
@@ -27,6 +36,18 @@ impl Bandwidth {
         Self {
             rate,
             paid_at: Mutex::new(Instant::now()),
+        }
+    }
+
+    /// How much to move in one go, in bytes: at a limited rate so little that one piece keeps a
+    /// core or a disk for a moment only, in which somebody else may wait for it.
+    pub fn piece(&self) -> usize {
+        match self.rate {
+            None => LARGEST_PIECE,
+            Some(rate) => {
+                let bytes = (rate * PIECE.as_secs_f64()) as usize;
+                bytes.next_multiple_of(PIECE_STEP).min(LARGEST_PIECE)
+            }
         }
     }
 
@@ -51,6 +72,19 @@ impl Bandwidth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_are_small_where_the_rate_is() {
+        for (rate, piece) in [
+            (None, 1 << 20),
+            (Some(0), 1 << 20),
+            (Some(1), 64 << 10),
+            (Some(50_000_000), 128 << 10),
+            (Some(u64::MAX), 1 << 20),
+        ] {
+            assert_eq!(Bandwidth::new(rate).piece(), piece, "{rate:?}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn bytes_flow_at_the_rate_whatever_the_number_of_takers() {

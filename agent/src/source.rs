@@ -13,9 +13,6 @@ use tokio::task::JoinHandle;
 use crate::bandwidth::Bandwidth;
 use crate::gentle::GentleFile;
 
-/// Large enough that a system call and a thread hand-over cost nothing beside it.
-const CHUNK: usize = 1 << 20;
-
 /// The content of a data file is not what its `Digest.crc32` says.
 #[derive(Debug, thiserror::Error)]
 #[error("{path} has CRC32 {found:08x}, its Digest.crc32 says {expected:08x}: the file is damaged")]
@@ -61,6 +58,7 @@ struct State {
     file: GentleFile,
     offset: u64,
     size: u64,
+    piece: usize,
     hasher: blake3::Hasher,
     crc: Option<(crc32fast::Hasher, u32)>,
     expected_hash: Option<blake3::Hash>,
@@ -84,6 +82,7 @@ impl FileSource {
             file: GentleFile::open(path)?,
             offset: 0,
             size,
+            piece: bandwidth.piece(),
             hasher: blake3::Hasher::new(),
             crc: expected.crc.map(|crc| (crc32fast::Hasher::new(), crc)),
             expected_hash: expected.hash,
@@ -182,7 +181,7 @@ impl State {
         if left == 0 {
             return self.check_end().map(|()| None);
         }
-        let mut buffer = vec![0; CHUNK.min(left as usize)];
+        let mut buffer = vec![0; self.piece.min(left as usize)];
         let read = self.file.read_at(&mut buffer, self.offset)?;
         if read == 0 {
             let text = format!(
@@ -232,6 +231,8 @@ mod tests {
     use store::Source;
 
     use super::*;
+
+    const CHUNK: usize = 1 << 20;
 
     fn source(path: &Path, size: u64, crc: Option<u32>) -> FileSource {
         let bandwidth = Arc::new(Bandwidth::unlimited());

@@ -55,14 +55,19 @@ impl NodeLayout {
         format!("{}/{keyspace}", self.data_prefix())
     }
 
+    /// `<cluster>/data/<node>/<keyspace>/<table>-<table id>`.
+    pub fn table_prefix(&self, keyspace: &str, directory: &str) -> String {
+        format!("{}/{directory}", self.keyspace_prefix(keyspace))
+    }
+
     /// The directory of an SSTable.
     pub fn sstable_prefix(&self, table: &ObjectPath<'_>, sstable: &SsTableDir) -> String {
         let index = table
             .index
             .map(|name| format!("/{name}"))
             .unwrap_or_default();
-        let keyspace = self.keyspace_prefix(table.keyspace);
-        format!("{keyspace}/{}{index}/{}", table.directory, sstable.as_str())
+        let directory = self.table_prefix(table.keyspace, table.directory);
+        format!("{directory}{index}/{}", sstable.as_str())
     }
 
     /// The last segment of a component's key: its file name, with its hash where the content can
@@ -81,7 +86,7 @@ impl NodeLayout {
 
     /// The schema of a table.
     pub fn table_schema(&self, keyspace: &str, directory: &str, object: &str) -> String {
-        format!("{}/{directory}/{object}", self.keyspace_prefix(keyspace))
+        format!("{}/{object}", self.table_prefix(keyspace, directory))
     }
 
     /// The schema of the whole cluster as this node has it.

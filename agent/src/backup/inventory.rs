@@ -1,6 +1,6 @@
 //! The objects of a snapshot: every file with its key, and with its hash where the key needs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::SystemTime;
@@ -63,8 +63,8 @@ pub struct InventorySsTable {
 pub struct Item {
     /// The file.
     pub file: SnapshotFile,
-    /// Where it is.
-    pub path: PathBuf,
+    /// The directory that it is in.
+    pub directory: Arc<Path>,
     /// Its key.
     pub key: Key,
     /// Its hash, once it is known.
@@ -77,6 +77,11 @@ impl Item {
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.file.stat.size
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        self.directory.join(&self.file.name)
     }
 }
 
@@ -128,7 +133,7 @@ impl Maker<'_> {
         } = table;
         let mut made = Vec::with_capacity(sstables.len());
         let schema = match schema {
-            Some((path, file)) => Some(self.schema(&keyspace, &directory, file, path).await?),
+            Some((at, file)) => Some(self.schema(&keyspace, &directory, file, at).await?),
             None => None,
         };
         for sstable in sstables {
@@ -149,9 +154,9 @@ impl Maker<'_> {
         keyspace: &str,
         directory: &str,
         file: SnapshotFile,
-        path: PathBuf,
+        at: Arc<Path>,
     ) -> Result<Item, Error> {
-        let hash = self.hash(&file, &path).await?;
+        let hash = self.hash(&file, &at.join(&file.name)).await?;
         let object = NodeLayout::schema_object(&hash);
         let key = Key::parse(&self.layout.table_schema(keyspace, directory, &object))?;
         let expected = Expected {
@@ -160,7 +165,7 @@ impl Maker<'_> {
         };
         Ok(Item {
             file,
-            path,
+            directory: at,
             key,
             hash: Some(hash),
             expected,
@@ -184,10 +189,7 @@ impl Maker<'_> {
         let bounds = facts.bounds;
         let mut items = Vec::with_capacity(sstable.files.len());
         for file in sstable.files {
-            items.push(
-                self.item(&prefix, &sstable.path.join(&file.name), file, crc)
-                    .await?,
-            );
+            items.push(self.item(&prefix, &sstable.path, file, crc).await?);
         }
         Ok(InventorySsTable {
             dir,
@@ -205,7 +207,7 @@ impl Maker<'_> {
     async fn item(
         &self,
         prefix: &Key,
-        path: &std::path::Path,
+        directory: &Arc<Path>,
         file: SnapshotFile,
         crc: Option<u32>,
     ) -> Result<Item, Error> {
@@ -219,7 +221,7 @@ impl Maker<'_> {
             };
             (file.name.clone(), self.hashes.get(&file.stat), expected)
         } else {
-            let hash = self.hash(&file, path).await?;
+            let hash = self.hash(&file, &directory.join(&file.name)).await?;
             let expected = Expected {
                 crc: None,
                 hash: Some(hash),
@@ -233,7 +235,7 @@ impl Maker<'_> {
         let key = prefix.join(&object)?;
         Ok(Item {
             file,
-            path: path.to_owned(),
+            directory: Arc::clone(directory),
             key,
             hash,
             expected,

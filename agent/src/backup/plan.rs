@@ -1,8 +1,10 @@
 //! What to do with each object of a backup: a pure function of what the node has and of what the
 //! storage holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
+
+use crate::named::{ByDigest, digest};
 
 /// What the storage holds under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +35,8 @@ pub enum Action {
 
 /// What decisions rest on.
 pub struct Storage {
-    /// Objects by key.
-    pub stored: HashMap<String, Stored>,
+    /// Objects that are there.
+    pub stored: ByDigest<Stored>,
     /// Keys that purges are about to delete.
     pub condemned: HashSet<String>,
     /// The storage's clock.
@@ -44,12 +46,17 @@ pub struct Storage {
 }
 
 impl Storage {
+    /// Whether there is an object of this key.
+    pub fn has(&self, key: &str) -> bool {
+        self.stored.contains_key(&digest(key))
+    }
+
     /// What to do with an object of `size` bytes under `key`.
     pub fn decide(&self, key: &str, size: u64) -> Action {
         if self.condemned.contains(key) {
             return Action::Wait;
         }
-        match self.stored.get(key) {
+        match self.stored.get(&digest(key)) {
             None => Action::Upload,
             Some(stored) if stored.size != size => Action::Conflict { found: stored.size },
             // A timestamp in the future counts as young.
@@ -71,30 +78,30 @@ mod tests {
     fn storage(touch_after: u64) -> Storage {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         Storage {
-            stored: HashMap::from([
+            stored: ByDigest::from_iter([
                 (
-                    "old".into(),
+                    digest("old"),
                     Stored {
                         size: 3,
                         modified: at(10),
                     },
                 ),
                 (
-                    "young".into(),
+                    digest("young"),
                     Stored {
                         size: 3,
                         modified: at(95),
                     },
                 ),
                 (
-                    "future".into(),
+                    digest("future"),
                     Stored {
                         size: 3,
                         modified: at(200),
                     },
                 ),
                 (
-                    "doomed".into(),
+                    digest("doomed"),
                     Stored {
                         size: 3,
                         modified: at(10),

@@ -8,14 +8,18 @@ use manifest::{BackupName, Condemned, Line, NodeLayout};
 use store::{Key, Store};
 
 use super::error::Error;
-use super::inventory::{Inventory, InventorySsTable};
+use super::inventory::{Inventory, InventorySsTable, InventoryTable};
 use super::plan::{Storage, Stored};
 use crate::lease::{self, MARGIN};
+use crate::named::{ByDigest, digest};
 use crate::order::{Order, Rule};
 use crate::read;
 
-/// Keyspaces that are listed at the same time.
+/// Lists that are read at the same time.
 const PARALLEL: usize = 8;
+
+/// Keys on a page of a list. All object stores give at most that many.
+const PAGE: usize = 1000;
 
 /// What a look is for.
 pub struct Looking<'a> {
@@ -52,12 +56,9 @@ impl Looking<'_> {
         })
     }
 
-    async fn stored(&self, store: &dyn Store) -> Result<HashMap<String, Stored>, Error> {
-        let tables = &self.inventory.tables;
-        let mut keyspaces: Vec<&str> = tables.iter().map(|t| t.keyspace.as_str()).collect();
-        keyspaces.dedup();
-        let lists = keyspaces.into_iter().map(|keyspace| {
-            let prefix = Key::parse(&self.layout.keyspace_prefix(keyspace));
+    async fn stored(&self, store: &dyn Store) -> Result<ByDigest<Stored>, Error> {
+        let lists = self.prefixes().into_iter().map(|prefix| {
+            let prefix = Key::parse(&prefix);
             async move {
                 let mut objects = store.list(&prefix?);
                 let mut found = Vec::new();
@@ -67,17 +68,43 @@ impl Looking<'_> {
                             size: object.size,
                             modified: object.modified,
                         };
-                        found.push((object.key.as_str().to_owned(), stored));
+                        found.push((digest(object.key.as_str()), stored));
                     }
                 }
                 Ok::<_, Error>(found)
             }
         });
-        let found: Vec<Vec<(String, Stored)>> = futures::stream::iter(lists)
+        let found: Vec<Vec<(u128, Stored)>> = futures::stream::iter(lists)
             .buffer_unordered(PARALLEL)
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())
+    }
+
+    /// What to list: keyspaces, whose pages come one after the other; of large ones the tables,
+    /// whose pages come side by side, as long as that takes at most twice the requests.
+    fn prefixes(&self) -> Vec<String> {
+        let mut prefixes = Vec::new();
+        for tables in self
+            .inventory
+            .tables
+            .chunk_by(|a, b| a.keyspace == b.keyspace)
+        {
+            let keyspace = &tables[0].keyspace;
+            let (mut objects, mut by_table) = (0, 0);
+            for table in tables {
+                let of_table = table.items().count();
+                objects += of_table;
+                by_table += of_table.div_ceil(PAGE).max(1);
+            }
+            if objects > PAGE && by_table <= 2 * objects.div_ceil(PAGE) {
+                let prefix = |t: &InventoryTable| self.layout.table_prefix(keyspace, &t.directory);
+                prefixes.extend(tables.iter().map(prefix));
+            } else {
+                prefixes.push(self.layout.keyspace_prefix(keyspace));
+            }
+        }
+        prefixes
     }
 
     /// What this attempt wants of the keys that purges are about to delete.

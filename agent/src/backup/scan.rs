@@ -24,9 +24,9 @@ pub struct SnapshotTable {
     pub id: String,
     /// `<table>-<id>`.
     pub directory: String,
-    /// The snapshot's own `schema.cql` with its path, where Cassandra writes one. Empty tables have
+    /// The snapshot's own `schema.cql` with its directory, where Cassandra writes one. Empty tables have
     /// one too.
-    pub schema: Option<(PathBuf, SnapshotFile)>,
+    pub schema: Option<(Arc<Path>, SnapshotFile)>,
     /// SSTables of the table and of its secondary indexes.
     pub sstables: Vec<SnapshotSsTable>,
 }
@@ -229,8 +229,9 @@ impl Scan {
                 self.present
                     .insert((keyspace.to_owned(), directory.to_owned(), within));
             }
-            let (schema, sstables) = group(files, index, position, path.clone().into());
-            let schema = schema.map(|file| (path.join(&file.name), file));
+            let path: Arc<Path> = path.into();
+            let (schema, sstables) = group(files, index, position, Arc::clone(&path));
+            let schema = schema.map(|file| (path, file));
             entry.schema = schema.or(entry.schema.take());
             entry.sstables.extend(sstables);
         }

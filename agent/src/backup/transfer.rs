@@ -361,8 +361,7 @@ pub async fn earlier(
     inventory: &Inventory,
     storage: &Storage,
 ) -> Result<Earlier, Error> {
-    let unknown =
-        |item: &Item| item.hash.is_none() && storage.stored.contains_key(item.key.as_str());
+    let unknown = |item: &Item| item.hash.is_none() && storage.has(item.key.as_str());
     if inventory.items().any(unknown) {
         Earlier::read(store, layout).await
     } else {

@@ -66,7 +66,12 @@ fn lower_cpu() -> io::Result<()> {
     if getpriority_process(None)? < NICE {
         setpriority_process(None, NICE)?;
     }
-    Ok(())
+    let no_priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: reads the structure, which lives here; 0 means the calling thread.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &no_priority) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 fn lower_io() -> io::Result<()> {

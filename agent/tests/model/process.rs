@@ -1,7 +1,7 @@
 //! The processes of a schedule: attempts and purges, as the product runs them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -187,7 +187,7 @@ fn inventory(layout: &NodeLayout, plan: &Attempt, unknown_hashes: bool) -> Inven
             bounds: None,
             items: vec![Item {
                 file,
-                path: PathBuf::new(),
+                directory: Path::new("").into(),
                 key,
                 hash: (!unknown_hashes).then_some(hash),
                 expected: Expected::default(),

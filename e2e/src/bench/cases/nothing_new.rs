@@ -49,6 +49,9 @@ pub async fn run(ground: &Ground<'_>, kind: Kind) -> Result<Case> {
     let mut series: Vec<Series> = Vec::new();
     let mut snapshots = Vec::new();
     for round in 0..ground.options.repeats {
+        // Right before our own run, which comes first: what the call takes changes with what the
+        // kernel has in its caches.
+        snapshots.push(data::bare_snapshot(&jmx).await?);
         for (tools, place) in &places {
             for &tool in tools {
                 if round >= tool.runs(ground.options.repeats) {
@@ -59,7 +62,6 @@ pub async fn run(ground: &Ground<'_>, kind: Kind) -> Result<Case> {
                 add(&mut series, tool.name(), run.with_context(|| tool.name())?);
             }
         }
-        snapshots.push(data::bare_snapshot(&jmx).await?);
     }
     jmx.close().await?;
     Ok(Case {

@@ -93,9 +93,8 @@ async fn once(
 /// Gives a server what nobody else wants of CPU and disk.
 async fn step_back(minio: &Minio) -> Result<()> {
     let pid = minio.pid().context("MinIO does not run")?.to_string();
-    // It leads a process group of its own; all of its threads are in it.
-    Run::new("renice")
-        .args(["-n", "19", "-g", &pid])
+    Run::new("chrt")
+        .args(["--all-tasks", "--idle", "--pid", "0", &pid])
         .ok()
         .await?;
     Ok(Run::new("ionice")

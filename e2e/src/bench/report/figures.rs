@@ -90,6 +90,15 @@ fn new(figures: &mut Vec<Figure>, kind: Kind, case: &Case) {
     for &(tool, times) in others {
         let goal = format!("≥ {times} × faster than {}", tool.name());
         least(figures, &case.name, &goal, ratio(wall(tool), mine), times);
+        let raw = ratio(wall(tool), wall(base));
+        if raw.is_some_and(|raw| raw < times) {
+            figures.push(Figure {
+                case: case.name.clone(),
+                goal: format!("(what {} reaches of that, which only copies)", base.name()),
+                measured: format!("{} ×", cell(raw)),
+                reached: None,
+            });
+        }
     }
     if kind == Kind::S3 {
         let cpu = |tool: Tool| case.of(tool.name()).and_then(Series::cpu);
@@ -163,6 +172,15 @@ fn nothing(figures: &mut Vec<Figure>, case: &Case) {
             measured,
             reached,
         });
+        let clear = case.clear_snapshot();
+        if let Some(clear) = clear.filter(|clear| *clear > theirs / 20.0) {
+            figures.push(Figure {
+                case: format!("{}, --touch-after 24h", case.name),
+                goal: format!("(1/20 of {}; clearSnapshot alone takes)", tool.name()),
+                measured: format!("{}; {}", seconds(theirs / 20.0), seconds(clear)),
+                reached: None,
+            });
+        }
     }
     let bare = case.of(Tool::BareTouch.name()).and_then(Series::wall);
     // Snapshot, listing and manifest are no touching; what is left is.
