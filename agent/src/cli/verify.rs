@@ -124,7 +124,7 @@ impl VerifyFlags {
             spinner.end();
             let repaired = if repair {
                 let wait = caches.wait(&access);
-                Some(verify::repair(store, &cluster, &report.findings, wait).await?)
+                Some(verify::repair(store, &cluster, &report.findings.named, wait).await?)
             } else {
                 None
             };
@@ -177,11 +177,11 @@ fn text(backups: usize, report: &Report, repaired: Option<&Repaired>) -> String 
             unreadable.backup, unreadable.host_id, unreadable.why
         ));
     }
-    for finding in &report.findings {
+    for finding in &report.findings.named {
         let (_, what) = problem(finding);
         text.push_str(&format!("{}: {} {what}\n", finding.backup, finding.key));
     }
-    let unnamed = report.problems - report.findings.len() as u64;
+    let unnamed = report.findings.count - report.findings.named.len() as u64;
     if unnamed > 0 {
         text.push_str(&format!("and {unnamed} more objects\n"));
     }
@@ -215,6 +215,7 @@ fn fates(repaired: &Repaired) -> [(&BTreeSet<String>, &'static str); 4] {
 fn document(backups: usize, report: &Report, repaired: Option<&Repaired>) -> Value {
     let findings: Vec<Value> = report
         .findings
+        .named
         .iter()
         .map(|finding| {
             let (kind, _) = problem(finding);
@@ -243,7 +244,7 @@ fn document(backups: usize, report: &Report, repaired: Option<&Repaired>) -> Val
         "sound": report.is_sound(),
         "backups": backups, "manifests": report.manifests, "objects": report.objects,
         "bytes": report.bytes, "readBytes": report.read,
-        "problems": report.problems, "findings": findings,
+        "problems": report.findings.count, "findings": findings,
         "withoutManifest": report.without_manifest, "unreadableManifests": unreadable, "missingNodes": missing,
         "repaired": repaired.map(|it| json!({
             "removed": it.removed, "inUse": it.in_use, "right": it.right, "left": it.left,

@@ -5,9 +5,9 @@ use manifest::{BackupName, ClusterId, ClusterLayout, Footer, Line, ObjectKeys, S
 use store::{Key, Store};
 use uuid::Uuid;
 
-use super::{Finding, Level, Problem, Report, Seen, Unreadable, VerifyError};
+use super::{Finding, Findings, Level, Problem, Report, Seen, Unreadable, VerifyError};
 use crate::catalogue::{Backup, StoredManifest};
-use crate::named::{ByDigest, Named, digest};
+use crate::named::{Named, digest};
 use crate::read::{ManifestStream, ReadFailure};
 
 /// An object as a manifest names it.
@@ -24,9 +24,63 @@ pub(super) struct Checker<'a> {
     node: Uuid,
     level: Level,
     concurrency: usize,
-    /// Sizes of what is there.
-    stored: ByDigest<u64>,
-    looked_at: Named,
+    stored: Listing,
+    looked_at: Looked,
+}
+
+/// What the storage holds of a node: by [`digest`], in that order, with sizes.
+struct Listing(Vec<(u128, u64)>);
+
+/// Objects, by their position in a [`Listing`] where they are in it.
+struct Looked {
+    listed: Vec<bool>,
+    missing: Named,
+}
+
+impl Listing {
+    fn new(mut objects: Vec<(u128, u64)>) -> Self {
+        objects.sort_unstable();
+        Self(objects)
+    }
+
+    fn position(&self, key: &str) -> Option<usize> {
+        let digest = digest(key);
+        self.0.binary_search_by_key(&digest, |(it, _)| *it).ok()
+    }
+
+    fn size(&self, position: Option<usize>) -> Option<u64> {
+        Some(self.0[position?].1)
+    }
+}
+
+impl Looked {
+    fn none_of(listing: &Listing) -> Self {
+        Self {
+            listed: vec![false; listing.0.len()],
+            missing: Named::default(),
+        }
+    }
+
+    fn contains(&self, position: Option<usize>, key: &str) -> bool {
+        match position {
+            Some(position) => self.listed[position],
+            None => self.missing.contains(key),
+        }
+    }
+
+    fn insert(&mut self, position: Option<usize>, key: &str) {
+        match position {
+            Some(position) => self.listed[position] = true,
+            None => self.missing.insert(key),
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        for (ours, theirs) in self.listed.iter_mut().zip(other.listed) {
+            *ours |= theirs;
+        }
+        self.missing.extend(other.missing);
+    }
 }
 
 impl<'a> Checker<'a> {
@@ -39,13 +93,15 @@ impl<'a> Checker<'a> {
         concurrency: usize,
     ) -> Result<Self, VerifyError> {
         let layout = ClusterLayout::new(cluster.clone());
-        let mut stored = ByDigest::default();
+        let mut stored = Vec::new();
         let data = Key::parse(&format!("{}/{node}", layout.data_prefix()))?;
         let mut objects = store.list(&data);
         while let Some(object) = objects.try_next().await? {
             let key = layout.below_cluster(object.key.as_str());
-            stored.insert(digest(key), object.size);
+            stored.push((digest(key), object.size));
         }
+        let stored = Listing::new(stored);
+        let looked_at = Looked::none_of(&stored);
         Ok(Self {
             store,
             layout,
@@ -53,7 +109,7 @@ impl<'a> Checker<'a> {
             level,
             concurrency: concurrency.max(1),
             stored,
-            looked_at: Named::default(),
+            looked_at,
         })
     }
 
@@ -65,23 +121,23 @@ impl<'a> Checker<'a> {
         report: &mut Report,
         seen: &(dyn Fn(Seen) + Sync),
     ) -> Result<(), VerifyError> {
-        let mut findings = Vec::new();
+        let mut findings = Findings::default();
         let looked = self
             .look(&backup.name, manifest, report, &mut findings, seen)
             .await;
-        if let Ok(footer) = &looked {
-            findings.extend(self.tokens(&footer.tokens, &backup.name).await?);
+        if let Ok(footer) = &looked
+            && let Some(missing) = self.tokens(&footer.tokens, &backup.name).await?
+        {
+            findings.add(missing);
         }
-        let sound = looked.is_ok() && findings.is_empty();
+        let sound = looked.is_ok() && findings.count == 0;
         if !sound && self.is_gone(manifest).await? {
             return Ok(());
         }
         match looked {
             Ok(_) => {
                 report.manifests += 1;
-                findings
-                    .into_iter()
-                    .for_each(|finding| report.found(finding));
+                report.findings.extend(findings);
                 Ok(())
             }
             Err(VerifyError::Read(ReadFailure::Store(error))) => Err(error.into()),
@@ -128,7 +184,7 @@ impl<'a> Checker<'a> {
         backup: &BackupName,
         manifest: &StoredManifest,
         report: &mut Report,
-        findings: &mut Vec<Finding>,
+        findings: &mut Findings,
         seen: &(dyn Fn(Seen) + Sync),
     ) -> Result<Footer, VerifyError> {
         let mut manifest = ManifestStream::open(self.store, &manifest.key).await?;
@@ -136,21 +192,25 @@ impl<'a> Checker<'a> {
         let (store, layout, level) = (self.store, &self.layout, self.level);
         let (stored, looked_at) = (&self.stored, &self.looked_at);
         // Only what a manifest names that is to be believed counts as looked at.
-        let mut fresh = Named::default();
+        let mut fresh = Looked::none_of(stored);
         let lines = stream::try_unfold(&mut manifest, async |manifest| {
             let line = manifest.next().await?;
             Ok::<_, VerifyError>(line.map(|line| (line, manifest)))
         });
         let new = lines
             .map_ok(|line| {
-                let mut new = named(&mut keys, &line);
-                new.retain(|it| !looked_at.contains(&it.key));
-                new.iter().for_each(|it| fresh.insert(&it.key));
-                stream::iter(new.into_iter().map(Ok::<_, VerifyError>))
+                let mut new = Vec::new();
+                for expected in named(&mut keys, &line) {
+                    let position = stored.position(&expected.key);
+                    if !looked_at.contains(position, &expected.key) {
+                        fresh.insert(position, &expected.key);
+                        new.push(Ok::<_, VerifyError>((expected, stored.size(position))));
+                    }
+                }
+                stream::iter(new)
             })
             .try_flatten();
-        let checks = new.map_ok(|expected| async move {
-            let listed = stored.get(&digest(&expected.key)).copied();
+        let checks = new.map_ok(|(expected, listed)| async move {
             let checked = check(store, layout, level, &expected, listed).await?;
             Ok((expected, checked))
         });
@@ -160,7 +220,7 @@ impl<'a> Checker<'a> {
             report.bytes += expected.bytes;
             report.read += read;
             if let Some(problem) = problem {
-                findings.push(Finding {
+                findings.add(Finding {
                     key: expected.key,
                     bytes: expected.bytes,
                     blake3: expected.blake3,

@@ -100,38 +100,54 @@ pub struct Report {
     pub bytes: u64,
     /// Bytes that were read back.
     pub read: u64,
-    /// What is wrong, of what is missing and of what is not as it should be at most
-    /// [`NAMED_PROBLEMS`] each.
-    pub findings: Vec<Finding>,
-    /// How much is wrong.
-    pub problems: u64,
+    /// What is wrong.
+    pub findings: Findings,
     /// Manifests that cannot be believed.
     pub unreadable: Vec<Unreadable>,
     /// Nodes without a manifest, by backup.
     pub missing_nodes: BTreeMap<BackupName, BTreeSet<Uuid>>,
     /// Backups of which no node has a manifest.
     pub without_manifest: BTreeSet<BackupName>,
-    /// How many findings are of objects that are there, and of those that are not.
-    named: [usize; 2],
+}
+
+/// Objects that are not as their manifests say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Of what is missing and of what is not as it should be at most [`NAMED_PROBLEMS`] each.
+    pub named: Vec<Finding>,
+    /// How many there are.
+    pub count: u64,
+    /// How many are named of objects that are there, and of those that are not.
+    kinds: [usize; 2],
 }
 
 impl Report {
     /// Whether every backup can be restored as far as was looked.
     pub fn is_sound(&self) -> bool {
-        self.problems == 0
+        self.findings.count == 0
             && self.unreadable.is_empty()
             && self.missing_nodes.is_empty()
             && self.without_manifest.is_empty()
     }
+}
 
-    fn found(&mut self, finding: Finding) {
-        self.problems += 1;
+impl Findings {
+    fn add(&mut self, finding: Finding) {
+        self.count += 1;
         // What is missing must not crowd out what a repair can remove.
-        let named = &mut self.named[usize::from(finding.problem == Problem::Missing)];
-        if *named < NAMED_PROBLEMS {
-            *named += 1;
-            self.findings.push(finding);
+        let kind = &mut self.kinds[usize::from(finding.problem == Problem::Missing)];
+        if *kind < NAMED_PROBLEMS {
+            *kind += 1;
+            self.named.push(finding);
         }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.count += other.count - other.named.len() as u64;
+        other
+            .named
+            .into_iter()
+            .for_each(|finding| self.add(finding));
     }
 }
 
