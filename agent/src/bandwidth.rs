@@ -46,7 +46,7 @@ impl Bandwidth {
             None => LARGEST_PIECE,
             Some(rate) => {
                 let bytes = (rate * PIECE.as_secs_f64()) as usize;
-                bytes.next_multiple_of(PIECE_STEP).min(LARGEST_PIECE)
+                bytes.max(1).next_multiple_of(PIECE_STEP).min(LARGEST_PIECE)
             }
         }
     }

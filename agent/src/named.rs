@@ -1,6 +1,6 @@
 //! Millions of keys, as digests: 16 bytes each instead of 150.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Keys that somebody names. Two keys with one digest would only keep an object that could go.
@@ -25,6 +25,9 @@ impl Named {
         !self.digests.is_empty() && self.digests.contains(&digest(key))
     }
 }
+
+/// What is known of keys, by [`digest`].
+pub type ByDigest<V> = HashMap<u128, V, BuildHasherDefault<AsItIs>>;
 
 /// 16 bytes: among ten million keys two are the same with a chance of 10⁻²⁵.
 pub fn digest(key: &str) -> u128 {

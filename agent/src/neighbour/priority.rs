@@ -37,6 +37,10 @@ pub(super) fn apply() -> Vec<String> {
         fs::write("/proc/self/oom_score_adj", OOM_SCORE),
     );
     note("could not lower the CPU priority (nice 10)", lower_cpu());
+    note(
+        "could not leave the CPU to others at once (SCHED_IDLE)",
+        yield_cpu(),
+    );
     note("could not use the idle I/O class", lower_io());
     // Last, because it makes root the owner of /proc/self/oom_score_adj.
     note(
@@ -66,6 +70,13 @@ fn lower_cpu() -> io::Result<()> {
     if getpriority_process(None)? < NICE {
         setpriority_process(None, NICE)?;
     }
+    Ok(())
+}
+
+/// Whoever wants the CPU gets it from a thread of this policy at once (sched(7)), and not after
+/// the 3 ms that a thread of the usual policy may go on for, however nice it is: a reader of
+/// Cassandra's waits for that (docs/benchmarks.md).
+fn yield_cpu() -> io::Result<()> {
     let no_priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: reads the structure, which lives here; 0 means the calling thread.
     match unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &no_priority) } {
