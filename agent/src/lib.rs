@@ -32,13 +32,16 @@ pub mod verify;
 pub use backup::error::chain;
 pub use backup::run as back_up;
 
-/// The part of a backup that shares the storage with purges, for the model of that.
+/// The part of a backup that shares the storage with purges, for the model of that, and for tests
+/// of how a plan is carried out.
 #[cfg(feature = "testing")]
 pub mod testing {
     pub use crate::backup::error::Error;
     pub use crate::backup::exchange::{Closing, Exchange, WholeSchema};
     pub use crate::backup::files::{Content, Files};
     pub use crate::backup::inventory::{Inventory, InventorySsTable, InventoryTable, Item};
+    pub use crate::backup::plan::Storage;
+    pub use crate::backup::remote::Earlier;
     pub use crate::backup::scan::{SnapshotFile, Stat};
     pub use crate::backup::transfer::Transfer;
     pub use crate::source::Expected;

@@ -57,54 +57,30 @@ impl Looking<'_> {
     }
 
     async fn stored(&self, store: &dyn Store) -> Result<ByDigest<Stored>, Error> {
-        let lists = self.prefixes().into_iter().map(|prefix| {
-            let prefix = Key::parse(&prefix);
-            async move {
-                let mut objects = store.list(&prefix?);
-                let mut found = Vec::new();
-                while let Some(object) = objects.try_next().await? {
-                    if self.wanted.contains(object.key.as_str()) {
-                        let stored = Stored {
-                            size: object.size,
-                            modified: object.modified,
-                        };
-                        found.push((digest(object.key.as_str()), stored));
+        let lists = prefixes(self.layout, &self.inventory.tables)
+            .into_iter()
+            .map(|prefix| {
+                let prefix = Key::parse(&prefix);
+                async move {
+                    let mut objects = store.list(&prefix?);
+                    let mut found = Vec::new();
+                    while let Some(object) = objects.try_next().await? {
+                        if self.wanted.contains(object.key.as_str()) {
+                            let stored = Stored {
+                                size: object.size,
+                                modified: object.modified,
+                            };
+                            found.push((digest(object.key.as_str()), stored));
+                        }
                     }
+                    Ok::<_, Error>(found)
                 }
-                Ok::<_, Error>(found)
-            }
-        });
+            });
         let found: Vec<Vec<(u128, Stored)>> = futures::stream::iter(lists)
             .buffer_unordered(PARALLEL)
             .try_collect()
             .await?;
         Ok(found.into_iter().flatten().collect())
-    }
-
-    /// What to list: keyspaces, whose pages come one after the other; of large ones the tables,
-    /// whose pages come side by side, as long as that takes at most twice the requests.
-    fn prefixes(&self) -> Vec<String> {
-        let mut prefixes = Vec::new();
-        for tables in self
-            .inventory
-            .tables
-            .chunk_by(|a, b| a.keyspace == b.keyspace)
-        {
-            let keyspace = &tables[0].keyspace;
-            let (mut objects, mut by_table) = (0, 0);
-            for table in tables {
-                let of_table = table.items().count();
-                objects += of_table;
-                by_table += of_table.div_ceil(PAGE).max(1);
-            }
-            if objects > PAGE && by_table <= 2 * objects.div_ceil(PAGE) {
-                let prefix = |t: &InventoryTable| self.layout.table_prefix(keyspace, &t.directory);
-                prefixes.extend(tables.iter().map(prefix));
-            } else {
-                prefixes.push(self.layout.keyspace_prefix(keyspace));
-            }
-        }
-        prefixes
     }
 
     /// What this attempt wants of the keys that purges are about to delete.
@@ -142,6 +118,29 @@ impl Looking<'_> {
         }
         Ok(condemned)
     }
+}
+
+/// What to list: keyspaces, whose pages come one after the other; of large ones the tables, whose
+/// pages come side by side, as long as that takes at most twice the requests. The tables are in
+/// order of keyspaces.
+fn prefixes(layout: &NodeLayout, tables: &[InventoryTable]) -> Vec<String> {
+    let mut prefixes = Vec::new();
+    for tables in tables.chunk_by(|a, b| a.keyspace == b.keyspace) {
+        let keyspace = &tables[0].keyspace;
+        let (mut objects, mut by_table) = (0, 0);
+        for table in tables {
+            let of_table = table.items().count();
+            objects += of_table;
+            by_table += of_table.div_ceil(PAGE).max(1);
+        }
+        if objects > PAGE && by_table <= 2 * objects.div_ceil(PAGE) {
+            let prefix = |t: &InventoryTable| layout.table_prefix(keyspace, &t.directory);
+            prefixes.extend(tables.iter().map(prefix));
+        } else {
+            prefixes.push(layout.keyspace_prefix(keyspace));
+        }
+    }
+    prefixes
 }
 
 /// The manifest of this node and backup, if it is there: by whom, and its sums.
@@ -240,4 +239,84 @@ impl Earlier {
 
 fn place(directory: &str, index: Option<&str>, sstable: &str) -> String {
     format!("{directory}/{}/{sstable}", index.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use uuid::Uuid;
+
+    use super::super::inventory::Item;
+    use super::super::scan::{SnapshotFile, Stat};
+    use super::*;
+    use crate::source::Expected;
+
+    /// A table with one SSTable of so many files.
+    fn table(layout: &NodeLayout, keyspace: &str, name: &str, files: usize) -> InventoryTable {
+        let directory = format!("{name}-0");
+        let prefix = Key::parse(&layout.table_prefix(keyspace, &directory)).unwrap();
+        let item = |n: usize| Item {
+            file: SnapshotFile {
+                name: n.to_string(),
+                stat: Stat {
+                    device: 0,
+                    inode: 0,
+                    size: 0,
+                    modified: 0,
+                },
+            },
+            directory: Path::new("").into(),
+            key: prefix.join(&n.to_string()).unwrap(),
+            hash: None,
+            expected: Expected::default(),
+        };
+        let sstable = InventorySsTable {
+            dir: manifest::SsTableDir::without_digest("nb-1-big", &blake3::hash(b""), 0),
+            numeric_id: true,
+            index: None,
+            data_directory: 0,
+            bounds: None,
+            items: (0..files).map(item).collect(),
+        };
+        InventoryTable {
+            keyspace: keyspace.into(),
+            table: name.into(),
+            id: "0".into(),
+            directory,
+            schema: None,
+            sstables: vec![sstable],
+        }
+    }
+
+    #[test]
+    fn large_keyspaces_are_listed_by_table_unless_most_tables_are_small() {
+        let layout = NodeLayout::new("c".parse().unwrap(), Uuid::from_u128(1));
+        let listed = |tables: &[(&str, &str, usize)]| {
+            let tables: Vec<_> = tables
+                .iter()
+                .map(|(keyspace, name, files)| table(&layout, keyspace, name, *files))
+                .collect();
+            let prefixes = prefixes(&layout, &tables);
+            for item in tables.iter().flat_map(InventoryTable::items) {
+                let below = |prefix: &&String| {
+                    let rest = item.key.as_str().strip_prefix(prefix.as_str());
+                    rest.is_some_and(|rest| rest.starts_with('/'))
+                };
+                assert_eq!(prefixes.iter().filter(below).count(), 1, "{}", item.key);
+            }
+            let data = format!("{}/", layout.data_prefix());
+            let short = |prefix: &String| prefix.strip_prefix(&data).unwrap().to_owned();
+            prefixes.iter().map(short).collect::<Vec<_>>()
+        };
+        let small = listed(&[("a", "t", 600), ("a", "u", 400), ("b", "t", 0)]);
+        assert_eq!(small, ["a", "b"]);
+        let large = listed(&[("a", "t", 1500), ("a", "u", 700), ("b", "t", 9)]);
+        assert_eq!(large, ["a/t-0", "a/u-0", "b"]);
+        // Two pages, and nine tables of which eight have next to nothing.
+        let mut tables = vec![("a", "t", 1500)];
+        let names: Vec<String> = (0..8).map(|n| format!("u{n}")).collect();
+        tables.extend(names.iter().map(|name| ("a", name.as_str(), 1)));
+        assert_eq!(listed(&tables), ["a"]);
+    }
 }

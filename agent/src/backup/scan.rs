@@ -24,8 +24,8 @@ pub struct SnapshotTable {
     pub id: String,
     /// `<table>-<id>`.
     pub directory: String,
-    /// The snapshot's own `schema.cql` with its directory, where Cassandra writes one. Empty tables have
-    /// one too.
+    /// The snapshot's own `schema.cql` with its directory, where Cassandra writes one. Empty tables
+    /// have one too.
     pub schema: Option<(Arc<Path>, SnapshotFile)>,
     /// SSTables of the table and of its secondary indexes.
     pub sstables: Vec<SnapshotSsTable>,

@@ -1,5 +1,5 @@
-// `mallopt` and `ioprio_set` have no safe wrapper in the crates that we use; both take plain
-// numbers and touch no memory of ours.
+// `mallopt`, `ioprio_set` and `sched_setscheduler` have no safe wrapper in the crates that we use;
+// they take plain numbers and a structure of ours, and write no memory.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -98,5 +98,25 @@ fn lower_io() -> io::Result<()> {
     match result {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_steps_back_gets_what_nobody_else_wants() {
+        // Priorities are a thread's own: those of the other tests stay as they are.
+        let thread = std::thread::spawn(|| {
+            lower_cpu().unwrap();
+            yield_cpu().unwrap();
+            // SAFETY: takes a number; 0 means the calling thread.
+            let policy = unsafe { libc::sched_getscheduler(0) };
+            (policy, getpriority_process(None).unwrap())
+        });
+        let (policy, nice) = thread.join().unwrap();
+        assert_eq!(policy, libc::SCHED_IDLE);
+        assert!(nice >= NICE, "{nice}");
     }
 }

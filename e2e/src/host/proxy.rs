@@ -12,6 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 const SLOW_DOWN: &str =
     "<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>";
 
+/// What S3 says to a request that it does not know.
+const NOT_IMPLEMENTED: &str = "<Error><Code>NotImplemented</Code></Error>";
+
 /// Stands between a client and an HTTP server.
 #[derive(Debug)]
 pub struct Proxy {
@@ -28,6 +31,8 @@ pub enum Fault {
     AnswerAfter(usize),
     /// A byte of the request's content changes on the way.
     Spoilt,
+    /// The server says at once that it does not know such requests, and takes the rest of it.
+    Unimplemented,
 }
 
 /// A fault, and the requests that it is for.
@@ -163,11 +168,18 @@ async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyStat
                 // The head of a request is at the start of what is read, after its last answer.
                 let head = String::from_utf8_lossy(&asked[..count.min(2000)]).into_owned();
                 if state.refuses(&head) {
-                    let _ = client.write_all(too_busy().as_bytes()).await;
+                    let _ = client.write_all(refusal("503 Slow Down", SLOW_DOWN).as_bytes()).await;
                     return;
                 }
                 let new = if fault.is_none() { state.fault(&head) } else { None };
                 fault = fault.or(new);
+                if fault == Some(Fault::Unimplemented) {
+                    state.hit();
+                    let answer = refusal("501 Not Implemented", NOT_IMPLEMENTED);
+                    let _ = client.write_all(answer.as_bytes()).await;
+                    while matches!(client.read(&mut asked).await, Ok(1..)) {}
+                    return;
+                }
                 // Where the head was just read, content is only what follows it.
                 let content = new.map_or(Some(0), |_| head.find("\r\n\r\n").map(|end| end + 4));
                 if fault == Some(Fault::Spoilt) && content.is_some_and(|start| start < count) {
@@ -205,10 +217,10 @@ async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyStat
     }
 }
 
-fn too_busy() -> String {
-    let length = SLOW_DOWN.len();
+fn refusal(status: &str, body: &str) -> String {
+    let length = body.len();
     format!(
-        "HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{SLOW_DOWN}"
+        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     )
 }

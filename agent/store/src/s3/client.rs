@@ -128,8 +128,8 @@ pub(super) fn slow() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().timeout_config(timeouts)
 }
 
-/// For a request whose content is sent while it is read: once, as long as that takes, with the
-/// checksum behind the content.
+/// For a request whose content is sent while it is read ([`stream::both`](super::stream::both)):
+/// once, as long as that takes, with the checksum behind the content.
 pub(super) fn streaming() -> aws_sdk_s3::config::Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)

@@ -210,9 +210,9 @@ impl Multipart {
                 .body(body)
                 .customize()
                 .config_override(streaming());
-            let (fed, sent) = tokio::join!(pump.run(feed), request.send());
-            let crc = fed.map_err(|e| self.unread(e))?;
-            let sent = sent.map_err(|e| self.client.failed(Some(&self.key), e))?;
+            let sent = stream::both(pump.run(feed), request.send()).await;
+            let sent = sent.map_err(|e| self.unread(e))?;
+            let (crc, sent) = sent.map_err(|e| self.client.failed(Some(&self.key), e))?;
             parts.push(Part {
                 number,
                 etag: sent.e_tag,

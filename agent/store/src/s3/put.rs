@@ -4,27 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::put_object::PutObjectError;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 
 use super::body::Body;
-use super::client::{ANSWER, Client, Watch, streaming};
+use super::client::{Client, Watch, streaming};
 use super::error::answer;
 use super::{read, stream};
 use crate::feed::Feed;
 use crate::{Error, Key, Outcome, Source};
-
-/// Pauses before an object that was sent while it was read is read and sent again: as many as the
-/// SDK makes for requests that it can send again itself.
-const RETRY_PAUSES: [Duration; 4] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
 
 /// Pauses between attempts where another conditional write of the same key is under way.
 const CONFLICT_PAUSES: [Duration; 4] = [
@@ -69,8 +58,9 @@ pub(super) async fn upload(
     }
 }
 
-/// Uploads an object while it is read, in one request. Nothing where the server does not know
-/// checksums that follow the content; the source is at its beginning then.
+/// Uploads an object while it is read, in one request, which is not made again. Nothing where the
+/// object is better sent in parts, each of which can be sent again from memory: the source is at its
+/// beginning then.
 pub(super) async fn upload_streaming(
     client: &Client,
     key: &Key,
@@ -84,53 +74,7 @@ pub(super) async fn upload_streaming(
         at: client.at(Some(key)),
         source,
     };
-    let _share = client.share(stream::IN_MEMORY).await;
-    let mut pauses = RETRY_PAUSES.iter();
-    loop {
-        let error = match send(client, key, size, source).await? {
-            Ok(()) => return Ok(Some(Outcome::Stored)),
-            Err(error) => error,
-        };
-        let answered = answer(&error);
-        let unimplemented = answered.as_ref().is_some_and(|answer| answer.status == 501);
-        let conflict = is_conflict(&error);
-        let mut failed = client.failed(Some(key), error);
-        if answered.is_none() && failed.is_temporary() {
-            // A server that answers early may close before the answer is read.
-            match already_there(client, key, size).await {
-                Err(Error::NotFound { .. }) => {}
-                Err(error) => failed = error,
-                Ok(outcome) => return Ok(Some(outcome)),
-            }
-        }
-        match failed {
-            _ if unimplemented => {
-                client.no_trailers.store(true, Ordering::Relaxed);
-                source.restart().await.map_err(unread)?;
-                return Ok(None);
-            }
-            Error::AlreadyExists { .. } => {
-                return already_there(client, key, size).await.map(Some);
-            }
-            error if conflict || error.is_temporary() => match pauses.next() {
-                Some(pause) => {
-                    tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                }
-                None => return Err(error),
-            },
-            error => return Err(error),
-        }
-        source.restart().await.map_err(unread)?;
-    }
-}
-
-/// Sends what `source` has as one object, once. The outer error is final.
-async fn send(
-    client: &Client,
-    key: &Key,
-    size: u64,
-    source: &mut dyn Source,
-) -> Result<Result<(), SdkError<PutObjectError, HttpResponse>>, Error> {
+    let share = client.share(stream::IN_MEMORY).await;
     let mut feed = Feed::new(source, size);
     let (pump, body) = stream::pair(size);
     let request = bare_request(client, key)?
@@ -139,25 +83,26 @@ async fn send(
         .body(body)
         .customize()
         .config_override(streaming());
-    let mut sent = std::pin::pin!(request.send());
-    // A request that fails early leaves the rest of the file unread.
-    tokio::select! {
-        biased;
-        fed = pump.run_to_end(&mut feed) => fed.map_err(|source| Error::Source {
-            at: client.at(Some(key)),
-            source,
-        })?,
-        sent = &mut sent => return match sent {
-            Err(error) => Ok(Err(error)),
-            Ok(_) => Err(Error::Corrupt {
-                at: client.at(Some(key)),
-                reason: "the server said it had the object before all of it was sent".to_owned(),
-            }),
-        },
+    let sent = stream::both(pump.run_to_end(&mut feed), request.send());
+    let error = match sent.await.map_err(unread)? {
+        Ok(_) => return Ok(Some(Outcome::Stored)),
+        Err(error) => error,
+    };
+    drop(share);
+    let unimplemented = answer(&error).is_some_and(|answer| answer.status == 501);
+    if unimplemented {
+        client.no_trailers.store(true, Ordering::Relaxed);
     }
-    match tokio::time::timeout(ANSWER, sent).await {
-        Ok(sent) => Ok(sent.map(|_| ())),
-        Err(elapsed) => Ok(Err(SdkError::timeout_error(elapsed))),
+    match client.failed(Some(key), error) {
+        Error::AlreadyExists { .. } => already_there(client, key, size).await.map(Some),
+        // A server that answers early may close before its answer is read: who asks again, with
+        // less at a time, is told.
+        error if unimplemented || error.is_temporary() => {
+            tracing::debug!(%key, %error, "sent again, in parts");
+            source.restart().await.map_err(unread)?;
+            Ok(None)
+        }
+        error => Err(error),
     }
 }
 

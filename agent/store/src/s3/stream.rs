@@ -3,14 +3,17 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ConnectorError, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use super::client::ANSWER;
 use crate::crc::Crc;
 use crate::feed::Feed;
 
@@ -78,6 +81,31 @@ impl Pump {
         }
         Ok(())
     }
+}
+
+/// Fills a body by `fill` while `send` sends it, and gives what both came to; the error outside is
+/// the source's. However long the content takes, the answer has to begin in [`ANSWER`] after it.
+pub(super) async fn both<F, T, E>(
+    fill: impl Future<Output = io::Result<F>>,
+    send: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> io::Result<Result<(F, T), SdkError<E, HttpResponse>>> {
+    let mut send = pin!(send);
+    let filled = tokio::select! {
+        biased;
+        filled = fill => filled?,
+        // What fails early leaves the rest of the source unread.
+        sent = &mut send => return Ok(match sent {
+            Err(error) => Err(error),
+            Ok(_) => {
+                let text = "the server answered before it had all of the content";
+                Err(SdkError::dispatch_failure(ConnectorError::io(text.into())))
+            }
+        }),
+    };
+    Ok(match tokio::time::timeout(ANSWER, send).await {
+        Ok(sent) => sent.map(|sent| (filled, sent)),
+        Err(elapsed) => Err(SdkError::timeout_error(elapsed)),
+    })
 }
 
 impl http_body::Body for Streamed {

@@ -349,9 +349,39 @@ mod tests {
             assert_eq!(reached(&figures, "5 × faster"), Some(medusa));
             assert_eq!(reached(&figures, "1.3 × (curl + b3sum)"), Some(true));
             assert_eq!(reached(&figures, "64 MiB"), Some(true));
+            // What the bare copy itself does not reach is said beside it.
+            let bare = figures
+                .iter()
+                .any(|it| it.goal.contains("what curl × 4 reaches"));
+            assert!(!bare, "5.6 is more than 5");
             // Not measured: neither reached nor missed.
             assert_eq!(reached(&figures, "16 MiB more"), None);
         }
+    }
+
+    #[test]
+    fn what_nobody_can_reach_is_said_beside_the_figure() {
+        let measured = |results: &Results, goal: &str| {
+            let figures = all(results);
+            let found = figures.into_iter().find(|it| it.goal.contains(goal))?;
+            assert_eq!(found.reached, None);
+            Some(found.measured)
+        };
+        let tools = vec![
+            series(OURS, 1.2),
+            series(Tool::Curl, 1.0),
+            series(Tool::Medusa(Speed::Tuned), 4.5),
+        ];
+        let copies = results(new_data::name(Kind::S3), 0.1, tools);
+        let bare = measured(&copies, "what curl × 4 reaches").unwrap();
+        assert!(bare.starts_with("4.5"), "{bare}");
+        let tools = vec![
+            series(Tool::Agent(Agent::TouchAfter), 0.6),
+            series(Tool::Medusa(Speed::Tuned), 20.5),
+        ];
+        // A bare clearSnapshot takes 9 s here, and a twentieth of 20 s is one.
+        let clears = results(nothing_new::name(Kind::S3), 0.5, tools);
+        assert!(measured(&clears, "clearSnapshot alone").is_some());
     }
 
     #[test]
