@@ -355,6 +355,31 @@ async fn an_upload_survives_a_restart_of_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_somebody_ended_half_way_is_begun_anew() {
+    let (minio, config) = minio().await;
+    let store = connect(&config).await;
+    let whole = content(24 * MIB);
+    let (mut source, gate) = Gated::new(&whole);
+    let uploading = tokio::spawn({
+        let store = store.clone();
+        async move { store.upload(&key("c/x"), 24 * MIB, &mut source).await }
+    });
+    gate.reached().await;
+    let uploads = minio.client().list_multipart_uploads().bucket("backups");
+    let uploads = uploads.prefix("c/x").send().await.unwrap();
+    let [ended] = uploads.uploads() else {
+        panic!("{uploads:?}");
+    };
+    let abort = minio.client().abort_multipart_upload().bucket("backups");
+    let abort = abort.key("c/x").upload_id(ended.upload_id().unwrap());
+    abort.send().await.unwrap();
+    gate.open();
+    assert_eq!(uploading.await.unwrap().unwrap(), Outcome::Stored);
+    let read = store.read_small(&key("c/x"), u64::MAX).await.unwrap();
+    assert!(read == whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
     let (minio, mut config) = minio().await;
     let server = minio.endpoint().replace("http://", "").parse().unwrap();

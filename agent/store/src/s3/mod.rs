@@ -66,7 +66,7 @@ impl Store for S3Store {
         {
             return Ok(outcome);
         }
-        multipart::upload(client, key, size, Feed::new(source, size)).await
+        multipart::upload(client, key, size, source).await
     }
 
     async fn stat(&self, key: &Key) -> Result<Object, Error> {

@@ -12,13 +12,13 @@ use tokio::task::JoinSet;
 
 use super::body::Body;
 use super::client::{Client, Watch, slow, streaming};
-use super::error::answer;
+use super::error::{Answer, answer};
 use super::stream;
 use super::{put, read};
 use crate::budget::Share;
 use crate::crc::Crc;
 use crate::feed::Feed;
-use crate::{Error, Key, Outcome};
+use crate::{Error, Key, Outcome, Source};
 
 /// The most parts of an object in S3.
 const MAX_PARTS: u64 = 10_000;
@@ -26,7 +26,29 @@ const MAX_PARTS: u64 = 10_000;
 const PART_STEP: u64 = 1024 * 1024;
 
 /// Uploads an object of any size.
+///
+/// Begins anew, once, where the server no longer knows the upload: a purge or a rule of the bucket
+/// ended it, or the server lost it when its disk became full, which it says to the next.
 pub(super) async fn upload(
+    client: &Arc<Client>,
+    key: &Key,
+    size: u64,
+    source: &mut dyn Source,
+) -> Result<Outcome, Error> {
+    match once(client, key, size, Feed::new(source, size)).await {
+        Err(error) if is_unknown_upload(&error) => {
+            tracing::debug!(%key, %error, "begun anew");
+            source.restart().await.map_err(|source| Error::Source {
+                at: client.at(Some(key)),
+                source,
+            })?;
+            once(client, key, size, Feed::new(source, size)).await
+        }
+        done => done,
+    }
+}
+
+async fn once(
     client: &Arc<Client>,
     key: &Key,
     size: u64,
@@ -414,6 +436,15 @@ where
     E: aws_sdk_s3::error::ProvideErrorMetadata,
 {
     answer(error).is_some_and(|answer| answer.code.as_deref() == Some(code))
+}
+
+/// The server does not know the upload that a part was for.
+fn is_unknown_upload(error: &Error) -> bool {
+    let Error::Unavailable { source, .. } = error else {
+        return false;
+    };
+    let answer = source.downcast_ref::<Answer>();
+    answer.is_some_and(|answer| answer.code.as_deref() == Some("NoSuchUpload"))
 }
 
 /// The server does not know the condition.
