@@ -80,7 +80,13 @@ pub async fn storage(access: &StorageAccess, cluster: &ClusterId) -> Vec<Check> 
     };
     let store = store.as_ref();
     if let Err(error) = store.reach().await {
-        return vec![Check::fails(WHAT, storage::reason(&error), chain(&error))];
+        let mut checks = vec![Check::fails(WHAT, storage::reason(&error), chain(&error))];
+        // A refusal tells the time too, and a clock that is off may be what it is for.
+        if !error.is_temporary() {
+            let clock = clock(store).await;
+            checks.extend(clock.into_iter().filter(|it| it.state == State::Warning));
+        }
+        return checks;
     }
     let mut checks = vec![Check::works(WHAT, format!("{} answers", store.name()))];
     checks.extend(written(store, cluster).await);
