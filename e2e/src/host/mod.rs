@@ -4,6 +4,7 @@
 pub mod cache;
 pub mod cgroup;
 pub mod child;
+pub mod clock;
 pub mod go;
 pub mod mounts;
 pub mod packages;
