@@ -4,17 +4,19 @@
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Output;
+use std::time::{Duration, SystemTime};
 
 use e2e::backup::{Backup, Storage, restore};
+use e2e::parts::azurite::Azurite;
 use e2e::parts::binaries;
 use e2e::parts::cassandra::host::{HostCassandra, Options};
 use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::fake_gcs::{Account, FakeGcs, Identity};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 struct Agent<'a> {
     cassandra: &'a HostCassandra,
@@ -42,6 +44,22 @@ impl Agent<'_> {
             .arg(self.state)
             .args(more);
         command.output().await.unwrap()
+    }
+
+    /// Runs a command that looks at the storage. Gives its document.
+    async fn ask(&self, arguments: &[&str]) -> Value {
+        let agent = binaries::build().await.unwrap().agent;
+        let mut command = tokio::process::Command::new(agent);
+        command
+            .args(arguments)
+            .args(["--cluster", "prod", "--output", "json"])
+            .args(self.storage)
+            .envs(self.environment.iter().cloned())
+            .arg("--state-dir")
+            .arg(self.state);
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 }
 
@@ -252,6 +270,105 @@ async fn rows_come_back_from_google_by_a_service_accounts_key_and_by_workload_id
     }
     let restored = restore::on_host(&storage, "prod", "b1").await.unwrap();
     rows.check(&restored.session().await.unwrap(), 0..300)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_come_back_from_azure_which_is_asked_for_only_what_is_new_and_purged_of_the_old() {
+    let azurite = Azurite::start(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+    azurite.container("backups").await.unwrap();
+    let storage = Storage::container(&azurite, "backups").unwrap();
+    let endpoint = azurite.endpoint();
+    let endpoint = ["--endpoint", &endpoint];
+    let state = tempfile::tempdir().unwrap();
+    let rows = Rows::new("shop", "orders").with_bytes(2000);
+    {
+        let cassandra = HostCassandra::start(Options::default()).await.unwrap();
+        let agent = Agent {
+            cassandra: &cassandra,
+            storage: ["--blob-storage", "azure", "--bucket", "backups"],
+            environment: vec![
+                ("AZURE_STORAGE_ACCOUNT_NAME", azurite.account().to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", azurite.key()),
+            ],
+            state: state.path(),
+        };
+        let back_up = async |name: &str| {
+            let flags = [&endpoint[..], &["--keyspaces", "shop"]].concat();
+            let event = result(&agent.backup(name, &flags).await);
+            assert_eq!(event["reason"], "Succeeded", "{event}");
+            event
+        };
+        let ask = async |arguments: &[&str]| agent.ask(&[arguments, &endpoint].concat()).await;
+        let session = cassandra.session().await.unwrap();
+        rows.create(&session, "dc1", 1).await.unwrap();
+        rows.write(&session, 0..300).await.unwrap();
+        let first = back_up("b1").await;
+        assert!(number(&first, "/progress/uploaded/files") > 0, "{first}");
+        assert_tree_is_the_layout(&storage).await;
+
+        let before = storage.list("prod/data").await.unwrap();
+        // Azure tells whole seconds, by this machine's clock: in the next one a touch can be seen.
+        let newest = before.values().map(|object| object.modified).max();
+        let next = newest.unwrap() + Duration::from_secs(1);
+        while let Ok(left) = next.duration_since(SystemTime::now()) {
+            tokio::time::sleep(left).await;
+        }
+        let second = back_up("b2").await;
+        assert_eq!(number(&second, "/progress/uploaded/files"), 0, "{second}");
+        let after = storage.list("prod/data").await.unwrap();
+        assert!(before.keys().eq(after.keys()), "{before:?} {after:?}");
+        for (key, object) in &before {
+            assert!(
+                after[key].modified > object.modified,
+                "{key} was not touched"
+            );
+        }
+
+        rows.write(&session, 300..400).await.unwrap();
+        cassandra.nodetool(&["flush", "shop"]).await.unwrap();
+        cassandra.nodetool(&["compact", "shop"]).await.unwrap();
+        back_up("b3").await;
+        let listed = ask(&["list"]).await;
+        let listed = listed["backups"].as_array().unwrap();
+        let named = |name| {
+            let mut of = listed.iter().filter(|backup| backup["name"] == name);
+            of.next().unwrap()["state"] == "Complete"
+        };
+        assert!(listed.len() == 3 && ["b1", "b2", "b3"].into_iter().all(named));
+        let report = ask(&["verify", "--all", "--level", "content"]).await;
+        assert_eq!(report["manifests"], 3, "{report}");
+        assert!(number(&report, "/readBytes") > 0, "{report}");
+
+        let keys = storage.list("prod").await.unwrap();
+        let purge = ["purge", "--keep-last", "1", "--grace", "0s"];
+        ask(&[&purge[..], &["--dry-run"]].concat()).await;
+        assert_eq!(storage.list("prod").await.unwrap(), keys);
+        // What the attempts announced is honoured until their deadlines, which takes a day.
+        let purged = ask(&purge).await;
+        assert_eq!(purged["expired"], json!(["b1", "b2"]), "{purged}");
+        assert_eq!(purged["deleted"]["objects"], 0, "{purged}");
+        for intent in keys.keys().filter(|key| key.ends_with(".intent")) {
+            azurite.delete(&format!("backups/{intent}")).await.unwrap();
+        }
+        let purged = ask(&purge).await;
+        assert!(number(&purged, "/deleted/objects") > 0, "{purged}");
+        let kept = Backup::read(&storage, "prod", "b3").await.unwrap();
+        kept.verify(&storage).await.unwrap();
+        let schema = kept.nodes[0].schema("prod").unwrap().unwrap().0;
+        let mut kept: BTreeSet<String> = kept.objects().into_keys().collect();
+        kept.insert(schema);
+        let left = storage.list("prod/data").await.unwrap();
+        assert!(left.keys().eq(&kept), "{left:?} {kept:?}");
+        assert!(before.keys().any(|key| !left.contains_key(key)));
+        for gone in ["b1", "b2"] {
+            assert!(Backup::read(&storage, "prod", gone).await.is_err());
+        }
+        assert_no_snapshot(&cassandra).await;
+    }
+    let restored = restore::on_host(&storage, "prod", "b3").await.unwrap();
+    rows.check(&restored.session().await.unwrap(), 0..400)
         .await
         .unwrap();
 }

@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_s3::Client;
+use futures::TryStreamExt as _;
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::{ObjectStore, ObjectStoreExt as _};
+
+use crate::parts::azurite::Azurite;
 
 /// A storage root.
 #[derive(Debug, Clone)]
@@ -22,6 +28,8 @@ pub enum Storage {
         /// The prefix.
         prefix: String,
     },
+    /// A container of Azure, looked at with another client than the agent's.
+    Azure(Arc<dyn ObjectStore>),
 }
 
 /// One object.
@@ -41,6 +49,18 @@ impl Storage {
             bucket: bucket.into(),
             prefix: String::new(),
         }
+    }
+
+    /// A whole container.
+    pub fn container(azurite: &Azurite, container: &str) -> Result<Self> {
+        let client = MicrosoftAzureBuilder::new()
+            .with_account(azurite.account())
+            .with_access_key(azurite.key())
+            .with_endpoint(azurite.endpoint())
+            .with_container_name(container)
+            .with_allow_http(true)
+            .build()?;
+        Ok(Self::Azure(Arc::new(client)))
     }
 
     /// Everything below a key of the root: full key and object, in order.
@@ -82,6 +102,15 @@ impl Storage {
                 }
                 Ok(found)
             }
+            Self::Azure(client) => {
+                let listed = client.list(Some(&below.into()));
+                let found = listed.map_ok(|object| {
+                    let (bytes, modified) = (object.size, object.last_modified.into());
+                    (object.location.into(), Object { bytes, modified })
+                });
+                let found = found.try_collect().await;
+                found.context("could not list the container")
+            }
         }
     }
 
@@ -100,6 +129,11 @@ impl Storage {
                 let got = client.get_object().bucket(bucket).key(full).send().await;
                 let got = got.with_context(|| format!("could not read {key}"))?;
                 Ok(got.body.collect().await?.to_vec())
+            }
+            Self::Azure(client) => {
+                let got = client.get(&key.into()).await;
+                let got = got.with_context(|| format!("could not read {key}"))?;
+                Ok(got.bytes().await?.to_vec())
             }
         }
     }

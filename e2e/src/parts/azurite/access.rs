@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use http::Method;
 use object_store::azure::{AzureAccessKey, AzureAuthorizer, AzureCredential};
 use object_store::client::{
     Certificate, ClientOptions, HttpConnector as _, HttpRequest, HttpRequestBody, ReqwestConnector,
@@ -80,9 +81,26 @@ impl Azurite {
             .with_context(|| format!("Azurite made no snapshot of {path}"))
     }
 
+    /// Deletes a blob.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        self.send(Method::DELETE, path, &[], &[])
+            .await
+            .with_context(|| format!("Azurite deleted no blob {path}"))
+    }
+
     async fn put(&self, path: &str, headers: &[(&'static str, &str)], body: &[u8]) -> Result<()> {
+        self.send(Method::PUT, path, headers, body).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: &[u8],
+    ) -> Result<()> {
         let mut request = HttpRequest::new(HttpRequestBody::from(body.to_vec()));
-        *request.method_mut() = http::Method::PUT;
+        *request.method_mut() = method;
         *request.uri_mut() = format!("{}/{path}", self.endpoint()).parse()?;
         request
             .headers_mut()
