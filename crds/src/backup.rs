@@ -5,6 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::names::ALLOWED_NAME;
 use crate::rules::{storage_name, unchanged};
 use crate::status::CassandraBackupStatus;
 
@@ -26,6 +27,7 @@ pub(crate) const ALWAYS_PRESENT: &[&str] = &[
 /// Fields of the spec that may be absent.
 pub(crate) const MAY_BE_ABSENT: &[&str] = &[
     "backupName",
+    "series",
     "bandwidthPerNode",
     "concurrentNodes",
     "activeDeadlineSeconds",
@@ -152,6 +154,13 @@ pub struct CassandraBackupSpec {
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = storage_name("backupName"))]
     pub backup_name: Option<String>,
+    /// The series that the backup belongs to: retention judges each series alone. Backups of a
+    /// CronBackup have its name here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = Rule::new(format!("self.matches('{ALLOWED_NAME}')"))
+        .message("series must be letters, digits, '.', '_' and '-', and begin with a letter or digit"))]
+    pub series: Option<String>,
     /// What happens to the data when this resource is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,

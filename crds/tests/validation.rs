@@ -84,6 +84,7 @@ fn wrong_backups_are_refused_with_a_message_for_the_person_who_typed_them() {
             |s| s["backupName"] = json!("a b"),
             "backupName becomes part of a path",
         ),
+        (|s| s["series"] = json!("a/b"), "series must be letters"),
         (
             |s| {
                 s["keyspaces"] = json!(["shop"]);

@@ -96,7 +96,7 @@ impl Job {
             Operation::Backup(Box::new(BackupRequest {
                 backup: self.backup.clone(),
                 cluster: spec.cluster.clone(),
-                series: None,
+                series: spec.series.clone(),
                 scope: Scope {
                     keyspaces: spec.keyspaces.clone(),
                     tables: spec.tables.clone(),
