@@ -7,6 +7,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 mod backup;
+mod cron;
 mod names;
 mod quantity;
 mod rules;
@@ -17,6 +18,10 @@ mod yaml;
 pub use backup::{
     AgentMode, AgentSource, CassandraAccess, CassandraBackup, CassandraBackupSpec, CqlSettings,
     DeletionPolicy, JmxSettings, PasswordKeys, PasswordSource, Retry, StorageRef,
+};
+pub use cron::{
+    BackupTemplate, ConcurrencyPolicy, CronBackup, CronBackupSpec, CronBackupStatus, CronRetry,
+    TemplateMetadata,
 };
 pub use names::{ALLOWED_NAME, MAX_NAME_LENGTH};
 pub use quantity::{InvalidQuantity, parse_quantity};

@@ -1,6 +1,8 @@
 //! Validation rules in CEL whose text is put together from parts.
 
 use kube::core::{Message, Rule};
+use schemars::Schema;
+use serde_json::Value;
 
 use crate::names::ALLOWED_NAME;
 
@@ -34,4 +36,38 @@ pub(crate) fn exactly_one(fields: &[&str], message: &str) -> Rule {
         .map(|field| format!("has(self.{field})"))
         .collect();
     Rule::new(format!("[{}].filter(x, x).size() == 1", present.join(", "))).message(message)
+}
+
+/// Takes out the rules that compare with the old object: what is a template may change, although
+/// what is made of it may not.
+pub(crate) fn changeable(schema: &mut Schema) {
+    if let Some(map) = schema.as_object_mut() {
+        map.values_mut().for_each(forget_old);
+        forget_old_rules(map);
+    }
+}
+
+fn forget_old(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(forget_old);
+            forget_old_rules(map);
+        }
+        Value::Array(list) => list.iter_mut().for_each(forget_old),
+        _ => {}
+    }
+}
+
+fn forget_old_rules(map: &mut serde_json::Map<String, Value>) {
+    const RULES: &str = "x-kubernetes-validations";
+    let Some(Value::Array(rules)) = map.get_mut(RULES) else {
+        return;
+    };
+    rules.retain(|rule| {
+        let text = rule.get("rule").and_then(Value::as_str);
+        !text.is_some_and(|text| text.contains("oldSelf"))
+    });
+    if rules.is_empty() {
+        map.remove(RULES);
+    }
 }

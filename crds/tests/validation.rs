@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests too, which the lint does not see.
 
-use crds::{BackupStorage, CassandraBackup};
+use crds::{BackupStorage, CassandraBackup, CronBackup};
 use kube::CustomResourceExt;
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
@@ -262,4 +262,99 @@ fn the_place_of_a_storage_cannot_be_changed_and_the_way_to_it_can() {
         messages::<BackupStorage>(&moved, Some(&old)),
         Vec::<String>::new()
     );
+}
+
+fn cron(change: impl FnOnce(&mut Value)) -> Value {
+    let mut typed = json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1",
+        "kind": "CronBackup",
+        "metadata": {"name": "nightly"},
+        "spec": {
+            "schedule": "30 2 * * *",
+            "template": {"spec": backup(|_| ())["spec"]},
+        },
+    });
+    change(&mut typed);
+    let read: CronBackup = serde_json::from_value(typed).unwrap();
+    serde_json::to_value(read).unwrap()
+}
+
+#[test]
+fn usual_schedules_are_taken_and_can_be_changed() {
+    let old = cron(|_| ());
+    for schedule in [
+        "30 2 * * *",
+        "*/15 0-6,22 1,L JAN-MAR MON#2",
+        "@daily",
+        "@midnight",
+    ] {
+        let new = cron(|cron| {
+            cron["spec"]["schedule"] = json!(schedule);
+            cron["spec"]["timeZone"] = json!("America/Argentina/Buenos_Aires");
+            cron["spec"]["template"]["spec"]["cluster"] = json!("other");
+            cron["spec"]["template"]["spec"]["concurrentNodes"] = json!(2);
+        });
+        assert_eq!(
+            messages::<CronBackup>(&new, Some(&old)),
+            Vec::<String>::new()
+        );
+    }
+}
+
+#[test]
+fn wrong_schedules_are_refused_with_a_message_for_the_person_who_typed_them() {
+    type Change = fn(&mut Value);
+    let cases: &[(Change, &str)] = &[
+        (
+            |c| c["metadata"]["name"] = json!("n".repeat(53)),
+            "must not be longer than 52",
+        ),
+        (
+            |c| c["spec"]["schedule"] = json!("30 2 * *"),
+            "schedule must be five fields",
+        ),
+        (
+            |c| c["spec"]["schedule"] = json!("0 30 2 * * *"),
+            "schedule must be five fields",
+        ),
+        (
+            |c| c["spec"]["schedule"] = json!("@reboot"),
+            "schedule must be five fields",
+        ),
+        (
+            |c| c["spec"]["schedule"] = json!("TZ=Europe/Berlin 30 2 * * *"),
+            "schedule must be five fields",
+        ),
+        (
+            |c| c["spec"]["timeZone"] = json!("Local"),
+            "timeZone must be the name",
+        ),
+        (
+            |c| c["spec"]["timeZone"] = json!("+02:00"),
+            "timeZone must be the name",
+        ),
+        (
+            |c| c["spec"]["template"]["spec"]["backupName"] = json!("b1"),
+            "must not set backupName",
+        ),
+        (
+            |c| c["spec"]["template"]["spec"]["series"] = json!("other"),
+            "must not set series",
+        ),
+        (
+            |c| c["spec"]["template"]["spec"]["cancel"] = json!(true),
+            "must not set cancel",
+        ),
+        (
+            |c| c["spec"]["template"]["spec"]["cluster"] = json!("a/b"),
+            "cluster becomes part of a path",
+        ),
+        (
+            |c| c["spec"]["template"]["spec"]["bandwidthPerNode"] = json!("100MB"),
+            "bandwidthPerNode must be",
+        ),
+    ];
+    for (change, expected) in cases {
+        assert_refused(&messages::<CronBackup>(&cron(change), None), expected);
+    }
 }
