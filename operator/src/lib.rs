@@ -18,6 +18,8 @@ mod inject;
 mod metrics;
 mod names;
 mod node;
+#[cfg(test)]
+mod played;
 mod pod;
 mod run;
 mod storage;
