@@ -10,6 +10,7 @@ mod backup;
 mod cluster;
 mod conditions;
 mod context;
+mod cron;
 mod exec;
 mod generate;
 mod http;

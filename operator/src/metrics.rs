@@ -2,7 +2,10 @@
 
 use std::sync::atomic::AtomicU64;
 
-use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, NodePhase};
+use crds::{
+    BackupPhase, CassandraBackup, CassandraBackupStatus, CronBackup, CronBackupStatus, NodePhase,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -25,6 +28,12 @@ struct ClusterAndResult {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Schedule {
+    namespace: String,
+    schedule: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Controller {
     controller: &'static str,
 }
@@ -37,6 +46,10 @@ pub(crate) struct Metrics {
     uploaded: Family<Cluster, Counter>,
     last_success: Family<Cluster, Gauge<f64, AtomicU64>>,
     active: Gauge,
+    slots_missed: Family<Schedule, Counter>,
+    next_slot: Family<Schedule, Gauge<f64, AtomicU64>>,
+    schedule_success: Family<Schedule, Gauge<f64, AtomicU64>>,
+    schedule_followed: Family<Schedule, Gauge>,
     errors: Family<Controller, Counter>,
 }
 
@@ -49,6 +62,10 @@ impl Default for Metrics {
             uploaded: Family::default(),
             last_success: Family::default(),
             active: Gauge::default(),
+            slots_missed: Family::default(),
+            next_slot: Family::default(),
+            schedule_success: Family::default(),
+            schedule_followed: Family::default(),
             errors: Family::default(),
         };
         let registry = &mut metrics.registry;
@@ -73,6 +90,26 @@ impl Default for Metrics {
             metrics.last_success.clone(),
         );
         registry.register("active", "Backups at work", metrics.active.clone());
+        registry.register(
+            "schedule_missed",
+            "Times of a schedule that passed without a backup",
+            metrics.slots_missed.clone(),
+        );
+        registry.register(
+            "schedule_next_timestamp_seconds",
+            "When the next backup of a schedule begins",
+            metrics.next_slot.clone(),
+        );
+        registry.register(
+            "schedule_last_success_timestamp_seconds",
+            "When the last backup of a schedule that succeeded ended",
+            metrics.schedule_success.clone(),
+        );
+        registry.register(
+            "schedule_ready",
+            "Whether a schedule is followed: 1 or 0",
+            metrics.schedule_followed.clone(),
+        );
         registry.register(
             "reconcile_errors",
             "Reconciliations that did not go through",
@@ -132,6 +169,50 @@ impl Metrics {
                 .get_or_create(&of)
                 .set(ended.0.as_second() as f64);
         }
+    }
+
+    /// Shows what the status of a schedule says.
+    pub(crate) fn schedule(
+        &self,
+        cron: &CronBackup,
+        old: &CronBackupStatus,
+        new: &CronBackupStatus,
+    ) {
+        let of = Schedule {
+            namespace: cron.namespace().unwrap_or_default(),
+            schedule: cron.name_any(),
+        };
+        let missed = u64::try_from(new.missed - old.missed).unwrap_or(0);
+        self.slots_missed.get_or_create(&of).inc_by(missed);
+        for (times, time) in [
+            (&self.next_slot, &new.next_schedule_time),
+            (&self.schedule_success, &new.last_successful_time),
+        ] {
+            match time {
+                Some(time) => {
+                    let seconds = time.0.as_second() as f64;
+                    times.get_or_create(&of).set(seconds);
+                }
+                None => {
+                    times.remove(&of);
+                }
+            }
+        }
+        let ready = |one: &Condition| one.type_ == "Ready" && one.status == "True";
+        let ready = new.conditions.iter().any(ready);
+        self.schedule_followed.get_or_create(&of).set(ready.into());
+    }
+
+    /// Shows nothing any more of a schedule that was deleted.
+    pub(crate) fn forget_schedule(&self, namespace: &str, name: &str) {
+        let of = Schedule {
+            namespace: namespace.into(),
+            schedule: name.into(),
+        };
+        self.slots_missed.remove(&of);
+        self.next_slot.remove(&of);
+        self.schedule_success.remove(&of);
+        self.schedule_followed.remove(&of);
     }
 
     /// Counts a reconciliation that did not go through.

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crds::{BackupStorage, CassandraBackup};
+use crds::{BackupStorage, CassandraBackup, CronBackup};
 use futures::future::{join_all, select, select_all};
 use futures::{FutureExt, StreamExt};
 use kube::api::{Api, ListParams};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::watcher;
+use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,7 +25,7 @@ use crate::exec::KubeExec;
 use crate::http::{self, Health};
 use crate::metrics::Metrics;
 use crate::node::{Pace, Tools};
-use crate::{FIELD_MANAGER, generate, storage};
+use crate::{FIELD_MANAGER, cron, generate, storage};
 
 /// After a reconciliation that did not go through.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -106,7 +106,8 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         let controllers = scopes.into_iter().flat_map(|scope| {
             [
                 backups(Arc::clone(&context), scope.clone()).boxed(),
-                storages(Arc::clone(&context), scope).boxed(),
+                storages(Arc::clone(&context), scope.clone()).boxed(),
+                schedules(Arc::clone(&context), scope).boxed(),
             ]
         });
         select_all(controllers).await;
@@ -143,15 +144,17 @@ where
     }
 }
 
-/// Waits until both kinds can be listed: a chart may install us before its definitions are known.
+/// Waits until all kinds can be listed: a chart may install us before its definitions are known.
 async fn definitions(context: &Context, scope: Option<&str>) {
     let one = ListParams::default().limit(1);
     loop {
         let backups = api::<CassandraBackup>(&context.client, scope);
         let storages = api::<BackupStorage>(&context.client, scope);
+        let schedules = api::<CronBackup>(&context.client, scope);
         let listed = async {
             backups.list_metadata(&one).await?;
-            storages.list_metadata(&one).await
+            storages.list_metadata(&one).await?;
+            schedules.list_metadata(&one).await
         };
         match listed.await {
             Ok(_) => return,
@@ -200,6 +203,37 @@ async fn storages(context: Arc<Context>, scope: Option<String>) {
         context,
     )
     .for_each(|result| async { note(result) })
+    .await;
+}
+
+async fn schedules(context: Arc<Context>, scope: Option<String>) {
+    let children = watcher(
+        guarded_api::<CassandraBackup>(&context.client, scope.as_deref()),
+        watcher::Config::default().labels(cron::CHILD_LABEL),
+    )
+    .default_backoff()
+    .touched_objects()
+    .predicate_filter(cron::turn, PredicateConfig::default());
+    let metrics = Arc::clone(&context);
+    Controller::new(
+        guarded_api::<CronBackup>(&context.client, scope.as_deref()),
+        watcher::Config::default(),
+    )
+    .owns_stream(children)
+    .run(
+        cron::reconcile,
+        |_, error, context: Arc<Context>| failed("schedule", error, &context),
+        context,
+    )
+    .for_each(|result| async {
+        match result {
+            Err(controller::Error::ObjectNotFound(object)) => {
+                let namespace = object.namespace.unwrap_or_default();
+                metrics.metrics.forget_schedule(&namespace, &object.name);
+            }
+            other => note(other),
+        }
+    })
     .await;
 }
 

@@ -39,11 +39,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* What the operator may do, where it watches. */}}
 {{- define "cassandra-backup.rules" -}}
 - apiGroups: [cassandrabackup.io]
-  resources: [backupstorages, cassandrabackups]
+  resources: [backupstorages, cassandrabackups, cronbackups]
   verbs: [get, list, watch]
 - apiGroups: [cassandrabackup.io]
-  resources: [backupstorages/status, cassandrabackups/status]
+  resources: [backupstorages/status, cassandrabackups/status, cronbackups/status]
   verbs: [patch]
+# The backups of a CronBackup: made, cancelled for another one, and deleted beyond their limits.
+- apiGroups: [cassandrabackup.io]
+  resources: [cassandrabackups]
+  verbs: [create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]

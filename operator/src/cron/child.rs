@@ -1,0 +1,181 @@
+//! A CassandraBackup of a CronBackup: how it is made, and what is known of it.
+
+use std::collections::BTreeMap;
+
+use crds::{BackupPhase, CassandraBackup, CronBackup};
+use jiff::{Timestamp, Zoned};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::{Resource, ResourceExt};
+
+use super::names::{self, Run};
+
+/// Label of a child: the name of its CronBackup.
+pub(crate) const LABEL: &str = "cassandrabackup.io/cron-backup";
+/// Annotation of a child: the time of the schedule that it is of, in the schedule's time zone.
+const SCHEDULED_AT: &str = "cassandrabackup.io/scheduled-at";
+
+/// By these, GitOps tools tell what they own, and delete what they did not make. A key is meant, or
+/// a domain with all that is below it.
+const TRACKING: &[&str] = &[
+    "app.kubernetes.io/instance",
+    "app.kubernetes.io/managed-by",
+    "argocd.argoproj.io",
+    "config.k8s.io",
+    "kapp.k14s.io",
+    "kubectl.kubernetes.io/last-applied-configuration",
+    "objectset.rio.cattle.io",
+    "toolkit.fluxcd.io",
+    "helm.sh",
+];
+
+/// What is known of a child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Child {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) run: Run,
+    /// `None` if nobody has looked at it yet.
+    pub(super) phase: Option<BackupPhase>,
+    pub(super) completed: Option<Timestamp>,
+    /// It was told to stop.
+    pub(super) cancelled: bool,
+    /// A snapshot may be left on a node, which the operator removes as long as the child is there.
+    pub(super) sweeping: bool,
+}
+
+impl Child {
+    /// What is known of a CassandraBackup; `None` if it is not this CronBackup's.
+    pub(super) fn of(cron: &CronBackup, backup: &CassandraBackup) -> Option<Self> {
+        if !is_ours(cron, backup) {
+            return None;
+        }
+        let status = backup.status.as_ref();
+        Some(Self {
+            name: backup.name_any(),
+            uid: backup.uid()?,
+            run: names::parse(&cron.name_any(), &backup.name_any())?,
+            phase: status.and_then(|status| status.phase),
+            completed: status
+                .and_then(|status| status.completion_time.as_ref())
+                .map(|time| time.0),
+            cancelled: backup.spec.cancel,
+            sweeping: status
+                .is_some_and(|status| status.nodes.iter().any(|node| node.sweep_pending)),
+        })
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        !self.phase.is_some_and(BackupPhase::is_final)
+    }
+
+    /// Whether trying again may help.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(
+            self.phase,
+            Some(BackupPhase::Failed | BackupPhase::PartiallyFailed)
+        )
+    }
+
+    /// Whether it was whole when it ended.
+    pub(super) fn has_succeeded(&self) -> bool {
+        matches!(
+            self.phase,
+            Some(BackupPhase::Succeeded | BackupPhase::Expired)
+        )
+    }
+}
+
+/// Whether this very CronBackup made it: a namesake that was deleted had another uid.
+pub(super) fn is_ours(cron: &CronBackup, backup: &CassandraBackup) -> bool {
+    let uid = cron.uid();
+    let mut owners = backup.owner_references().iter();
+    owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == uid.as_ref())
+}
+
+/// The CassandraBackup of a run.
+pub(super) fn build(cron: &CronBackup, run: Run, scheduled_at: &Zoned) -> CassandraBackup {
+    let template = &cron.spec.template;
+    let mut labels = untracked(&template.metadata.labels);
+    labels.insert(LABEL.into(), cron.name_any());
+    let mut annotations = untracked(&template.metadata.annotations);
+    annotations.insert(
+        SCHEDULED_AT.into(),
+        scheduled_at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+    );
+    let mut backup =
+        CassandraBackup::new(&names::child(&cron.name_any(), run), template.spec.clone());
+    backup.spec.series = Some(cron.name_any());
+    // Whatever the template says: the schema refuses these, and older objects may have them.
+    backup.spec.backup_name = None;
+    backup.spec.cancel = false;
+    backup.metadata = ObjectMeta {
+        name: backup.metadata.name,
+        namespace: cron.namespace(),
+        labels: Some(labels),
+        annotations: Some(annotations),
+        // GitOps tools leave alone what has an owner. Nothing of it is in the storage, whose data
+        // only retention deletes. Without blockOwnerDeletion, which needs more rights.
+        owner_references: Some(vec![OwnerReference {
+            api_version: CronBackup::api_version(&()).into(),
+            kind: CronBackup::kind(&()).into(),
+            name: cron.name_any(),
+            uid: cron.uid().unwrap_or_default(),
+            controller: Some(true),
+            block_owner_deletion: None,
+        }]),
+        ..ObjectMeta::default()
+    };
+    backup
+}
+
+fn untracked(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut kept = all.clone();
+    kept.retain(|key, _| !tracks(key) && !is_below(key, crds::GROUP));
+    kept
+}
+
+fn tracks(key: &str) -> bool {
+    TRACKING
+        .iter()
+        .any(|tracking| *tracking == key || is_below(key, tracking))
+}
+
+/// Whether a key such as `meta.helm.sh/release-name` is of a domain or one below it.
+fn is_below(key: &str, domain: &str) -> bool {
+    let of = key.split_once('/').map_or("", |(of, _)| of);
+    of == domain
+        || of
+            .strip_suffix(domain)
+            .is_some_and(|rest| rest.ends_with('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tracks;
+
+    #[test]
+    fn what_gitops_tools_track_by_is_known_and_nothing_else() {
+        for key in [
+            "app.kubernetes.io/instance",
+            "argocd.argoproj.io/instance",
+            "argocd.argoproj.io/tracking-id",
+            "kustomize.toolkit.fluxcd.io/name",
+            "helm.toolkit.fluxcd.io/namespace",
+            "helm.sh/chart",
+            "meta.helm.sh/release-name",
+        ] {
+            assert!(tracks(key), "{key}");
+        }
+        for key in [
+            "team",
+            "app.kubernetes.io/name",
+            "app",
+            "nothelm.sh/x",
+            "helm.sh",
+            "example.org/helm.sh",
+        ] {
+            let bare = key == "helm.sh";
+            assert_eq!(tracks(key), bare, "{key}");
+        }
+    }
+}
