@@ -9,6 +9,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::tests::{at, cron, known};
 use super::{Error, bring_forward, reconcile};
@@ -83,7 +84,8 @@ async fn begun(
 }
 
 async fn ends(reconciled: Reconciled) -> Action {
-    reconciled.await.unwrap().unwrap()
+    let ended = timeout(Duration::from_secs(5), reconciled).await;
+    ended.expect("nothing more is asked").unwrap().unwrap()
 }
 
 /// Expects that the status is written, and answers.

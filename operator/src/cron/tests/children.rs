@@ -125,6 +125,19 @@ fn what_succeeded_was_cancelled_or_comes_close_to_the_next_slot_is_not_retried()
 }
 
 #[test]
+fn a_clock_that_was_put_back_retries_nothing_of_times_to_come() {
+    let cron = cron(|spec| spec["retry"] = json!({"limit": 2, "backoffSeconds": 600}));
+    let failed = Some(BackupPhase::Failed);
+    let ahead = [child(run(SECOND, 0), failed, Some("2026-11-25T01:00:00Z"))];
+    let old = known(&cron, "2026-11-24T12:00:00Z");
+    let (decision, status) = decided(&cron, &old, &ahead, "2026-11-25T02:00:00Z");
+    assert_eq!(decision.create, None);
+    assert_eq!(status.decided_until, old.decided_until);
+    let (decision, _) = decided(&cron, &status, &ahead, FIRST);
+    assert_eq!(decision.create, Some(run(FIRST, 0)));
+}
+
+#[test]
 fn children_beyond_the_limits_are_deleted_and_those_of_the_newest_slot_are_not() {
     let cron = cron(|spec| {
         spec["successfulBackupsHistoryLimit"] = json!(1);
