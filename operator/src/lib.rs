@@ -16,6 +16,7 @@ mod generate;
 mod http;
 mod humane;
 mod inject;
+mod maintenance;
 mod metrics;
 mod names;
 mod node;

@@ -1,7 +1,5 @@
 //! `BackupStorage`: whether it can be used, as conditions.
 
-mod probe;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +10,14 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
-use protocol::Reason;
+use protocol::{Operation, ProbeRequest, Reason};
 use serde_json::json;
 
 use crate::FIELD_MANAGER;
 use crate::access;
 use crate::conditions::{self, Is};
 use crate::context::Context;
-use crate::humane;
+use crate::{humane, maintenance};
 
 /// The resource, or why it cannot be read.
 pub(crate) type Guarded = DeserializeGuard<BackupStorage>;
@@ -27,6 +25,8 @@ pub(crate) type Guarded = DeserializeGuard<BackupStorage>;
 /// Probed again after so long.
 const WORKING: Duration = Duration::from_secs(600);
 const BROKEN: Duration = Duration::from_secs(30);
+/// A storage that does not answer within this time does not answer.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
 /// Messages come from elsewhere and end up in a status.
 const LONGEST_MESSAGE: usize = 1024;
 
@@ -118,7 +118,9 @@ async fn find(context: &Context, storage: &BackupStorage) -> Result<Finding, Err
             probed: false,
         });
     }
-    Ok(match probe::probe(&context.agent_path, access).await {
+    let probe = Operation::Probe(ProbeRequest { storage: access });
+    let asked = maintenance::run(&context.agent_path, probe, PROBE_LIMIT).await;
+    Ok(match asked {
         Ok(outcome) => Finding {
             ready: outcome.exit_code == 0 && outcome.reason == Reason::Reachable,
             reason: outcome.reason,

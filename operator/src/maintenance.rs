@@ -1,23 +1,18 @@
-//! Asking the agent, as a child process, whether a storage answers.
+//! What needs no Cassandra: the agent as a child process, with the protocol that it speaks in pods.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use protocol::{
-    Event, EventKind, Operation, Outcome, PROTOCOL_VERSION, ProbeRequest, Request, StorageAccess,
-};
+use protocol::{Event, EventKind, Operation, Outcome, PROTOCOL_VERSION, Request};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-/// A storage that does not answer within this time does not answer.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The agent did not say anything about the storage.
+/// The agent did not say how it went.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ProbeError {
+pub(crate) enum MaintenanceError {
     #[error("cannot start the agent {path}: {cause}", path = .path.display())]
     Start {
         path: PathBuf,
@@ -30,21 +25,30 @@ pub(crate) enum ProbeError {
     Talk(#[source] std::io::Error),
     #[error("the agent ended without a result")]
     NoResult,
-    #[error("the storage did not answer within {} s", LIMIT.as_secs())]
-    TooSlow,
+    #[error("the agent was ended: it had no result within {} s", limit.as_secs())]
+    TooSlow { limit: Duration },
 }
 
-/// Probes the storage with the agent at `path`.
-pub(crate) async fn probe(path: &Path, storage: StorageAccess) -> Result<Outcome, ProbeError> {
+/// Runs the agent at `path` to its result, for at most `limit`.
+pub(crate) async fn run(
+    path: &Path,
+    operation: Operation,
+    limit: Duration,
+) -> Result<Outcome, MaintenanceError> {
     let request = Request {
         protocol: PROTOCOL_VERSION.into(),
         run_id: Uuid::new_v4(),
         attempt: 1,
-        state_directory: Some(std::env::temp_dir().join("probes").display().to_string()),
+        state_directory: Some(
+            std::env::temp_dir()
+                .join("maintenance")
+                .display()
+                .to_string(),
+        ),
         from_seq: 0,
-        operation: Operation::Probe(ProbeRequest { storage }),
+        operation,
     };
-    let mut line = request.to_line().map_err(ProbeError::Request)?;
+    let mut line = request.to_line().map_err(MaintenanceError::Request)?;
     line.push('\n');
     // Nothing of the environment: the operator's own identity is not for tenants to borrow.
     let mut child = Command::new(path)
@@ -55,13 +59,13 @@ pub(crate) async fn probe(path: &Path, storage: StorageAccess) -> Result<Outcome
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|cause| ProbeError::Start {
+        .map_err(|cause| MaintenanceError::Start {
             path: path.to_owned(),
             cause,
         })?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
-        return Err(ProbeError::NoResult);
+        return Err(MaintenanceError::NoResult);
     };
     let conversation = async {
         stdin.write_all(line.as_bytes()).await?;
@@ -78,11 +82,11 @@ pub(crate) async fn probe(path: &Path, storage: StorageAccess) -> Result<Outcome
         }
         Ok(None)
     };
-    let outcome = match timeout(LIMIT, conversation).await {
+    let outcome = match timeout(limit, conversation).await {
         Ok(talked) => talked
-            .map_err(ProbeError::Talk)?
-            .ok_or(ProbeError::NoResult),
-        Err(_) => Err(ProbeError::TooSlow),
+            .map_err(MaintenanceError::Talk)?
+            .ok_or(MaintenanceError::NoResult),
+        Err(_) => Err(MaintenanceError::TooSlow { limit }),
     };
     // It has said all; waiting for it keeps it from becoming a zombie.
     if timeout(Duration::from_secs(5), child.wait()).await.is_err() {
@@ -95,16 +99,22 @@ pub(crate) async fn probe(path: &Path, storage: StorageAccess) -> Result<Outcome
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use protocol::Reason;
+    use protocol::{ProbeRequest, Reason, StorageAccess};
 
     use super::*;
 
-    async fn probe_with(script: &str) -> Result<Outcome, ProbeError> {
+    fn probe() -> Operation {
+        Operation::Probe(ProbeRequest {
+            storage: StorageAccess::File { path: "/b".into() },
+        })
+    }
+
+    async fn probe_with(script: &str) -> Result<Outcome, MaintenanceError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("agent");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
-        probe(&path, StorageAccess::File { path: "/b".into() }).await
+        run(&path, probe(), Duration::from_secs(20)).await
     }
 
     #[tokio::test]
@@ -131,12 +141,9 @@ mod tests {
     async fn an_agent_without_a_result_is_no_finding() {
         assert!(matches!(
             probe_with("read -r request; echo nonsense").await,
-            Err(ProbeError::NoResult)
+            Err(MaintenanceError::NoResult)
         ));
-        let missing = probe(
-            Path::new("/nonexistent"),
-            StorageAccess::File { path: "/b".into() },
-        );
-        assert!(matches!(missing.await, Err(ProbeError::Start { .. })));
+        let missing = run(Path::new("/nonexistent"), probe(), Duration::from_secs(20));
+        assert!(matches!(missing.await, Err(MaintenanceError::Start { .. })));
     }
 }
