@@ -58,7 +58,8 @@ impl Bandwidth {
         }
     }
 
-    fn reserve(&self, bytes: u64, now: Instant) -> Option<Instant> {
+    /// Takes `bytes` more; until when to wait before anything else is moved, if at all.
+    pub fn reserve(&self, bytes: u64, now: Instant) -> Option<Instant> {
         let cost = Duration::from_secs_f64(bytes as f64 / self.rate?);
         let mut paid_at = self
             .paid_at

@@ -4,11 +4,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use store::Sink;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::bandwidth::Bandwidth;
 use crate::gentle::GentleFile;
@@ -151,6 +153,34 @@ impl store::Source for FileSource {
         Ok(chunk)
     }
 
+    async fn pour(&mut self, sink: Arc<dyn Sink>) -> io::Result<()> {
+        let stop = StopOnDrop::default();
+        let mut buffer = Vec::new();
+        loop {
+            let Some(mut state) = self.state.take() else {
+                return Err(io::Error::other("the file is being read already"));
+            };
+            let (sink, bandwidth) = (Arc::clone(&sink), Arc::clone(&self.bandwidth));
+            let (counter, stop) = (Arc::clone(&self.counter), Arc::clone(&stop.0));
+            let pouring = tokio::task::spawn_blocking(move || {
+                let poured = state.pour(&mut buffer, &*sink, &bandwidth, &counter, &stop);
+                (state, buffer, poured)
+            });
+            let (state, kept, poured) = pouring.await.map_err(io::Error::other)?;
+            buffer = kept;
+            self.handed_on = state.offset;
+            let state = self.state.insert(state);
+            match poured? {
+                // No thread is held while the bandwidth makes it wait.
+                Poured::Until(paid) => tokio::time::sleep_until(paid).await,
+                Poured::All => {
+                    self.hash = Some(state.hasher.finalize());
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     async fn restart(&mut self) -> io::Result<()> {
         // What was read ahead counts as little as what came of it.
         let _ = self.come_back().await;
@@ -166,6 +196,24 @@ impl store::Source for FileSource {
     }
 }
 
+/// Tells a thread that nobody waits for it any more.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How far a thread has poured.
+enum Poured {
+    /// To the end.
+    All,
+    /// Not before this time more may be moved.
+    Until(Instant),
+}
+
 impl State {
     fn begin_anew(&mut self) {
         self.offset = 0;
@@ -177,12 +225,42 @@ impl State {
 
     /// The next chunk, or the checks at the end.
     fn step(&mut self) -> io::Result<Option<Bytes>> {
+        let mut buffer = Vec::new();
+        let read = self.read(&mut buffer)?;
+        Ok(read.then(|| buffer.into()))
+    }
+
+    /// Pours until the end, or until the bandwidth is used up for now.
+    fn pour(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        sink: &dyn Sink,
+        bandwidth: &Bandwidth,
+        counter: &AtomicU64,
+        stop: &AtomicBool,
+    ) -> io::Result<Poured> {
+        while self.read(buffer)? {
+            if stop.load(Ordering::Relaxed) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            sink.write(buffer)?;
+            let bytes = buffer.len() as u64;
+            counter.fetch_add(bytes, Ordering::Relaxed);
+            if let Some(paid) = bandwidth.reserve(bytes, Instant::now()) {
+                return Ok(Poured::Until(paid));
+            }
+        }
+        Ok(Poured::All)
+    }
+
+    /// Reads the next chunk into `buffer`; false after the last one, when the checks have passed.
+    fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<bool> {
         let left = self.size - self.offset;
         if left == 0 {
-            return self.check_end().map(|()| None);
+            return self.check_end().map(|()| false);
         }
-        let mut buffer = vec![0; self.piece.min(left as usize)];
-        let read = self.file.read_at(&mut buffer, self.offset)?;
+        buffer.resize(self.piece.min(left as usize), 0);
+        let read = self.file.read_at(buffer, self.offset)?;
         if read == 0 {
             let text = format!(
                 "{} ended at {} of {} bytes",
@@ -193,12 +271,12 @@ impl State {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
         buffer.truncate(read);
-        self.hasher.update(&buffer);
+        self.hasher.update(buffer);
         if let Some((crc, _)) = &mut self.crc {
-            crc.update(&buffer);
+            crc.update(buffer);
         }
         self.offset += read as u64;
-        Ok(Some(buffer.into()))
+        Ok(true)
     }
 
     fn check_end(&self) -> io::Result<()> {
@@ -227,93 +305,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use store::Source;
-
-    use super::*;
-
-    const CHUNK: usize = 1 << 20;
-
-    fn source(path: &Path, size: u64, crc: Option<u32>) -> FileSource {
-        let bandwidth = Arc::new(Bandwidth::unlimited());
-        FileSource::open(
-            path,
-            size,
-            Expected { crc, hash: None },
-            bandwidth,
-            Arc::default(),
-        )
-        .unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_file_is_read_whole_with_its_hash() {
-        let dir = tempfile::tempdir().unwrap();
-        for size in [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
-            let path = dir.path().join(size.to_string());
-            let content: Vec<u8> = (0..size).map(|n| n as u8).collect();
-            std::fs::write(&path, &content).unwrap();
-            let mut source = source(&path, size as u64, Some(crc32fast::hash(&content)));
-            let mut read = Vec::new();
-            while let Some(chunk) = source.next().await.unwrap() {
-                read.extend_from_slice(&chunk);
-            }
-            assert!(read == content);
-            assert_eq!(source.hash(), Some(blake3::hash(&content)));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_wrong_checksum_is_an_error_at_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("nb-1-big-Data.db");
-        std::fs::write(&path, b"abc").unwrap();
-        let mut source = source(&path, 3, Some(1));
-        assert!(source.next().await.unwrap().is_some());
-        let error = source.next().await.unwrap_err();
-        assert!(error.get_ref().unwrap().is::<Corrupt>(), "{error}");
-        assert_eq!(source.hash(), None);
-    }
-
-    #[tokio::test]
-    async fn a_file_is_read_anew_from_any_point_and_counted_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        let content: Vec<u8> = (0..3 * CHUNK).map(|n| (n % 251) as u8).collect();
-        std::fs::write(&path, &content).unwrap();
-        let counter = Arc::new(AtomicU64::new(0));
-        let expected = Expected {
-            crc: Some(crc32fast::hash(&content)),
-            hash: Some(blake3::hash(&content)),
-        };
-        let bandwidth = Arc::new(Bandwidth::unlimited());
-        let size = content.len() as u64;
-        let mut source =
-            FileSource::open(&path, size, expected, bandwidth, counter.clone()).unwrap();
-        for chunks in 0..5 {
-            for _ in 0..chunks {
-                source.next().await.unwrap();
-            }
-            source.restart().await.unwrap();
-            assert_eq!(source.hash(), None);
-            assert_eq!(counter.load(Ordering::Relaxed), 0);
-        }
-        let mut read = Vec::new();
-        while let Some(chunk) = source.next().await.unwrap() {
-            read.extend_from_slice(&chunk);
-        }
-        assert!(read == content);
-        assert_eq!(source.hash(), expected.hash);
-        assert_eq!(counter.load(Ordering::Relaxed), size);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_became_shorter_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        std::fs::write(&path, b"abc").unwrap();
-        let mut source = source(&path, 4, None);
-        assert!(source.next().await.unwrap().is_some());
-        assert!(source.next().await.is_err());
-    }
-}
+mod tests;

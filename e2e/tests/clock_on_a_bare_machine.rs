@@ -137,6 +137,7 @@ async fn s3_is_told_the_servers_time_and_where_it_is_not_the_refusal_names_the_c
         let message = refused.told["message"].as_str().unwrap();
         assert!(
             message.contains("this machine's clock and the server's are too far apart")
+                && message.contains("(NTP)")
                 && message.contains("RequestTimeTooSkewed"),
             "{message}"
         );

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -27,6 +28,24 @@ pub trait Source: Send {
     /// Begins anew, also after an end: the next chunk is the first again. For what was not kept in
     /// memory and has to be sent once more.
     async fn restart(&mut self) -> io::Result<()>;
+
+    /// Gives the whole content to `sink`, from its beginning to its end, on threads that may block;
+    /// instead of [`next`](Source::next), and an error means the same. For storages whose writes
+    /// block: what one thread reads and writes never leaves its core's cache.
+    async fn pour(&mut self, sink: Arc<dyn Sink>) -> io::Result<()> {
+        while let Some(chunk) = self.next().await? {
+            let sink = Arc::clone(&sink);
+            let written = tokio::task::spawn_blocking(move || sink.write(&chunk));
+            written.await.map_err(io::Error::other)??;
+        }
+        Ok(())
+    }
+}
+
+/// Where content is written, in order, by a thread that may block.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes the next chunk. An error ends the content.
+    fn write(&self, chunk: &[u8]) -> io::Result<()>;
 }
 
 /// What an upload did.

@@ -25,6 +25,8 @@ use crate::bucket;
 use crate::budget::{Budget, Share};
 use crate::{At, Error, Key, tls};
 
+/// Where nobody names a region; servers other than AWS mostly do not care.
+const DEFAULT_REGION: &str = "us-east-1";
 /// How often one request is sent at most, with growing pauses.
 const ATTEMPTS: u32 = 5;
 /// How long a connection may take to come about.
@@ -178,7 +180,7 @@ async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
             let region = config
                 .region
                 .clone()
-                .unwrap_or_else(|| "us-east-1".to_owned());
+                .unwrap_or_else(|| DEFAULT_REGION.to_owned());
             aws_sdk_s3::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
                 .region(Region::new(region))
@@ -191,10 +193,9 @@ async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
                 loader = loader.region(Region::new(region.clone()));
             }
             let ambient = loader.load().await;
-            if ambient.region().is_none() {
-                return Err("no region is given and none is in the environment".to_owned());
-            }
+            let region = ambient.region().cloned();
             aws_sdk_s3::config::Builder::from(&ambient)
+                .region(region.unwrap_or(Region::from_static(DEFAULT_REGION)))
         }
     };
     let mut builder = builder

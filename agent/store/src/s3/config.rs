@@ -18,7 +18,8 @@ pub struct S3Config {
     pub bucket: String,
     /// What all keys begin with, without slashes at its ends; empty for none.
     pub prefix: String,
-    /// The region. With explicit credentials `us-east-1` if absent; else from the environment.
+    /// The region. If absent, that of the environment where the credentials are from there too; else
+    /// `us-east-1`.
     pub region: Option<String>,
     /// Another server than AWS: `https://host[:port]`.
     pub endpoint: Option<String>,

@@ -101,11 +101,15 @@ impl Client {
             Kind::Unavailable => Error::Unavailable { at, source },
             Kind::WrongPlace => Error::Invalid {
                 at: self.at(None),
-                reason: format!("the bucket is in another region or at another endpoint: {text}"),
+                reason: format!(
+                    "the bucket is in another region or at another endpoint; correct the region: {text}"
+                ),
             },
             Kind::WrongClock => Error::Invalid {
                 at: self.at(None),
-                reason: format!("this machine's clock and the server's are too far apart: {text}"),
+                reason: format!(
+                    "this machine's clock and the server's are too far apart; set the time of the one that is wrong (NTP): {text}"
+                ),
             },
             Kind::Refused => Error::Refused { at, source },
         }
