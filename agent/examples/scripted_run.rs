@@ -2,7 +2,7 @@
 //! attach and resume, which need processes that can be killed. It is not part of the program.
 //!
 //! `scripted_run STATE_DIRECTORY STEP…`, the request on standard input. Steps: `warn=TEXT`,
-//! `progress=COUNT`, `await=FILE` (until it exists, or cancelled), `stubborn` (for ever, whatever
+//! `progress=COUNT`, `await=FILE` (until it exists, or cancelled), `hold`, `stubborn` (for ever, whatever
 //! comes), `lock=HOST_ID`, `become=DIRECTORY`, `panic`.
 
 #![allow(clippy::expect_used)] // a program for tests
@@ -62,6 +62,7 @@ async fn play(run: &Run, verb: &str, object: &str) -> Result<(), Reason> {
                 }
             }
         }
+        "hold" => run.proceed.cancelled().await,
         "stubborn" => std::future::pending().await,
         "become" => {
             let owner = neighbour::become_owner_of(Path::new(object), &run.state);

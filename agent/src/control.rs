@@ -2,8 +2,8 @@
 //! and which the kernel frees when their process ends.
 //!
 //! Whoever connects is told one line, `{"runId":"…","pid":1}`. It may then send one line,
-//! `{"cancel":"<run id>"}`, and is answered `{"cancelling":true}` or `{"refused":"…"}`. Only root
-//! and processes of the same user may cancel.
+//! `{"cancel":"<run id>"}` or `{"proceed":"<run id>"}`, and is answered `{"cancelling":true}`,
+//! `{"proceeding":true}` or `{"refused":"…"}`. Only root and processes of the same user may.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -13,8 +13,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::run_context::Run;
 
 /// More than any line of this conversation.
 const MAX_LINE: u64 = 1024;
@@ -32,17 +33,24 @@ pub struct Holder {
     pub pid: u32,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Command {
-    cancel: Uuid,
+/// What a run is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Command {
+    /// To end.
+    Cancel(Uuid),
+    /// To go on after its snapshot, now or once it holds.
+    Proceed(Uuid),
 }
 
-/// What came of asking a run to end.
+/// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Answer {
     /// It ends as soon as it can.
     Cancelling(bool),
+    /// It goes on.
+    Proceeding(bool),
     /// It goes on, and why.
     Refused(String),
 }
@@ -64,13 +72,13 @@ pub fn listen(name: &str) -> io::Result<UnixListener> {
 }
 
 /// Answers for ever.
-pub async fn answer(listener: UnixListener, holder: Holder, cancel: CancellationToken) {
+pub async fn answer(listener: UnixListener, holder: Holder, run: Run) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 tokio::spawn(tokio::time::timeout(
                     PATIENCE,
-                    converse(stream, holder, cancel.clone()),
+                    converse(stream, holder, run.clone()),
                 ));
             }
             // Out of descriptors: others may end.
@@ -79,11 +87,7 @@ pub async fn answer(listener: UnixListener, holder: Holder, cancel: Cancellation
     }
 }
 
-async fn converse(
-    mut stream: UnixStream,
-    holder: Holder,
-    cancel: CancellationToken,
-) -> io::Result<()> {
+async fn converse(mut stream: UnixStream, holder: Holder, run: Run) -> io::Result<()> {
     let peer = stream.peer_cred()?.uid();
     stream.write_all(&line(&holder)?).await?;
     let mut command = Vec::new();
@@ -94,15 +98,19 @@ async fn converse(
     let me = rustix::process::geteuid().as_raw();
     let answer = match serde_json::from_slice::<Command>(&command) {
         Err(_) => Answer::Refused("the command is not understood".into()),
-        Ok(command) if command.cancel != holder.run_id => {
+        Ok(Command::Cancel(id) | Command::Proceed(id)) if id != holder.run_id => {
             Answer::Refused(format!("this is run {}", holder.run_id))
         }
         Ok(_) if peer != 0 && peer != me => Answer::Refused(format!(
-            "only root and user {me} may cancel, not user {peer}"
+            "only root and user {me} may do that, not user {peer}"
         )),
-        Ok(_) => {
-            cancel.cancel();
+        Ok(Command::Cancel(_)) => {
+            run.cancel.cancel();
             Answer::Cancelling(true)
+        }
+        Ok(Command::Proceed(_)) => {
+            run.proceed.cancel();
+            Answer::Proceeding(true)
         }
     };
     stream.write_all(&line(&answer)?).await
@@ -119,11 +127,12 @@ pub fn holder(name: &str) -> io::Result<Holder> {
     read(&mut connect(name)?)
 }
 
-/// Asks a run to end.
-pub fn cancel(run: Uuid) -> io::Result<(Holder, Answer)> {
+/// Tells a run something.
+pub fn tell(command: Command) -> io::Result<(Holder, Answer)> {
+    let (Command::Cancel(run) | Command::Proceed(run)) = command;
     let mut stream = connect(&run_socket(run))?;
     let holder = read(&mut stream)?;
-    io::Write::write_all(&mut stream.get_ref(), &line(&Command { cancel: run })?)?;
+    io::Write::write_all(&mut stream.get_ref(), &line(&command)?)?;
     Ok((holder, read(&mut stream)?))
 }
 

@@ -68,7 +68,7 @@ pub async fn take(host_id: Uuid, run: &Run) -> Result<NodeLock, LockError> {
                     run_id: run.id,
                     pid: std::process::id(),
                 };
-                let answer = control::answer(listener, holder, run.cancel.clone());
+                let answer = control::answer(listener, holder, run.clone());
                 return Ok(NodeLock {
                     answering: tokio::spawn(answer),
                 });
@@ -112,6 +112,7 @@ mod tests {
             state: PathBuf::new(),
             report: Arc::new(Silent),
             cancel: CancellationToken::new(),
+            proceed: CancellationToken::new(),
         }
     }
 

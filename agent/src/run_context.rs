@@ -26,6 +26,8 @@ pub struct Run {
     pub report: Arc<dyn Report>,
     /// Cancelled on request and by signals.
     pub cancel: CancellationToken,
+    /// Cancelled when a run that holds is told to go on.
+    pub proceed: CancellationToken,
 }
 
 impl Run {

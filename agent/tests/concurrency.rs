@@ -168,6 +168,7 @@ async fn most_at_work(concurrency: usize) -> (usize, usize) {
         state: root.path().to_owned(),
         report: Arc::new(Nobody),
         cancel: CancellationToken::new(),
+        proceed: CancellationToken::new(),
     };
     let transfer = Transfer {
         run: &run,

@@ -127,7 +127,9 @@ pub struct CassandraBackupSpec {
     #[x_kube(validation = Rule::new("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))")
         .message("bandwidthPerNode must be a positive quantity of bytes per second, such as 100Mi"))]
     pub bandwidth_per_node: Option<String>,
-    /// How many nodes are at work at the same time; all of them without it.
+    /// How many nodes upload at the same time, spread over the racks; all of them without it. With
+    /// `startTogether` the others hold their snapshots meanwhile, else they take theirs when it is
+    /// their turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub concurrent_nodes: Option<i32>,

@@ -143,6 +143,9 @@ pub struct NodeStatus {
     /// When the snapshot was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotStatus>,
+    /// When it was this node's turn to upload, where nodes hold their snapshots until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_at: Option<Time>,
     /// Path of the manifest in the storage, once it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
@@ -171,6 +174,8 @@ pub enum NodePhase {
     Preparing,
     /// The snapshot is taken.
     Snapshotting,
+    /// The snapshot is taken, and its turn to upload has not come.
+    Holding,
     /// The agent decides what to upload.
     Planning,
     /// Files are uploaded.

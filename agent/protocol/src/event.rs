@@ -66,6 +66,8 @@ pub enum Phase {
     Preparing,
     /// Flushes and takes the snapshot.
     Snapshotting,
+    /// Has its snapshot and waits to be told to go on.
+    Holding,
     /// Reads what is on disk and in the storage and decides what to upload.
     Planning,
     /// Uploads and touches.

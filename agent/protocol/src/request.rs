@@ -77,6 +77,10 @@ pub struct BackupRequest {
     /// When to take the snapshot, by the node's clock. Without it: at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_at: Option<Timestamp>,
+    /// After the snapshot, wait to be told to go on (`proceed --run ID`), so that all nodes take
+    /// theirs at the same time and upload in turns.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
@@ -418,6 +422,7 @@ mod tests {
                 cql: CqlAccess::default(),
                 pod: None,
                 snapshot_at: None,
+                hold: false,
                 limits: Limits::default(),
                 touch_after_seconds: 0,
                 allow_corrupt: false,

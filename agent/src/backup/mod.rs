@@ -119,6 +119,10 @@ async fn attempt(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
     let flushed = Memtables::Flushed;
     let snapshot = take_snapshot(run, request, &prepared, flushed, known).await?;
 
+    if request.hold {
+        run.phase(Phase::Holding, Some(&prepared.node.identity));
+        run.proceed.cancelled().await;
+    }
     run.phase(Phase::Planning, Some(&prepared.node.identity));
     let session = Session::new(run, request, &prepared);
     let Snapshot { tag, times, tables } = snapshot;

@@ -164,6 +164,7 @@ impl BackupFlags {
             cql: self.cassandra.cql()?,
             pod: None,
             snapshot_at: None,
+            hold: false,
             limits: Limits {
                 bandwidth: self.bandwidth,
                 concurrency: self.concurrency,

@@ -82,7 +82,9 @@ enum Command {
     /// Tell the events of a run, from the beginning or from a number on, until it ends
     Attach(AttachFlags),
     /// Ask a run of this machine to end
-    Cancel(CancelFlags),
+    Cancel(RunFlags),
+    /// Let a run that holds after its snapshot go on
+    Proceed(RunFlags),
     /// Print what makes a shell complete this program's commands and flags
     Completions {
         /// Your shell
@@ -106,7 +108,7 @@ struct AttachFlags {
 }
 
 #[derive(Debug, clap::Args)]
-struct CancelFlags {
+struct RunFlags {
     /// The run, as its events name it
     #[arg(long, value_name = "ID")]
     run: Uuid,
@@ -139,7 +141,12 @@ pub fn main() -> ProcessExit {
         (None, Some(Command::Delete(flags))) => flags.run(state),
         (None, Some(Command::Check(flags))) => flags.run(state),
         (None, Some(Command::Attach(flags))) => flags.run(state),
-        (None, Some(Command::Cancel(flags))) => flags.run(),
+        (None, Some(Command::Cancel(flags))) => {
+            tell(control::Command::Cancel(flags.run), flags.run)
+        }
+        (None, Some(Command::Proceed(flags))) => {
+            tell(control::Command::Proceed(flags.run), flags.run)
+        }
         (None, Some(Command::Completions { shell })) => completions(shell),
         (None, Some(Command::SelfCheck)) => self_check(),
         (None, None) => {
@@ -197,35 +204,33 @@ impl AttachFlags {
     }
 }
 
-impl CancelFlags {
-    fn run(&self) -> u8 {
-        let run = self.run;
-        match control::cancel(run) {
-            Ok((holder, Answer::Cancelling(_))) => {
-                let told = serde_json::json!({
-                    "runId": holder.run_id, "pid": holder.pid, "cancelling": true
-                });
-                let mut line = told.to_string().into_bytes();
-                line.push(b'\n');
-                // Who does not listen has the exit code.
-                let _ = Lines(io::stdout()).tell(&line);
-                ExitCode::Done as u8
+/// Tells a run of this machine something, and what it answers.
+fn tell(command: control::Command, run: Uuid) -> u8 {
+    match control::tell(command) {
+        Ok((holder, Answer::Refused(why))) => {
+            note!("error: process {} refuses for run {run}: {why}", holder.pid);
+            ExitCode::Denied as u8
+        }
+        Ok((holder, answer)) => {
+            let mut told = serde_json::json!({"runId": holder.run_id, "pid": holder.pid});
+            if let (Some(told), Ok(serde_json::Value::Object(answer))) =
+                (told.as_object_mut(), serde_json::to_value(answer))
+            {
+                told.extend(answer);
             }
-            Ok((holder, Answer::Refused(why))) => {
-                note!(
-                    "error: process {} does not cancel run {run}: {why}",
-                    holder.pid
-                );
-                ExitCode::Denied as u8
-            }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                note!("error: run {run} is not running on this machine, or not in this pod");
-                ExitCode::NotFound as u8
-            }
-            Err(error) => {
-                note!("error: run {run} does not answer: {error}");
-                ExitCode::Retry as u8
-            }
+            let mut line = told.to_string().into_bytes();
+            line.push(b'\n');
+            // Who does not listen has the exit code.
+            let _ = Lines(io::stdout()).tell(&line);
+            ExitCode::Done as u8
+        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            note!("error: run {run} is not running on this machine, or not in this pod");
+            ExitCode::NotFound as u8
+        }
+        Err(error) => {
+            note!("error: run {run} does not answer: {error}");
+            ExitCode::Retry as u8
         }
     }
 }

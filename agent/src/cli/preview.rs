@@ -45,6 +45,7 @@ pub(super) fn run(request: &BackupRequest, state: Option<&Path>, output: Output)
             state: state.path().to_path_buf(),
             report: Arc::new(Warnings),
             cancel: CancellationToken::new(),
+            proceed: CancellationToken::new(),
         };
         let cancel = run.cancel.clone();
         tokio::spawn(async move {

@@ -228,6 +228,7 @@ where
         state: state.path().to_path_buf(),
         report: recorder.clone(),
         cancel: CancellationToken::new(),
+        proceed: CancellationToken::new(),
     };
     let runtime = neighbour::runtime().map_err(ServeError::Threads)?;
     let mut outcome = runtime.block_on(async {
@@ -264,11 +265,7 @@ where
                 run_id: run.id,
                 pid: std::process::id(),
             };
-            Some(tokio::spawn(control::answer(
-                listener,
-                holder,
-                run.cancel.clone(),
-            )))
+            Some(tokio::spawn(control::answer(listener, holder, run.clone())))
         }
         // The journal was free, so the other one has another state directory.
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -99,6 +99,7 @@ pub fn attempt(
             state: PathBuf::new(),
             report: Arc::new(Nobody),
             cancel: CancellationToken::new(),
+            proceed: CancellationToken::new(),
         };
         let exchange = Exchange {
             run: &run,

@@ -5,8 +5,12 @@ use uuid::Uuid;
 use crate::harness::{Place, program};
 
 fn cancel(run: Uuid) -> (i32, String) {
+    tell("cancel", run)
+}
+
+fn tell(what: &str, run: Uuid) -> (i32, String) {
     let output = program()
-        .args(["cancel", "--run", &run.to_string()])
+        .args([what, "--run", &run.to_string()])
         .output()
         .unwrap();
     (
@@ -30,8 +34,31 @@ fn a_run_is_cancelled_by_its_id() {
 }
 
 #[test]
-fn a_run_that_is_not_there_cannot_be_cancelled() {
-    assert_eq!(cancel(Uuid::new_v4()).0, 10);
+fn a_run_that_holds_goes_on_when_it_is_told_now_or_before() {
+    for told_before in [false, true] {
+        let place = Place::new();
+        let gate = place.awaiting("gate");
+        let mut run = place.start(&place.request(), &["warn=one", &gate, "warn=two", "hold"]);
+        run.until_warning("one");
+        if !told_before {
+            place.open("gate");
+            run.until_warning("two");
+        }
+        let (code, told) = tell("proceed", place.run);
+        assert_eq!(code, 0);
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["proceeding"], true, "{told}");
+        assert_eq!(told["pid"], run.pid());
+        place.open("gate");
+        assert_eq!(run.outcome().0.reason, Reason::Succeeded);
+    }
+}
+
+#[test]
+fn a_run_that_is_not_there_cannot_be_told_anything() {
+    for what in ["cancel", "proceed"] {
+        assert_eq!(tell(what, Uuid::new_v4()).0, 10);
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::names;
 use crate::node::{Job, NodeRun, Reporter, sweep};
 use plan::plan;
 use publish::When;
-use runs::Tracked;
+use runs::{Orders, Tracked};
 use start::Obstacle;
 use verdict::Verdict;
 
@@ -228,6 +228,7 @@ fn job(backup: &CassandraBackup, status: &CassandraBackupStatus) -> Arc<Job> {
             .ok()
             .and_then(|valid| valid.bandwidth),
         snapshot_at: status.snapshot_at.as_ref().map(|time| time.0),
+        hold: plan::holds(&backup.spec, status),
         deadline: plan::deadline(&backup.spec, status),
     })
 }
@@ -286,6 +287,7 @@ fn act(
     let wake = move || waker.wakes.wake(object.clone());
     match action {
         plan::Action::Stop { pod, stop } => tracked.stop(&pod, stop),
+        plan::Action::Proceed { pod } => tracked.proceed(&pod),
         plan::Action::Follow { pod } => {
             let Some(node) = tracked.status.nodes.iter().find(|node| node.pod == pod) else {
                 return;
@@ -293,19 +295,21 @@ fn act(
             let (reporter, report) =
                 Reporter::new(node.clone(), context.tools.pace, Box::new(wake.clone()));
             let (stop, stopped) = watch::channel(None);
+            let (turn, its_turn) = watch::channel(node.turn_at.is_some());
             let run = NodeRun {
                 tools: Arc::clone(&context.tools),
                 run_id: names::run_id(&job.uid, &pod),
                 pod: pod.clone(),
                 reporter,
                 stop: stopped,
+                turn: its_turn,
                 job,
             };
             let task = tokio::spawn(async move {
                 run.follow().await;
                 wake();
             });
-            tracked.follow(pod, report, stop, task);
+            tracked.follow(pod, report, Orders { stop, turn }, task);
         }
         plan::Action::Sweep { pod } => {
             let (tools, name) = (Arc::clone(&context.tools), pod.clone());

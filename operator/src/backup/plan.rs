@@ -1,7 +1,7 @@
 //! What to do next with a backup that has begun, from what is known of it. Nothing here waits or
 //! talks to anybody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crds::{
@@ -27,6 +27,8 @@ const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
 pub(super) enum Action {
     /// Follow the node's run.
     Follow { pod: String },
+    /// Let the node's run go on after its snapshot.
+    Proceed { pod: String },
     /// Tell the node's run to stop.
     Stop { pod: String, stop: Stop },
     /// Remove leftover snapshots.
@@ -58,7 +60,11 @@ pub(super) fn plan(
     let stop = stop(spec, &status, now);
     let actions = match stop {
         Some(stop) => stops(&mut status, active, stop, now),
-        None => follows(spec, &status, active),
+        None => {
+            let mut actions = follows(spec, &status, active);
+            actions.extend(turns(spec, &mut status, now));
+            actions
+        }
     };
     summarize(&mut status, now);
     match verdict(&status) {
@@ -139,10 +145,10 @@ fn follows(
     status: &CassandraBackupStatus,
     active: &BTreeSet<String>,
 ) -> Vec<Action> {
-    let at_once = spec
-        .concurrent_nodes
-        .and_then(|nodes| usize::try_from(nodes).ok())
-        .unwrap_or(usize::MAX);
+    let at_once = match holds(spec, status) {
+        true => usize::MAX,
+        false => at_once(spec),
+    };
     let mut waiting: Vec<_> = status
         .nodes
         .iter()
@@ -156,6 +162,54 @@ fn follows(
             pod: node.pod.clone(),
         })
         .collect()
+}
+
+/// How many nodes may upload at the same time.
+fn at_once(spec: &CassandraBackupSpec) -> usize {
+    spec.concurrent_nodes
+        .and_then(|nodes| usize::try_from(nodes).ok())
+        .unwrap_or(usize::MAX)
+}
+
+/// Whether nodes hold their snapshots until it is their turn to upload: all take theirs at the same
+/// time, and not all may upload at the same time.
+pub(super) fn holds(spec: &CassandraBackupSpec, status: &CassandraBackupStatus) -> bool {
+    status.snapshot_at.is_some() && at_once(spec) < status.nodes.len()
+}
+
+/// Gives turns to nodes that hold, those first of whose racks the fewest upload: the replicas of a
+/// rack's data are in other racks.
+fn turns(
+    spec: &CassandraBackupSpec,
+    status: &mut CassandraBackupStatus,
+    now: Timestamp,
+) -> Vec<Action> {
+    if !holds(spec, status) {
+        return Vec::new();
+    }
+    let place = |node: &NodeStatus| (node.datacenter.clone(), node.rack.clone());
+    let mut uploading: BTreeMap<_, usize> = BTreeMap::new();
+    for node in &status.nodes {
+        if node.turn_at.is_some() && !node.phase.is_final() {
+            *uploading.entry(place(node)).or_default() += 1;
+        }
+    }
+    let mut actions = Vec::new();
+    for _ in uploading.values().sum()..at_once(spec) {
+        let holding = status
+            .nodes
+            .iter_mut()
+            .filter(|node| node.phase == NodePhase::Holding && node.turn_at.is_none());
+        let Some(next) = holding.min_by_key(|node| uploading.get(&place(node)).copied()) else {
+            break;
+        };
+        next.turn_at = Some(Time(now));
+        *uploading.entry(place(next)).or_default() += 1;
+        actions.push(Action::Proceed {
+            pod: next.pod.clone(),
+        });
+    }
+    actions
 }
 
 fn sweeps(
@@ -190,7 +244,7 @@ fn phase(nodes: &[NodeStatus]) -> BackupPhase {
             | NodePhase::Uploading
             | NodePhase::Committing
             | NodePhase::Succeeded => 2,
-            NodePhase::Snapshotting => 1,
+            NodePhase::Snapshotting | NodePhase::Holding => 1,
             _ => i32::from(node.snapshot.is_some()),
         })
         .max()

@@ -30,9 +30,16 @@ pub(crate) struct Tracked {
     sweeping: BTreeMap<String, JoinHandle<()>>,
 }
 
+/// By which a run that is followed is told something.
+pub(super) struct Orders {
+    pub(super) stop: watch::Sender<Option<Stop>>,
+    pub(super) turn: watch::Sender<bool>,
+}
+
 struct Following {
     report: watch::Receiver<NodeReport>,
     stop: watch::Sender<Option<Stop>>,
+    turn: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -61,10 +68,23 @@ impl Tracked {
         &mut self,
         pod: String,
         report: watch::Receiver<NodeReport>,
-        stop: watch::Sender<Option<Stop>>,
+        orders: Orders,
         task: JoinHandle<()>,
     ) {
-        self.following.insert(pod, Following { report, stop, task });
+        let Orders { stop, turn } = orders;
+        let following = Following {
+            report,
+            stop,
+            turn,
+            task,
+        };
+        self.following.insert(pod, following);
+    }
+
+    pub(super) fn proceed(&self, pod: &str) {
+        if let Some(following) = self.following.get(pod) {
+            following.turn.send_replace(true);
+        }
     }
 
     pub(super) fn sweep(&mut self, pod: String, task: JoinHandle<()>) {
@@ -149,7 +169,10 @@ fn fold(status: &mut CassandraBackupStatus, report: NodeReport, datacenters: &[S
         }
     }
     if let Some(known) = status.nodes.iter_mut().find(|known| known.pod == node.pod) {
+        // Turns are given here and not by the run.
+        let turn_at = known.turn_at.take();
         *known = node;
+        known.turn_at = turn_at;
     }
     if !ring.is_empty() {
         ring::fold(status, &ring, datacenters);

@@ -94,6 +94,7 @@ pub(super) fn begin(
         uploaded: None,
         reused: None,
         snapshot: None,
+        turn_at: None,
         manifest: None,
         started_at: None,
         completed_at: None,

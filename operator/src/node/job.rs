@@ -23,6 +23,8 @@ pub(crate) struct Job {
     /// Bytes per second.
     pub(crate) bandwidth: Option<u64>,
     pub(crate) snapshot_at: Option<Timestamp>,
+    /// Whether nodes hold after their snapshot until it is their turn.
+    pub(crate) hold: bool,
     pub(crate) deadline: Option<Timestamp>,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct Telling {
     pub(crate) run_id: Uuid,
     pub(crate) attempt: u32,
     pub(crate) from_seq: u64,
+    /// Whether it holds after its snapshot until it is told to go on.
+    pub(crate) hold: bool,
 }
 
 impl Job {
@@ -111,6 +115,7 @@ impl Job {
                 },
                 pod: Some(pod.to_owned()),
                 snapshot_at: self.snapshot_at,
+                hold: telling.hold,
                 limits: Limits {
                     bandwidth: self.bandwidth,
                     concurrency: None,

@@ -14,6 +14,7 @@ mod stage;
 mod state;
 mod stop;
 mod sweep;
+mod tell;
 #[cfg(test)]
 mod tests;
 

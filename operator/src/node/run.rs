@@ -16,7 +16,8 @@ use super::job::{Fetched, Job, Telling};
 use super::obstacle::{Obstacle, access_obstacle, exec_obstacle};
 use super::place::Place;
 use super::state::{Reporter, apply, apply_outcome};
-use super::stop::{Stop, cancel, for_stop, stopped, stopped_finish};
+use super::stop::{Stop, for_stop, stopped, stopped_finish};
+use super::tell::{cancel, proceed};
 use super::{Pace, backoff};
 use crate::access;
 use crate::agent_binary::AgentBinary;
@@ -39,6 +40,8 @@ pub(crate) struct NodeRun {
     pub(crate) pod: String,
     pub(crate) reporter: Reporter,
     pub(crate) stop: watch::Receiver<Option<Stop>>,
+    /// Whether it may go on after its snapshot, where the job holds.
+    pub(crate) turn: watch::Receiver<bool>,
 }
 
 /// State of the loop that is not in the report.
@@ -135,6 +138,7 @@ impl NodeRun {
             run_id: self.run_id,
             attempt: state.attempt,
             from_seq: state.heard,
+            hold: self.job.hold && !*self.turn.borrow(),
         };
         let request = self
             .job
@@ -196,9 +200,17 @@ impl NodeRun {
             }
             sleep(self.tools.pace.cancel).await;
         };
+        let going_on = async {
+            // Also where the request did not say to hold: the run may be an earlier one, which was.
+            match self.job.hold {
+                true => proceed(&self.tools, place, self.run_id, &mut self.turn).await,
+                false => std::future::pending().await,
+            }
+        };
         tokio::select! {
             end = following => Ok(end),
             () = cancel => Ok(End::Unstopped),
+            never = going_on => match never {},
         }
     }
 

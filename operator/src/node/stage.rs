@@ -41,9 +41,14 @@ pub(super) enum Scene {
 pub(super) struct Stage {
     pub(super) scenes: Mutex<VecDeque<Scene>>,
     pub(super) requests: Arc<Mutex<Vec<Request>>>,
-    pub(super) cancels: Mutex<u32>,
+    /// What runs were told, by processes beside them.
+    pub(super) told: Mutex<Vec<String>>,
+    /// How often such a process finds no run.
+    pub(super) deaf: Mutex<u32>,
     pub(super) pod: Mutex<Option<PodView>>,
     pub(super) shell: bool,
+    /// Whether runs hold after their snapshot.
+    pub(super) holds: bool,
     pub(super) hash: String,
     /// The container's id after so many requests.
     pub(super) restarts: BTreeMap<usize, &'static str>,
@@ -126,13 +131,19 @@ impl PodExec for Stage {
             script.stdin.write_all(b"\n").await.unwrap();
             return Ok(script);
         }
-        if command[1] == "cancel" {
+        if ["cancel", "proceed"].contains(&command[1].as_str()) {
             assert_eq!(
                 command[2..],
                 ["--run", &names::run_id(UID, POD).to_string()]
             );
-            *self.cancels.lock().unwrap() += 1;
-            let mut told = session(Vec::new(), done, |_| ());
+            self.told.lock().unwrap().push(command[1].clone());
+            let code = {
+                let mut deaf = self.deaf.lock().unwrap();
+                let code = if *deaf > 0 { 10 } else { 0 };
+                *deaf = deaf.saturating_sub(1);
+                code
+            };
+            let mut told = session(Vec::new(), Some(Exit::Code(code)), |_| ());
             told.stdin.write_all(b"\n").await.unwrap();
             return Ok(told);
         }
@@ -195,9 +206,11 @@ pub(super) fn stage(scenes: Vec<Scene>) -> Stage {
     Stage {
         scenes: Mutex::new(scenes.into()),
         requests: Arc::default(),
-        cancels: Mutex::default(),
+        told: Mutex::default(),
+        deaf: Mutex::default(),
         pod: Mutex::new(Some(pod("one"))),
         shell: true,
+        holds: false,
         hash: AgentBinary::new(b"agent".to_vec()).hash,
         restarts: BTreeMap::new(),
     }
@@ -226,14 +239,16 @@ pub(super) struct Play {
     pub(super) stage: Arc<Stage>,
     pub(super) report: watch::Receiver<NodeReport>,
     pub(super) stop: watch::Sender<Option<Stop>>,
+    pub(super) turn: watch::Sender<bool>,
     pub(super) task: JoinHandle<()>,
 }
 
 pub(super) fn play_from(stage: Stage, node: NodeStatus) -> Play {
     let stage = Arc::new(stage);
     let pace = Pace::default();
-    let (reporter, report) = Reporter::new(node, pace, Box::new(|| ()));
     let (stop, stopped) = watch::channel(None);
+    let (turn, its_turn) = watch::channel(node.turn_at.is_some());
+    let (reporter, report) = Reporter::new(node, pace, Box::new(|| ()));
     let run = NodeRun {
         tools: Arc::new(Tools {
             cluster: stage.clone(),
@@ -249,18 +264,21 @@ pub(super) fn play_from(stage: Stage, node: NodeStatus) -> Play {
             backup: "nightly-1b4e28ba".into(),
             bandwidth: Some(1000),
             snapshot_at: None,
+            hold: stage.holds,
             deadline: None,
         }),
         run_id: names::run_id(UID, POD),
         pod: POD.into(),
         reporter,
         stop: stopped,
+        turn: its_turn,
     };
     let task = tokio::spawn(run.follow());
     Play {
         stage,
         report,
         stop,
+        turn,
         task,
     }
 }
@@ -277,6 +295,7 @@ impl Play {
             report,
             task,
             stop: _stop,
+            turn: _turn,
         } = self;
         timeout(Duration::from_secs(3600), task)
             .await

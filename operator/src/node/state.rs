@@ -189,6 +189,7 @@ fn node_phase(phase: Phase) -> Option<NodePhase> {
     Some(match phase {
         Phase::Preparing => NodePhase::Preparing,
         Phase::Snapshotting => NodePhase::Snapshotting,
+        Phase::Holding => NodePhase::Holding,
         Phase::Planning => NodePhase::Planning,
         Phase::Uploading => NodePhase::Uploading,
         Phase::Committing => NodePhase::Committing,

@@ -3,12 +3,8 @@
 use crds::NodePhase;
 use protocol::Reason;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::decide::Finish;
-use super::place::Place;
-use super::run::Tools;
-use crate::exec::{ExecError, run_to_end};
 
 /// Why a run is told to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,26 +23,6 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<Option<Stop>>) -> Option<
         // Nobody is left who could say so.
         Err(_) => std::future::pending().await,
     }
-}
-
-/// Tells the agent to cancel the run.
-pub(super) async fn cancel(tools: &Tools, place: &Place, run_id: Uuid) -> Result<(), ExecError> {
-    let command = [
-        place.agent.path.clone(),
-        "cancel".into(),
-        "--run".into(),
-        run_id.to_string(),
-    ];
-    let output = run_to_end(
-        &*tools.exec,
-        &place.target,
-        &command,
-        &[],
-        tools.pace.cancel,
-    )
-    .await?;
-    tracing::debug!(exit = ?output.exit, stderr = output.stderr, "cancel sent");
-    Ok(())
 }
 
 /// A run that was told to stop for the deadline is told as cancelled by the agent.

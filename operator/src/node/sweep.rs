@@ -42,6 +42,7 @@ pub(crate) async fn sweep(tools: &Arc<Tools>, job: &Job, pod: &str) -> Result<()
         run_id,
         attempt: 1,
         from_seq: 0,
+        hold: false,
     };
     let request = job
         .sweep_request(telling, &agent, jmx)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crds::{NodePhase, NodeStatus};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use protocol::{EventKind, Operation, Outcome, Phase, Progress, Reason, Tally};
 use tokio::time::Instant;
 
@@ -204,7 +205,7 @@ async fn a_run_that_dies_in_each_attempt_is_given_up_cancelled_and_swept() {
     let (node, _) = play.end().await;
     assert_eq!((node.phase, node.sweep_pending), (NodePhase::Failed, true));
     assert_eq!(node.reason.as_deref(), Some("Interrupted"));
-    assert_eq!(*stage.cancels.lock().unwrap(), 1);
+    assert_eq!(*stage.told.lock().unwrap(), ["cancel"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +218,7 @@ async fn a_cancelled_run_is_told_so_and_its_confirmation_awaited() {
     play.stop.send_replace(Some(Stop::Cancelled));
     let stage = Arc::clone(&play.stage);
     let (node, _) = play.end().await;
-    assert_eq!(*stage.cancels.lock().unwrap(), 1);
+    assert_eq!(*stage.told.lock().unwrap(), ["cancel"]);
     // This agent never confirms it, so a snapshot may be left.
     assert_eq!(
         (node.phase, node.sweep_pending),
@@ -314,4 +315,53 @@ fn the_time_between_attempts_doubles_up_to_its_limit() {
     let (first, longest) = (Duration::from_secs(5), Duration::from_secs(60));
     let times = [0, 1, 2, 3, 4, 40].map(|times| backoff(first, times, longest).as_secs());
     assert_eq!(times, [5, 10, 20, 40, 60, 60]);
+}
+
+fn holding() -> Stage {
+    Stage {
+        holds: true,
+        deaf: Mutex::new(2),
+        ..stage(vec![Scene::Hangs(vec![
+            started(1),
+            phase(Phase::Snapshotting),
+            phase(Phase::Holding),
+        ])])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_holds_is_told_to_go_on_when_its_turn_comes_until_it_has_understood() {
+    let mut play = play_from(holding(), node());
+    play.until(NodePhase::Holding).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(
+        play.stage.requests.lock().unwrap()[0]
+            .to_line()
+            .unwrap()
+            .contains("\"hold\":true")
+    );
+    assert!(play.stage.told.lock().unwrap().is_empty());
+    play.turn.send_replace(true);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(*play.stage.told.lock().unwrap(), ["proceed"; 3]);
+    play.task.abort();
+}
+
+/// As after a restart of the operator: whether the run was told is not known.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_turn_has_come_does_not_hold_again_and_is_told_in_case_it_does() {
+    let node = NodeStatus {
+        turn_at: Some(Time(Timestamp::UNIX_EPOCH)),
+        ..node()
+    };
+    let play = play_from(holding(), node);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(
+        !play.stage.requests.lock().unwrap()[0]
+            .to_line()
+            .unwrap()
+            .contains("hold")
+    );
+    assert_eq!(*play.stage.told.lock().unwrap(), ["proceed"; 3]);
+    play.task.abort();
 }
