@@ -145,6 +145,7 @@ async fn what_goes_wrong_is_told_with_node_and_cause_and_the_next_backup_is_whol
     full_disk(&ground, &disk).await;
     ground.no_snapshot_stays().await;
     operator_is_killed(&ground).await;
+    operator_is_killed_while_nodes_wait_for_their_turn(&ground).await;
     pod_is_killed(&ground).await;
     pod_is_killed_and_may_not_try_again(&ground).await;
     ground.no_snapshot_stays().await;
@@ -231,6 +232,51 @@ async fn operator_is_killed(ground: &Ground<'_>) {
         );
     }
     ground.is_right("orphaned", "orphaned").await;
+}
+
+/// All have their snapshot before the first is done, and one uploads at a time.
+async fn operator_is_killed_while_nodes_wait_for_their_turn(ground: &Ground<'_>) {
+    let in_turns = json!({"cluster": "turns", "bandwidthPerNode": "1Mi", "concurrentNodes": 1});
+    back_up(ground.namespace, "turns", DB, "bucket", in_turns)
+        .await
+        .unwrap();
+    let one_uploads = |backup: &CassandraBackup| {
+        let in_phase = |phase| {
+            nodes(backup)
+                .iter()
+                .filter(|node| node.phase == phase)
+                .count()
+        };
+        in_phase(NodePhase::Uploading) == 1 && in_phase(NodePhase::Holding) == 2
+    };
+    resources::reaches(
+        ground.namespace,
+        "turns",
+        "uploads from one node",
+        one_uploads,
+    )
+    .await
+    .unwrap();
+    ground.operator.kill().await.unwrap();
+    let backup = ended(ground.namespace, "turns").await.unwrap();
+    let status = backup.status.as_ref().unwrap();
+    assert_eq!(phase(&backup), BackupPhase::Succeeded, "{status:#?}");
+    let mut turns: Vec<_> = nodes(&backup).iter().collect();
+    turns.sort_by_key(|node| node.turn_at.as_ref().unwrap().0);
+    for pair in turns.windows(2) {
+        let (done, turn) = (&pair[0].completed_at, &pair[1].turn_at);
+        assert!(
+            done.as_ref().unwrap().0 <= turn.as_ref().unwrap().0,
+            "{pair:#?}"
+        );
+    }
+    for node in nodes(&backup) {
+        assert_eq!(node.attempt, 1, "{node:?}");
+        let snapshot = node.snapshot.as_ref().unwrap();
+        let first_done = turns[0].completed_at.as_ref().unwrap();
+        assert!(snapshot.ended_at.0 <= first_done.0, "{node:?}");
+    }
+    ground.is_right("turns", "turns").await;
 }
 
 async fn pod_is_killed(ground: &Ground<'_>) {
