@@ -434,7 +434,8 @@ async fn a_server_that_knows_no_checksum_behind_the_content_is_asked_for_it_once
     let [_, mut config] = both_ways(&config);
     config.endpoint = Some(proxy.endpoint());
     let store = connect(&config).await;
-    proxy.always("x-amz-trailer", Fault::Unimplemented);
+    // Nor is each of its chunks signed, which would cost both sides a hash of everything.
+    proxy.always("STREAMING-UNSIGNED-PAYLOAD-TRAILER", Fault::Unimplemented);
     let whole = content(11 * MIB);
     for path in ["c/first", "c/second"] {
         assert_eq!(upload(&store, path, &whole).await.unwrap(), Outcome::Stored);

@@ -11,6 +11,7 @@ mod read;
 mod stream;
 mod sweep;
 mod touch;
+mod unsigned;
 
 use std::ops::Range;
 use std::sync::Arc;

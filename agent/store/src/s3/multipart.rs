@@ -14,6 +14,7 @@ use super::body::Body;
 use super::client::{Client, Watch, slow, streaming};
 use super::error::{Answer, answer};
 use super::stream;
+use super::unsigned::UnsignedChunks;
 use super::{put, read};
 use crate::budget::Share;
 use crate::crc::Crc;
@@ -231,6 +232,7 @@ impl Multipart {
                 .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
                 .body(body)
                 .customize()
+                .interceptor(UnsignedChunks { length })
                 .config_override(streaming());
             let sent = stream::both(pump.run(feed), request.send()).await;
             let sent = sent.map_err(|e| self.unread(e))?;

@@ -11,6 +11,7 @@ use aws_sdk_s3::types::ChecksumAlgorithm;
 use super::body::Body;
 use super::client::{Client, Watch, streaming};
 use super::error::answer;
+use super::unsigned::UnsignedChunks;
 use super::{read, stream};
 use crate::feed::Feed;
 use crate::{Error, Key, Outcome, Source};
@@ -82,6 +83,7 @@ pub(super) async fn upload_streaming(
         .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
         .body(body)
         .customize()
+        .interceptor(UnsignedChunks { length: size })
         .config_override(streaming());
     let sent = stream::both(pump.run_to_end(&mut feed), request.send());
     let error = match sent.await.map_err(unread)? {
