@@ -26,8 +26,8 @@ pub use cron::{
 pub use names::{ALLOWED_NAME, MAX_NAME_LENGTH};
 pub use quantity::{InvalidQuantity, parse_quantity};
 pub use status::{
-    Amount, BackupPhase, CassandraBackupStatus, MemberWithoutPod, NodePhase, NodeStatus,
-    NodeWarning, RingStatus, SnapshotStatus,
+    Amount, BackupPhase, CassandraBackupStatus, CoverageStatus, KeyspaceUncovered,
+    MemberWithoutPod, NodePhase, NodeStatus, NodeWarning, RingStatus, SnapshotStatus,
 };
 pub use storage::{
     BackupStorage, BackupStorageSpec, BackupStorageStatus, CaCertificateSource, FileStorage,

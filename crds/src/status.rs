@@ -231,6 +231,44 @@ pub struct RingStatus {
     /// Members that no selected pod has reported to be. Final once the phase is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_pod: Vec<MemberWithoutPod>,
+    /// What the backup does not cover, because members of the ring are not backed up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<CoverageStatus>,
+}
+
+/// Which parts of the keyspaces are on no node that is backed up, by Cassandra's own placement of
+/// replicas.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CoverageStatus {
+    /// Why it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+    /// Keyspaces of which a part is on no node that is backed up; the first ones only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uncovered: Vec<KeyspaceUncovered>,
+    /// How many keyspaces are covered whole: each token range is on a node that is backed up, though
+    /// that replica may lack writes that only the others have.
+    pub covered_keyspaces: i64,
+}
+
+/// The part of a keyspace that is on no node that is backed up.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyspaceUncovered {
+    /// Name of the keyspace.
+    pub keyspace: String,
+    /// Its share of all tokens, such as `33.4%`; unknown with partitioners whose tokens are no
+    /// numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// How many of its token ranges.
+    pub ranges: i64,
+    /// How many token ranges it has.
+    pub of_ranges: i64,
+    /// The first of them, as `(start, end]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first_ranges: Vec<String>,
 }
 
 /// A member of the ring without a pod.

@@ -138,6 +138,10 @@ async fn what_goes_wrong_is_told_with_node_and_cause_and_the_next_backup_is_whol
     let session = ground.cluster.session().await.unwrap();
     rows.create(&session, "dc1", 3).await.unwrap();
     rows.write(&session, 0..400).await.unwrap();
+    Rows::new("alone", "events")
+        .create(&session, "dc1", 1)
+        .await
+        .unwrap();
 
     wrong_credentials(&ground, &minio).await;
     missing_bucket(&ground, &minio).await;
@@ -325,6 +329,20 @@ async fn ring_member_without_pod(ground: &Ground<'_>) {
     let (complete, reason, message) = resources::condition(&backup, "Complete").unwrap();
     assert_eq!((complete, reason), ("False", "NodeWithoutPod"), "{message}");
     assert!(message.contains(&away), "{message}");
+    // A third of the ring has its only replica there; all else has others.
+    let coverage = status.ring.as_ref().unwrap().coverage.as_ref().unwrap();
+    assert_eq!(coverage.unknown, None);
+    let uncovered = coverage.uncovered.iter().find(|it| it.keyspace == "alone");
+    let uncovered = uncovered.unwrap();
+    assert!(!coverage.uncovered.iter().any(|it| it.keyspace == "shop"));
+    // Each node of the bed has four tokens.
+    assert_eq!((uncovered.ranges, uncovered.of_ranges), (4, 12));
+    let share = uncovered.share.as_ref().unwrap().trim_end_matches('%');
+    assert!(
+        (5.0..70.0).contains(&share.parse::<f64>().unwrap()),
+        "{share}"
+    );
+    assert!(message.contains("of alone ("), "{message}");
     ground.cluster.scale(3).await.unwrap();
     ground.whole("with-all", "bucket").await;
     ground.is_right(DB, "with-all").await;

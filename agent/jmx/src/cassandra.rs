@@ -4,6 +4,7 @@
 //! that names endpoints with their ports (4.0 and later), it is preferred, and the older one is
 //! asked if the newer is gone.
 
+mod ranges;
 mod ring;
 mod snapshot;
 
@@ -17,6 +18,7 @@ use crate::error::Error;
 use crate::name::ObjectName;
 use crate::stream::{UnexpectedValue, Value};
 
+pub use ranges::TokenRange;
 pub use ring::{Ownership, Ring, RingMember, State, Status};
 pub use snapshot::{Entities, InvalidTag, SnapshotOfTable, SnapshotOptions, Tag, snapshot_exists};
 
@@ -119,6 +121,11 @@ impl Cassandra {
     /// All keyspaces, system keyspaces included, virtual ones not.
     pub async fn keyspaces(&self) -> Result<Vec<String>, Error> {
         self.texts("Keyspaces").await
+    }
+
+    /// Keyspaces whose data is replicated: all but those that each node keeps for itself.
+    pub async fn replicated_keyspaces(&self) -> Result<Vec<String>, Error> {
+        self.texts("NonLocalStrategyKeyspaces").await
     }
 
     /// All tables, sorted; those of system keyspaces included, virtual ones and indexes not.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{NodeIdentity, Reason, RingMember, SnapshotTimes};
+use crate::{KeyspaceCoverage, NodeIdentity, Reason, RingMember, SnapshotTimes};
 
 /// One line of the agent's standard output and of the run's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -151,6 +151,9 @@ pub struct Outcome {
     pub snapshot: Option<SnapshotTimes>,
     /// The last figures.
     pub progress: Progress,
+    /// What only some members of the ring have, by keyspace, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coverage: Vec<KeyspaceCoverage>,
 }
 
 impl Outcome {
@@ -166,6 +169,7 @@ impl Outcome {
             manifest: None,
             snapshot: None,
             progress: Progress::default(),
+            coverage: Vec::new(),
         }
     }
 }

@@ -13,10 +13,10 @@ mod values;
 pub use event::{Event, EventKind, Outcome, Phase, Progress, Tally};
 pub use reason::{ExitCode, Reason};
 pub use request::{
-    AzureAccess, AzureCredentials, BackupRequest, ClientCertificate, CqlAccess, GcsAccess,
-    GcsCredentials, InvalidRequest, JmxAccess, JmxTls, Limits, MAX_REQUEST_BYTES, Operation,
-    PROTOCOL_VERSION, Password, ProbeRequest, Request, S3Access, S3Credentials, S3Encryption,
-    StorageAccess, SweepRequest,
+    AzureAccess, AzureCredentials, BackupRequest, ClientCertificate, CoverageRequest, CqlAccess,
+    GcsAccess, GcsCredentials, InvalidRequest, JmxAccess, JmxTls, Limits, MAX_REQUEST_BYTES,
+    Operation, PROTOCOL_VERSION, Password, ProbeRequest, Request, S3Access, S3Credentials,
+    S3Encryption, StorageAccess, SweepRequest,
 };
 pub use secret::Secret;
-pub use values::{NodeIdentity, RingMember, Scope, SnapshotTimes};
+pub use values::{KeyspaceCoverage, NodeIdentity, RingMember, Scope, SnapshotTimes};

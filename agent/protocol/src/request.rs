@@ -47,6 +47,8 @@ pub enum Operation {
     Probe(ProbeRequest),
     /// Remove the snapshots that runs of ours left on this node.
     Sweep(SweepRequest),
+    /// Tell which token ranges only some members of the ring have.
+    Coverage(CoverageRequest),
 }
 
 /// Back up one node.
@@ -109,6 +111,18 @@ pub struct ProbeRequest {
 pub struct SweepRequest {
     /// Cassandra's JMX.
     pub jmx: JmxAccess,
+}
+
+/// Tell which token ranges only some members of the ring have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CoverageRequest {
+    /// Cassandra's JMX.
+    pub jmx: JmxAccess,
+    /// What is covered.
+    pub scope: Scope,
+    /// Host ids of these members.
+    pub without: Vec<Uuid>,
 }
 
 /// A storage with what is needed to use it.

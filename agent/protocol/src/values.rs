@@ -58,3 +58,21 @@ pub struct SnapshotTimes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_ms: Option<i64>,
 }
+
+/// What of a keyspace only the members of the ring have that were asked about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyspaceCoverage {
+    /// Its name.
+    pub keyspace: String,
+    /// Its token ranges.
+    pub ranges: u64,
+    /// Those of them that no other member has.
+    pub uncovered: u64,
+    /// Their share of the ring, from 0 to 1; not with partitioners whose tokens are no numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// The first of them, as `(start, end]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
+}

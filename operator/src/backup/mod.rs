@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod conversation;
+mod coverage;
 mod news;
 mod plan;
 mod publish;
@@ -24,12 +25,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::access;
 use crate::context::Context;
 use crate::names;
-use crate::node::{Job, NodeRun, Reporter, sweep};
+use crate::node::{self, Job, NodeRun, Reporter, sweep};
 use plan::plan;
 use publish::When;
 use runs::{Orders, Tracked};
@@ -43,6 +44,8 @@ pub(crate) type Guarded = DeserializeGuard<CassandraBackup>;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What is missing is looked for again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// A node that does not say within this time what a backup lacks leaves that unknown.
+const MEASURED: Duration = Duration::from_secs(60);
 /// Between two tries to remove a leftover snapshot.
 const SWEEP_AGAIN: Duration = Duration::from_secs(10);
 
@@ -310,6 +313,17 @@ fn act(
                 wake();
             });
             tracked.follow(pod, report, Orders { stop, turn }, task);
+        }
+        plan::Action::Measure { pod, without } => {
+            let (tools, name) = (Arc::clone(&context.tools), pod.clone());
+            let task = tokio::spawn(async move {
+                let asked = timeout(MEASURED, node::coverage(&tools, &job, &name, without)).await;
+                let nothing = |_| Err(format!("{name} did not answer within {MEASURED:?}"));
+                let told = coverage::told(asked.unwrap_or_else(nothing));
+                wake();
+                told
+            });
+            tracked.measure(pod, task);
         }
         plan::Action::Sweep { pod } => {
             let (tools, name) = (Arc::clone(&context.tools), pod.clone());

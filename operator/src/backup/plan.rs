@@ -10,7 +10,9 @@ use crds::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use protocol::{Reason, Tally};
+use uuid::Uuid;
 
+use super::coverage;
 use super::verdict::{Verdict, verdict};
 use crate::conditions::{self, Is};
 use crate::humane;
@@ -31,6 +33,8 @@ pub(super) enum Action {
     Proceed { pod: String },
     /// Tell the node's run to stop.
     Stop { pod: String, stop: Stop },
+    /// Ask a node what the backup lacks without these members of the ring.
+    Measure { pod: String, without: Vec<Uuid> },
     /// Remove leftover snapshots.
     Sweep { pod: String },
 }
@@ -58,7 +62,7 @@ pub(super) fn plan(
         return Plan { status, actions };
     }
     let stop = stop(spec, &status, now);
-    let actions = match stop {
+    let mut actions = match stop {
         Some(stop) => stops(&mut status, active, stop, now),
         None => {
             let mut actions = follows(spec, &status, active);
@@ -67,9 +71,22 @@ pub(super) fn plan(
         }
     };
     summarize(&mut status, now);
-    match verdict(&status) {
-        Some(verdict) => end(&mut status, verdict, now),
-        None => {
+    let verdict = verdict(&status);
+    let asked = verdict
+        .as_ref()
+        .and_then(|verdict| coverage::whom_to_ask(&status, verdict));
+    match (verdict, asked) {
+        (Some(verdict), None) => end(&mut status, verdict, now),
+        (Some(_), Some(pod)) => {
+            let without = coverage::missing(&status);
+            let message = format!("finding out what is lost without {} members", without.len());
+            status.phase = Some(phase(&status.nodes));
+            at_work(&mut status, Reason::Running, &message, now);
+            if !active.contains(&pod) {
+                actions.push(Action::Measure { pod, without });
+            }
+        }
+        (None, _) => {
             status.phase = Some(phase(&status.nodes));
             let message = format!(
                 "{} nodes are backed up",

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, NodePhase};
+use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, CoverageStatus, NodePhase};
+use futures::FutureExt;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use protocol::Reason;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::ring;
+use super::{coverage, ring};
 use crate::node::{Job, NodeReport, Stop};
 
 /// Warnings that a status keeps.
@@ -28,6 +29,7 @@ pub(crate) struct Tracked {
     pub(super) job: Option<Arc<Job>>,
     following: BTreeMap<String, Following>,
     sweeping: BTreeMap<String, JoinHandle<()>>,
+    measuring: Option<(String, JoinHandle<CoverageStatus>)>,
 }
 
 /// By which a run that is followed is told something.
@@ -52,6 +54,7 @@ impl Tracked {
             job: None,
             following: BTreeMap::new(),
             sweeping: BTreeMap::new(),
+            measuring: None,
         }
     }
 
@@ -60,6 +63,7 @@ impl Tracked {
         self.following
             .keys()
             .chain(self.sweeping.keys())
+            .chain(self.measuring.as_ref().map(|(pod, _)| pod))
             .cloned()
             .collect()
     }
@@ -89,6 +93,10 @@ impl Tracked {
 
     pub(super) fn sweep(&mut self, pod: String, task: JoinHandle<()>) {
         self.sweeping.insert(pod, task);
+    }
+
+    pub(super) fn measure(&mut self, pod: String, task: JoinHandle<CoverageStatus>) {
+        self.measuring = Some((pod, task));
     }
 
     pub(super) fn stop(&self, pod: &str, stop: Stop) {
@@ -130,6 +138,13 @@ impl Tracked {
             }
         }
         ring::leave_out_selected(&mut self.status);
+        if let Some((_, task)) = self.measuring.take_if(|(_, task)| task.is_finished())
+            && let Some(measured) = task.now_or_never()
+        {
+            let panicked = |error: tokio::task::JoinError| coverage::told(Err(error.to_string()));
+            let ring = self.status.ring.get_or_insert_default();
+            ring.coverage = Some(measured.unwrap_or_else(panicked));
+        }
         let status = &mut self.status;
         self.sweeping.retain(|pod, task| {
             if task.is_finished() {
@@ -152,6 +167,9 @@ impl Tracked {
 impl Drop for Tracked {
     fn drop(&mut self) {
         for task in self.sweeping.values() {
+            task.abort();
+        }
+        if let Some((_, task)) = &self.measuring {
             task.abort();
         }
     }

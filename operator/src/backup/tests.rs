@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, NodePhase};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use protocol::{Reason, RingMember};
+use protocol::{KeyspaceCoverage, Reason, RingMember};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::plan::{Action, Plan, plan};
 use super::start::{begin, validate};
 use super::verdict::verdict;
-use super::{news, ring};
+use super::{coverage, news, ring};
 use crate::node::Stop;
 use crate::pod::tests::pod;
 
@@ -74,8 +74,9 @@ fn member(n: usize, datacenter: &str) -> RingMember {
     }
 }
 
-/// All nodes ended with these phases and reasons.
+/// All nodes ended with these phases and reasons, and what that leaves out is known.
 fn ended(status: &mut CassandraBackupStatus, ends: &[(NodePhase, Reason)]) {
+    status.ring.get_or_insert_default().coverage = Some(coverage::told(Ok(Vec::new())));
     for (n, (node, (phase, reason))) in status.nodes.iter_mut().zip(ends).enumerate() {
         node.phase = *phase;
         node.reason = Some(reason.to_string());
@@ -108,6 +109,7 @@ fn pods(actions: &[Action]) -> Vec<&str> {
         .map(|action| match action {
             Action::Follow { pod }
             | Action::Proceed { pod }
+            | Action::Measure { pod, .. }
             | Action::Stop { pod, .. }
             | Action::Sweep { pod } => pod.as_str(),
         })
@@ -489,5 +491,73 @@ fn every_node_gets_its_turn_and_never_more_than_may_upload() {
                 .filter(|node| !node.phase.is_final() && node.turn_at.is_some());
             assert!(at_work.count() <= 2);
         }
+    }
+}
+
+#[test]
+fn what_a_partial_backup_lacks_is_asked_for_before_it_ends_and_told() {
+    let backup = backup(|_| ());
+    let mut status = succeeded(3);
+    let members: Vec<_> = (0..4).map(|n| member(n, "dc1")).collect();
+    ring::fold(&mut status, &members, &[]);
+    status.nodes[1].phase = NodePhase::Failed;
+    status.ring.as_mut().unwrap().coverage = None;
+
+    let asked = planned(&backup, &status, &[]);
+    let measure = Action::Measure {
+        pod: "c-0".into(),
+        without: vec![host(1), host(3)],
+    };
+    assert_eq!(asked.actions, [measure]);
+    assert!(!asked.status.phase.unwrap().is_final());
+    assert!(planned(&backup, &asked.status, &["c-0"]).actions.is_empty());
+
+    let keyspace = |name: &str, uncovered, share| KeyspaceCoverage {
+        keyspace: name.into(),
+        ranges: 48,
+        uncovered,
+        share: Some(share),
+        first: vec!["(1, 2]".into()],
+    };
+    let ends = |told| {
+        let mut status = asked.status.clone();
+        status.ring.as_mut().unwrap().coverage = Some(coverage::told(told));
+        let planned = planned(&backup, &status, &[]);
+        assert_eq!(planned.status.phase, Some(BackupPhase::PartiallyFailed));
+        complete(&planned.status).2.to_owned()
+    };
+    let message = ends(Ok(vec![
+        keyspace("shop", 0, 0.0),
+        keyspace("few", 1, 0.00001),
+        keyspace("alone", 16, 0.334),
+    ]));
+    assert!(
+        message.ends_with("On no node that is backed up: 33.4% of alone (16 of 48 token ranges); <0.1% of few (1 of 48 token ranges)"),
+        "{message}"
+    );
+    let message = ends(Ok(vec![keyspace("shop", 0, 0.0)]));
+    assert!(
+        message.contains("Every token range is on a node"),
+        "{message}"
+    );
+    let message = ends(Err("JMX is away".into()));
+    assert!(message.ends_with("is not known: JMX is away"), "{message}");
+}
+
+#[test]
+fn nothing_is_asked_where_all_or_none_is_backed_up_or_it_was_cancelled() {
+    let backup = backup(|_| ());
+    let members: Vec<_> = (0..3).map(|n| member(n, "dc1")).collect();
+    for phase in [
+        NodePhase::Succeeded,
+        NodePhase::Failed,
+        NodePhase::Cancelled,
+    ] {
+        let mut status = succeeded(3);
+        ring::fold(&mut status, &members, &[]);
+        status.ring.as_mut().unwrap().coverage = None;
+        status.nodes.iter_mut().for_each(|node| node.phase = phase);
+        let planned = planned(&backup, &status, &[]);
+        assert!(planned.actions.is_empty() && planned.status.phase.unwrap().is_final());
     }
 }

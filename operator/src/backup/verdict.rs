@@ -3,6 +3,8 @@
 use crds::{BackupPhase, CassandraBackupStatus, NodePhase, NodeStatus};
 use protocol::Reason;
 
+use super::coverage;
+
 /// Nodes that are named in a message.
 const NAMED: usize = 5;
 
@@ -16,6 +18,17 @@ pub(super) struct Verdict {
 
 /// How a backup ended; `None` while a node is still at work.
 pub(super) fn verdict(status: &CassandraBackupStatus) -> Option<Verdict> {
+    let mut verdict = of_nodes(status)?;
+    let coverage = status.ring.as_ref().and_then(|ring| ring.coverage.as_ref());
+    if let Some(coverage) = coverage
+        && verdict.phase == BackupPhase::PartiallyFailed
+    {
+        verdict.message = format!("{}. {}", verdict.message, coverage::sentence(coverage));
+    }
+    Some(verdict)
+}
+
+fn of_nodes(status: &CassandraBackupStatus) -> Option<Verdict> {
     let nodes = &status.nodes;
     if nodes.is_empty() || !nodes.iter().all(|node| node.phase.is_final()) {
         return None;
@@ -42,11 +55,11 @@ pub(super) fn verdict(status: &CassandraBackupStatus) -> Option<Verdict> {
             message: described(&unsuccessful, nodes.len()),
         });
     }
-    Some(coverage(status))
+    Some(of_ring(status))
 }
 
 /// All selected nodes are backed up; whether they are the ring decides.
-fn coverage(status: &CassandraBackupStatus) -> Verdict {
+fn of_ring(status: &CassandraBackupStatus) -> Verdict {
     let nodes = status.nodes.len();
     let partially = |reason: Reason, message| Verdict {
         phase: BackupPhase::PartiallyFailed,

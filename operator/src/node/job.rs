@@ -4,7 +4,7 @@ use crds::{AgentMode, BackupStorageSpec, CassandraBackupSpec};
 use jiff::Timestamp;
 use protocol::{
     BackupRequest, CqlAccess, JmxAccess, Limits, Operation, PROTOCOL_VERSION, Password, Request,
-    Scope, StorageAccess, SweepRequest,
+    Scope, StorageAccess,
 };
 use uuid::Uuid;
 
@@ -71,7 +71,7 @@ impl Job {
         }
     }
 
-    fn jmx(&self, credentials: Option<Password>) -> JmxAccess {
+    pub(crate) fn jmx(&self, credentials: Option<Password>) -> JmxAccess {
         JmxAccess {
             port: port(self.spec.cassandra.jmx.port, JmxAccess::default().port),
             credentials,
@@ -127,20 +127,10 @@ impl Job {
             })),
         )
     }
-
-    /// The request that removes leftover snapshots from a node.
-    pub(crate) fn sweep_request(
-        &self,
-        telling: Telling,
-        placed: &Placed,
-        jmx: Option<Password>,
-    ) -> Request {
-        let jmx = self.jmx(jmx);
-        request(telling, placed, Operation::Sweep(SweepRequest { jmx }))
-    }
 }
 
-fn request(telling: Telling, placed: &Placed, operation: Operation) -> Request {
+/// A request to the agent that is placed there.
+pub(crate) fn request(telling: Telling, placed: &Placed, operation: Operation) -> Request {
     Request {
         protocol: PROTOCOL_VERSION.into(),
         run_id: telling.run_id,

@@ -5,6 +5,7 @@
 
 mod attach;
 mod decide;
+mod errand;
 mod job;
 mod obstacle;
 mod place;
@@ -13,16 +14,15 @@ mod run;
 mod stage;
 mod state;
 mod stop;
-mod sweep;
 mod tell;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use errand::{coverage, sweep};
 pub(crate) use job::Job;
 pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter};
 pub(crate) use stop::Stop;
-pub(crate) use sweep::sweep;
 
 use std::time::Duration;
 
