@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::FIELD_MANAGER;
+
 /// Backs up Apache Cassandra in Kubernetes.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "cassandra-backup-operator", version)]
@@ -32,6 +34,19 @@ pub(crate) struct Serve {
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
+    /// Work only while holding a lease, so that several operators can run and one of them works.
+    #[arg(long, env = "LEADER_ELECT", requires = "lease_namespace")]
+    pub(crate) leader_elect: bool,
+    /// The lease's name.
+    #[arg(long, env = "LEASE_NAME", default_value = FIELD_MANAGER)]
+    pub(crate) lease_name: String,
+    /// The lease's namespace.
+    #[arg(long, env = "POD_NAMESPACE")]
+    pub(crate) lease_namespace: Option<String>,
+    /// Who holds the lease: a name that no other process has at the same time. Default: a random
+    /// one.
+    #[arg(long, env = "POD_NAME")]
+    pub(crate) identity: Option<String>,
     /// What to log, such as `info` or `operator=debug`.
     #[arg(long, env = "LOG", default_value = "info,kube=warn")]
     pub(crate) log: String,

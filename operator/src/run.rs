@@ -21,6 +21,7 @@ use crate::arguments::{Arguments, Command, Serve};
 use crate::backup::{self, Runs};
 use crate::cluster::KubeCluster;
 use crate::context::{Context, Wakes};
+use crate::election::Election;
 use crate::exec::KubeExec;
 use crate::http::{self, Health};
 use crate::metrics::Metrics;
@@ -53,11 +54,14 @@ fn start(arguments: &Serve) -> anyhow::Result<()> {
         .init();
     // It fails only where one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("cannot start the runtime")?
-        .block_on(serve(arguments))
+        .context("cannot start the runtime")?;
+    let served = runtime.block_on(serve(arguments));
+    // Whatever is still at work ends here: one that has lost its lease must not write any more.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(arguments: &Serve) -> anyhow::Result<()> {
@@ -72,8 +76,9 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         .context("cannot find the API server")?;
     let reporter = Reporter {
         controller: FIELD_MANAGER.into(),
-        instance: std::env::var("POD_NAME").ok(),
+        instance: arguments.identity.clone(),
     };
+    let mut election = election(arguments, &client);
     let context = Arc::new(Context {
         tools: Arc::new(Tools {
             cluster: Arc::new(KubeCluster::new(client.clone())),
@@ -102,25 +107,58 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
                 .map(|scope| definitions(&context, scope.as_deref())),
         )
         .await;
+        // Also while another one leads: a rollout waits for the new pod to be ready before it ends
+        // the old one, which leads.
         ready.store(true, Ordering::Relaxed);
-        let controllers = scopes.into_iter().flat_map(|scope| {
-            [
-                backups(Arc::clone(&context), scope.clone()).boxed(),
-                storages(Arc::clone(&context), scope.clone()).boxed(),
-                schedules(Arc::clone(&context), scope).boxed(),
-            ]
-        });
-        select_all(controllers).await;
-        anyhow::bail!("a controller has ended")
+        let Some(election) = &mut election else {
+            return controllers(&context, scopes).await;
+        };
+        election.won().await;
+        tracing::info!("this operator leads");
+        tokio::select! {
+            lost = election.lost() => Err(lost.into()),
+            ended = controllers(&context, scopes) => ended,
+        }
     };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
+    let ended = tokio::select! {
         served = serving => served.with_context(|| format!("cannot serve on {}", arguments.listen)),
         worked = working => worked,
         // The agents go on; whoever starts next finds them by the status.
         _ = select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())) => Ok(()),
+    };
+    if let Err(error) = &ended {
+        tracing::error!(error = format!("{error:#}"), "operator ends");
     }
+    // The controllers were dropped with the select.
+    if let Some(election) = election {
+        election.resign().await;
+    }
+    ended
+}
+
+fn election(arguments: &Serve, client: &Client) -> Option<Election> {
+    let namespace = arguments.lease_namespace.as_ref();
+    let namespace = namespace.filter(|_| arguments.leader_elect)?;
+    // A container that starts again in its pod is the only one there, and takes its lease back.
+    let identity = arguments.identity.clone();
+    let identity = identity.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let name = &arguments.lease_name;
+    Some(Election::new(client, namespace, name, identity))
+}
+
+/// Runs until one of the controllers ends, which none should.
+async fn controllers(context: &Arc<Context>, scopes: Vec<Option<String>>) -> anyhow::Result<()> {
+    let controllers = scopes.into_iter().flat_map(|scope| {
+        [
+            backups(Arc::clone(context), scope.clone()).boxed(),
+            storages(Arc::clone(context), scope.clone()).boxed(),
+            schedules(Arc::clone(context), scope).boxed(),
+        ]
+    });
+    select_all(controllers).await;
+    anyhow::bail!("a controller has ended")
 }
 
 /// The namespaces to watch; `None` is all of them.
