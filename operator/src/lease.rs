@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use tokio::time::Instant;
 
 /// A lease as it was read, and since when it has been like that, by our own clock.
@@ -122,6 +122,20 @@ impl Desk {
             {
                 Ok(Written::Refused)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes exactly this version.
+    pub(crate) async fn delete(&self, lease: &Lease) -> Result<(), kube::Error> {
+        let parameters = DeleteParams::default().preconditions(Preconditions {
+            uid: lease.metadata.uid.clone(),
+            resource_version: lease.metadata.resource_version.clone(),
+        });
+        let name = lease.metadata.name.as_deref().unwrap_or_default();
+        match self.api.delete(name, &parameters).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => Err(error),
         }
     }

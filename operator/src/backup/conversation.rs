@@ -15,7 +15,41 @@ use crate::played::{Api, context};
 const BACKUP: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups/nightly";
 const STORAGE: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/backupstorages/main";
 
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/shop/leases";
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+
+/// The lease of the cluster `prod`.
+fn lease_path() -> String {
+    format!(
+        "{LEASES}/cassandra-backup-{}",
+        &blake3::hash(b"prod").to_hex()[..16]
+    )
+}
+
+/// The identity of the resource that is reconciled.
+const OURS: &str = "CassandraBackup/nightly/1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+
+fn lease(holder: &str) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "cassandra-backup", "namespace": "shop", "uid": "l", "resourceVersion": "5"},
+        "spec": {"holderIdentity": holder, "leaseDurationSeconds": 60},
+    })
+}
+
 impl Api {
+    /// What is looked up before a backup begins.
+    async fn expect_lookup(&mut self, pods: Value) {
+        self.expect(Method::GET, STORAGE, Ok(storage())).await;
+        self.expect(Method::GET, "/api/v1/namespaces/shop/pods", Ok(pods))
+            .await;
+    }
+
+    async fn expect_free_lease(&mut self) -> Value {
+        self.expect(Method::GET, &lease_path(), Err(404)).await;
+        self.expect(Method::POST, LEASES, Ok(lease(OURS))).await
+    }
+
     async fn expect_status(&mut self) -> Value {
         let path = format!("{BACKUP}/status");
         self.expect(Method::PATCH, &path, Ok(object(0))).await
@@ -77,10 +111,14 @@ async fn nodes_name_and_time_are_written_before_anything_is_done() {
     let object = object(0);
     let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
     api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
-    api.expect(Method::GET, STORAGE, Ok(storage())).await;
-    let list = pods(&["c-1", "c-0"]);
-    api.expect(Method::GET, "/api/v1/namespaces/shop/pods", Ok(list))
-        .await;
+    api.expect_lookup(pods(&["c-1", "c-0"])).await;
+    let lease = api.expect_free_lease().await;
+    assert_eq!(lease["spec"]["holderIdentity"], OURS);
+    assert_eq!(lease["metadata"]["ownerReferences"][0]["name"], "nightly");
+    assert_eq!(
+        lease["metadata"]["annotations"]["cassandrabackup.io/cluster"],
+        "prod"
+    );
     let patch = api.expect_status().await;
     assert_eq!(patch["metadata"]["uid"], object["metadata"]["uid"]);
     let status = &patch["status"];
@@ -160,12 +198,139 @@ async fn a_resource_made_anew_under_the_same_name_is_not_written_to() {
     let object = object(0);
     let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
     api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
-    api.expect(Method::GET, STORAGE, Ok(storage())).await;
-    let list = pods(&["c-0"]);
-    api.expect(Method::GET, "/api/v1/namespaces/shop/pods", Ok(list))
-        .await;
+    api.expect_lookup(pods(&["c-0"])).await;
+    api.expect_free_lease().await;
     api.expect(Method::PATCH, &format!("{BACKUP}/status"), Err(409))
         .await;
     assert_eq!(reconciled.await.unwrap().unwrap(), Action::await_change());
     assert_eq!(context.runs.len(), 0);
+}
+
+/// Another backup of the same cluster.
+fn other(phase: Option<&str>) -> Value {
+    let mut other = object(100);
+    other["metadata"]["name"] = json!("first");
+    other["metadata"]["uid"] = json!("2");
+    other["status"] = json!({"phase": phase});
+    other
+}
+
+#[tokio::test]
+async fn a_backup_waits_for_another_of_its_cluster_however_long_and_begins_after_it() {
+    let first = BACKUP.replace("nightly", "first");
+    let theirs = lease("CassandraBackup/first/2");
+    let (context, mut api) = context();
+    let object = object(3600);
+    let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+    api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
+    api.expect_lookup(pods(&["c-0"])).await;
+    api.expect(Method::GET, &lease_path(), Ok(theirs.clone()))
+        .await;
+    api.expect(Method::GET, &first, Ok(other(Some("Uploading"))))
+        .await;
+    let patch = api.expect_status().await;
+    assert_eq!(patch["status"]["phase"], "Pending");
+    assert_eq!(patch["status"]["nodes"], Value::Null);
+    assert_eq!(condition(&patch, "Reconciling"), ("True", "ClusterBusy"));
+    let event = api.expect(Method::POST, EVENTS, Err(403)).await;
+    assert_eq!(event["reason"], "ClusterBusy");
+    let note = event["note"].as_str().unwrap();
+    assert!(
+        note.starts_with("CassandraBackup first is at work"),
+        "{note}"
+    );
+    assert_eq!(
+        reconciled.await.unwrap().unwrap(),
+        Action::requeue(LOOK_AGAIN)
+    );
+
+    // Not all is looked up again while it waits.
+    let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+    api.expect(Method::GET, &lease_path(), Ok(theirs.clone()))
+        .await;
+    api.expect(Method::GET, &first, Ok(other(None))).await;
+    assert_eq!(
+        reconciled.await.unwrap().unwrap(),
+        Action::requeue(LOOK_AGAIN)
+    );
+
+    // The first has ended, and its operator did not say so any more.
+    let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+    api.expect(Method::GET, &lease_path(), Ok(theirs)).await;
+    api.expect(Method::GET, &first, Ok(other(Some("Failed"))))
+        .await;
+    let taken = api
+        .expect(Method::PUT, &lease_path(), Ok(lease(OURS)))
+        .await;
+    assert_eq!(taken["metadata"]["resourceVersion"], "5");
+    assert_eq!(taken["metadata"]["ownerReferences"][0]["name"], "nightly");
+    api.expect_lookup(pods(&["c-0"])).await;
+    let patch = api.expect_status().await;
+    assert_eq!(condition(&patch, "Reconciling"), ("True", "Running"));
+    api.expect(Method::POST, EVENTS, Err(403)).await;
+    reconciled.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_lease_of_a_resource_that_is_gone_or_was_made_anew_is_taken() {
+    let mut anew = other(Some("Uploading"));
+    anew["metadata"]["uid"] = json!("3");
+    for found in [Err(404), Ok(anew)] {
+        let (context, mut api) = context();
+        let object = object(0);
+        let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+        api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
+        api.expect_lookup(pods(&["c-0"])).await;
+        let theirs = lease("CassandraBackup/first/2");
+        api.expect(Method::GET, &lease_path(), Ok(theirs)).await;
+        api.expect(Method::GET, &BACKUP.replace("nightly", "first"), found)
+            .await;
+        api.expect(Method::PUT, &lease_path(), Ok(lease(OURS)))
+            .await;
+        api.expect_status().await;
+        api.expect(Method::POST, EVENTS, Err(403)).await;
+        reconciled.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_beaten_to_the_lease_waits() {
+    let (context, mut api) = context();
+    let object = object(0);
+    let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+    api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
+    api.expect_lookup(pods(&["c-0"])).await;
+    api.expect(Method::GET, &lease_path(), Err(404)).await;
+    api.expect(Method::POST, LEASES, Err(409)).await;
+    let patch = api.expect_status().await;
+    assert_eq!(condition(&patch, "Reconciling"), ("True", "ClusterBusy"));
+    api.expect(Method::POST, EVENTS, Err(403)).await;
+    reconciled.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_found_at_work_renews_the_lease_and_gives_it_up_when_it_has_ended() {
+    let (context, mut api) = context();
+    let mut object = object(60);
+    object["status"] = json!({
+        "phase": "Uploading", "startTime": "2026-01-01T00:00:00Z",
+        "nodes": [{"pod": "c-0", "phase": "Failed", "attempt": 1, "runId": "r", "reason": "NoSpace"}],
+    });
+    let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+    api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
+    api.expect(Method::GET, &lease_path(), Ok(lease(OURS)))
+        .await;
+    let mut renewed = lease(OURS);
+    renewed["metadata"]["resourceVersion"] = json!("6");
+    api.expect(Method::PUT, &lease_path(), Ok(renewed)).await;
+    let patch = api.expect_status().await;
+    assert_eq!(patch["status"]["phase"], "Failed");
+    api.expect(Method::POST, EVENTS, Err(403)).await;
+    let path = format!("{LEASES}/cassandra-backup");
+    let deleted = api.expect(Method::DELETE, &path, Ok(lease(OURS))).await;
+    assert_eq!(
+        deleted["preconditions"],
+        json!({"uid": "l", "resourceVersion": "6"})
+    );
+    assert_eq!(reconciled.await.unwrap().unwrap(), Action::await_change());
 }

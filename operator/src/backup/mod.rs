@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod conversation;
 mod coverage;
+mod exclusion;
 mod news;
 mod plan;
 mod publish;
@@ -31,6 +32,7 @@ use crate::access;
 use crate::context::Context;
 use crate::names;
 use crate::node::{self, Job, NodeRun, Reporter, sweep};
+use exclusion::{Exclusion, Turn};
 use plan::plan;
 use publish::When;
 use runs::{Orders, Tracked};
@@ -60,6 +62,8 @@ pub(crate) enum Error {
     ReadStorage(#[source] Box<kube::Error>),
     #[error(transparent)]
     Access(#[from] access::AccessError),
+    #[error("cannot take the cluster's Lease: {0}")]
+    Exclude(#[source] Box<kube::Error>),
     #[error("cannot write the status: {0}")]
     Write(#[source] Box<kube::Error>),
 }
@@ -88,6 +92,7 @@ pub(crate) async fn reconcile(
     }
     let mut actions = Vec::new();
     if has_begun(&tracked.status) {
+        keep_turn(&context, backup, &mut tracked).await;
         if tracked.job.is_none() {
             tracked.job = Some(job(backup, &tracked.status));
         }
@@ -108,6 +113,12 @@ pub(crate) async fn reconcile(
     for action in actions {
         act(&context, backup, &mut tracked, action);
     }
+    if is_final(&tracked.status) {
+        let released = tracked.exclusion.release(&context.client, backup).await;
+        if let Err(error) = released {
+            tracing::warn!(%error, "the cluster's Lease could not be given up; the next one finds that its holder has ended");
+        }
+    }
     if tracked.is_over() {
         context.runs.forget(&tracked.uid);
         return Ok(Action::await_change());
@@ -121,7 +132,48 @@ pub(crate) async fn reconcile(
 
 /// Whether the nodes are known, or it ended before they were.
 fn has_begun(status: &CassandraBackupStatus) -> bool {
-    !status.nodes.is_empty() || status.phase.is_some_and(BackupPhase::is_final)
+    !status.nodes.is_empty() || is_final(status)
+}
+
+fn is_final(status: &CassandraBackupStatus) -> bool {
+    status.phase.is_some_and(BackupPhase::is_final)
+}
+
+/// Keeps others from the cluster while the backup is at work. It goes on where that fails: the
+/// agents lock their nodes themselves.
+async fn keep_turn(context: &Context, backup: &CassandraBackup, tracked: &mut Tracked) {
+    if is_final(&tracked.status) {
+        return;
+    }
+    match tracked.exclusion.take(&context.client, backup).await {
+        Ok(Turn::Ours) => {}
+        Ok(Turn::Busy(holder)) => {
+            tracing::warn!(holder, "another one is at work on the cluster too");
+        }
+        Err(error) => tracing::warn!(%error, "the cluster's Lease could not be renewed"),
+    }
+}
+
+/// Whether it is this backup's turn on its cluster, or who is at work.
+async fn turn(
+    context: &Context,
+    backup: &CassandraBackup,
+    exclusion: &mut Exclusion,
+) -> Result<Result<(), Obstacle>, Error> {
+    let turn = exclusion.take(&context.client, backup).await;
+    Ok(
+        match turn.map_err(|error| Error::Exclude(Box::new(error)))? {
+            Turn::Ours => Ok(()),
+            Turn::Busy(holder) => Err(Obstacle {
+                reason: protocol::Reason::ClusterBusy,
+                message: format!(
+                    "{holder} is at work on cluster {}; this backup begins when that has ended",
+                    backup.spec.cluster
+                ),
+                passing: true,
+            }),
+        },
+    )
 }
 
 /// Looks up what the backup needs and, if all is there, fixes its nodes.
@@ -131,7 +183,9 @@ async fn begin(
     tracked: &mut Tracked,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let status = &mut tracked.status;
+    let Tracked {
+        status, exclusion, ..
+    } = tracked;
     status.observed_generation = backup.meta().generation;
     if backup.spec.cancel {
         let verdict = Verdict {
@@ -142,15 +196,25 @@ async fn begin(
         plan::end(status, verdict, now);
         return Ok(());
     }
-    match lookup(context, backup, now).await? {
+    // One that waits for another does not look everything up each time.
+    if exclusion.waits()
+        && let Err(obstacle) = turn(context, backup, exclusion).await?
+    {
+        wait(status, &obstacle, now);
+        return Ok(());
+    }
+    let looked_up = match lookup(context, backup, now).await? {
+        Ok(begun) => turn(context, backup, exclusion).await?.map(|()| begun),
+        missing => missing,
+    };
+    match looked_up {
         Ok(begun) => {
             let observed = status.observed_generation;
             *status = begun;
             status.observed_generation = observed;
         }
-        Err(obstacle) if obstacle.passing && start::within_grace(backup, now) => {
-            status.phase = Some(BackupPhase::Pending);
-            plan::at_work(status, obstacle.reason, &obstacle.message, now);
+        Err(obstacle) if obstacle.is_waited_for(start::within_grace(backup, now)) => {
+            wait(status, &obstacle, now);
         }
         Err(Obstacle {
             reason, message, ..
@@ -168,6 +232,11 @@ async fn begin(
         }
     }
     Ok(())
+}
+
+fn wait(status: &mut CassandraBackupStatus, obstacle: &Obstacle, now: Timestamp) {
+    status.phase = Some(BackupPhase::Pending);
+    plan::at_work(status, obstacle.reason, &obstacle.message, now);
 }
 
 /// The status of the backup as it begins, or what keeps it from that.

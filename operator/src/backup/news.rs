@@ -20,6 +20,18 @@ pub(super) fn news(old: Option<&CassandraBackupStatus>, new: &CassandraBackupSta
         let note = format!("backup {name} of {} nodes begins", new.nodes.len());
         news.push(event(EventType::Normal, Reason::Running.as_str(), note));
     }
+    let waits = |status: &CassandraBackupStatus| {
+        let reconciling = status
+            .conditions
+            .iter()
+            .find(|one| one.type_ == "Reconciling");
+        reconciling
+            .filter(|one| one.reason == Reason::ClusterBusy.as_str())
+            .map(|one| one.message.clone())
+    };
+    if let Some(note) = waits(new).filter(|note| old.and_then(waits).as_ref() != Some(note)) {
+        news.push(event(EventType::Normal, Reason::ClusterBusy.as_str(), note));
+    }
     let failed = new.nodes.iter().filter(|node| {
         let before = old.and_then(|old| old.nodes.iter().find(|other| other.pod == node.pod));
         node.phase == NodePhase::Failed && before.is_none_or(|before| before.phase != node.phase)

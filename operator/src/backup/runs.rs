@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::exclusion::Exclusion;
 use super::{coverage, ring};
 use crate::node::{Job, NodeReport, Stop};
 
@@ -27,6 +28,7 @@ pub(crate) struct Tracked {
     pub(super) written: Option<(CassandraBackupStatus, Instant)>,
     /// What its nodes have in common, once it has begun.
     pub(super) job: Option<Arc<Job>>,
+    pub(super) exclusion: Exclusion,
     following: BTreeMap<String, Following>,
     sweeping: BTreeMap<String, JoinHandle<()>>,
     measuring: Option<(String, JoinHandle<CoverageStatus>)>,
@@ -52,6 +54,7 @@ impl Tracked {
             status,
             written: None,
             job: None,
+            exclusion: Exclusion::default(),
             following: BTreeMap::new(),
             sweeping: BTreeMap::new(),
             measuring: None,

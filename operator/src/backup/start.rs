@@ -42,6 +42,14 @@ pub(super) struct Obstacle {
     pub(super) passing: bool,
 }
 
+impl Obstacle {
+    /// Whether to wait instead of giving up: for what is missing not for long, for one's turn as
+    /// long as it takes.
+    pub(super) fn is_waited_for(&self, within_grace: bool) -> bool {
+        self.passing && (within_grace || self.reason == Reason::ClusterBusy)
+    }
+}
+
 /// Understands what the schema could not check.
 pub(super) fn validate(spec: &CassandraBackupSpec) -> Result<Validated, Obstacle> {
     let invalid = |message: String| Obstacle {
