@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::FIELD_MANAGER;
+use crate::{FIELD_MANAGER, generate};
 
 /// Backs up Apache Cassandra in Kubernetes.
 #[derive(Parser, Clone, Debug)]
@@ -20,6 +20,10 @@ pub struct Arguments {
 pub(crate) enum Command {
     /// Write the custom resource definitions to the folders that hold them.
     Crds(Crds),
+    /// Write the pages that are made from the code: reasons and metrics.
+    Docs(Docs),
+    /// Write all generated files to where they belong, below the current folder.
+    Generate,
 }
 
 /// How to run the operator.
@@ -53,8 +57,15 @@ pub(crate) struct Serve {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(crate) struct Docs {
+    /// Folder to write to.
+    #[arg(default_value = generate::DOCS)]
+    pub(crate) folder: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(crate) struct Crds {
     /// Folders to write to, below the current one.
-    #[arg(default_values = ["crds/yaml", "charts/cassandra-backup/files"])]
+    #[arg(default_values = generate::DEFINITIONS)]
     pub(crate) folders: Vec<PathBuf>,
 }

@@ -18,6 +18,7 @@ mod http;
 mod humane;
 mod inject;
 mod lease;
+mod logs;
 mod maintenance;
 mod metrics;
 mod names;

@@ -11,10 +11,11 @@ use kube::api::{Api, ListParams};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::agent_binary::AgentBinary;
 use crate::arguments::{Arguments, Command, Serve};
@@ -26,7 +27,7 @@ use crate::exec::KubeExec;
 use crate::http::{self, Health};
 use crate::metrics::Metrics;
 use crate::node::{Pace, Tools};
-use crate::{FIELD_MANAGER, cron, generate, storage};
+use crate::{FIELD_MANAGER, cron, generate, logs, storage};
 
 /// After a reconciliation that did not go through.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 pub fn run(arguments: Arguments) -> ExitCode {
     let result = match arguments.command {
         Some(Command::Crds(crds)) => generate::definitions(&crds.folders),
+        Some(Command::Docs(docs)) => generate::pages(&docs.folder),
+        Some(Command::Generate) => generate::all(),
         None => start(&arguments.serve),
     };
     match result {
@@ -47,11 +50,8 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn start(arguments: &Serve) -> anyhow::Result<()> {
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(tracing_subscriber::EnvFilter::try_new(&arguments.log)?)
-        .init();
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log)?;
+    logs::lines(filter, std::io::stdout).init();
     // It fails only where one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -111,10 +111,12 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         // the old one, which leads.
         ready.store(true, Ordering::Relaxed);
         let Some(election) = &mut election else {
+            context.metrics.leads();
             return controllers(&context, scopes).await;
         };
         election.won().await;
         tracing::info!("this operator leads");
+        context.metrics.leads();
         tokio::select! {
             lost = election.lost() => Err(lost.into()),
             ended = controllers(&context, scopes) => ended,
@@ -212,7 +214,7 @@ async fn backups(context: Arc<Context>, scope: Option<String>) {
     .reconcile_on(wakes)
     .run(
         backup::reconcile,
-        |_, error, context: Arc<Context>| failed("backup", error, &context),
+        |object, error, context: Arc<Context>| failed(&*object, "backup", error, &context),
         context,
     )
     .for_each(|result| {
@@ -222,6 +224,7 @@ async fn backups(context: Arc<Context>, scope: Option<String>) {
                 Err(controller::Error::ObjectNotFound(object)) => {
                     let namespace = object.namespace.unwrap_or_default();
                     runs.runs.abandon(&namespace, &object.name).await;
+                    runs.metrics.forget_backup(&namespace, &object.name);
                 }
                 other => note(other),
             }
@@ -231,16 +234,25 @@ async fn backups(context: Arc<Context>, scope: Option<String>) {
 }
 
 async fn storages(context: Arc<Context>, scope: Option<String>) {
+    let metrics = Arc::clone(&context);
     Controller::new(
         guarded_api::<BackupStorage>(&context.client, scope.as_deref()),
         watcher::Config::default(),
     )
     .run(
         storage::reconcile,
-        |_, error, context: Arc<Context>| failed("storage", error, &context),
+        |object, error, context: Arc<Context>| failed(&*object, "storage", error, &context),
         context,
     )
-    .for_each(|result| async { note(result) })
+    .for_each(|result| async {
+        match result {
+            Err(controller::Error::ObjectNotFound(object)) => {
+                let namespace = object.namespace.unwrap_or_default();
+                metrics.metrics.forget_storage(&namespace, &object.name);
+            }
+            other => note(other),
+        }
+    })
     .await;
 }
 
@@ -260,7 +272,7 @@ async fn schedules(context: Arc<Context>, scope: Option<String>) {
     .owns_stream(children)
     .run(
         cron::reconcile,
-        |_, error, context: Arc<Context>| failed("schedule", error, &context),
+        |object, error, context: Arc<Context>| failed(&*object, "schedule", error, &context),
         context,
     )
     .for_each(|result| async {
@@ -285,8 +297,14 @@ where
     }
 }
 
-fn failed(controller: &'static str, error: &dyn std::error::Error, context: &Context) -> Action {
-    tracing::warn!(controller, %error, "reconciliation did not go through");
+fn failed<K: Resource>(
+    object: &K,
+    controller: &'static str,
+    error: &dyn std::error::Error,
+    context: &Context,
+) -> Action {
+    let (namespace, resource) = (object.namespace(), object.name_any());
+    tracing::warn!(controller, namespace, resource, %error, "reconciliation did not go through");
     context.metrics.failed(controller);
     Action::requeue(AGAIN)
 }

@@ -102,7 +102,7 @@ reasons! {
     NoSpace, NoSpace, "The storage is full. Free space or enlarge it.";
 
     StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded.";
-    JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. Is Cassandra up and JMX enabled there?";
+    JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. See whether Cassandra is up and JMX is enabled there.";
     CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained and cannot take a snapshot now.";
     SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk.";
     PurgeInProgress, Retry, "A purge is about to delete objects that this run needs; it must end first.";

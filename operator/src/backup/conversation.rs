@@ -10,6 +10,7 @@ use kube::runtime::controller::Action;
 use serde_json::{Value, json};
 
 use super::{Guarded, HEARTBEAT, LOOK_AGAIN, reconcile};
+use crate::logs::tests::Captured;
 use crate::played::{Api, context};
 
 const BACKUP: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups/nightly";
@@ -333,4 +334,29 @@ async fn a_backup_found_at_work_renews_the_lease_and_gives_it_up_when_it_has_end
         json!({"uid": "l", "resourceVersion": "6"})
     );
     assert_eq!(reconciled.await.unwrap().unwrap(), Action::await_change());
+}
+
+#[tokio::test]
+async fn lines_of_the_log_say_which_backup_they_are_about() {
+    let (lines, _guard) = Captured::begin();
+    let (context, mut api) = context();
+    let object = object(60);
+    let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+    api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
+    api.expect(Method::GET, STORAGE, Err(404)).await;
+    api.expect_status().await;
+    api.expect(Method::POST, EVENTS, Err(403)).await;
+    reconciled.await.unwrap().unwrap();
+    let lines = lines.lines();
+    let line = lines
+        .iter()
+        .find(|line| line["message"] == "an Event could not be recorded");
+    let span = &line.unwrap()["span"];
+    for (field, value) in [
+        ("namespace", "shop"),
+        ("resource", "nightly"),
+        ("backup", "nightly-1b4e28ba"),
+    ] {
+        assert_eq!(span[field], value);
+    }
 }

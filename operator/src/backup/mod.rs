@@ -27,11 +27,12 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::Instrument;
 
 use crate::access;
 use crate::context::Context;
-use crate::names;
 use crate::node::{self, Job, NodeRun, Reporter, sweep};
+use crate::{logs, names};
 use exclusion::{Exclusion, Turn};
 use plan::plan;
 use publish::When;
@@ -80,8 +81,21 @@ pub(crate) async fn reconcile(
             return Ok(Action::await_change());
         }
     };
+    let span = logs::of_backup(
+        &backup.namespace().unwrap_or_default(),
+        &backup.name_any(),
+        &start::name_in_storage(backup),
+    );
+    bring_forward(backup, context).instrument(span).await
+}
+
+async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Result<Action, Error> {
     let adopted = context.runs.adopt(&context.client, backup).await;
     let Some(tracked) = adopted.map_err(|error| Error::Read(Box::new(error)))? else {
+        // After a restart, what has ended before is known only from its status.
+        if let Some(status) = backup.status.as_ref().filter(|status| is_final(status)) {
+            context.metrics.show(backup, status);
+        }
         return Ok(Action::await_change());
     };
     let mut tracked = tracked.lock().await;
@@ -396,18 +410,15 @@ fn act(
         }
         plan::Action::Sweep { pod } => {
             let (tools, name) = (Arc::clone(&context.tools), pod.clone());
-            let task = tokio::spawn(async move {
+            let span = logs::of_node(&job, &pod, names::run_id(&job.uid, &pod));
+            let sweeping = async move {
                 while let Err(error) = sweep(&tools, &job, &name).await {
-                    tracing::info!(
-                        pod = name,
-                        backup = job.backup,
-                        error,
-                        "snapshots are not removed yet"
-                    );
+                    tracing::info!(error, "snapshots are not removed yet");
                     sleep(SWEEP_AGAIN).await;
                 }
                 wake();
-            });
+            };
+            let task = tokio::spawn(sweeping.instrument(span));
             tracked.sweep(pod, task);
         }
     }

@@ -258,7 +258,7 @@ impl Runs {
         if let Some(tracked) = tracked {
             tracing::info!(
                 namespace,
-                name,
+                resource = name,
                 "the resource was deleted, its runs are cancelled"
             );
             tracked.lock().await.stop_all();

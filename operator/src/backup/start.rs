@@ -110,16 +110,19 @@ pub(super) fn begin(
         sweep_pending: false,
     });
     Ok(CassandraBackupStatus {
-        backup_name: Some(names::backup_name(
-            backup.spec.backup_name.as_deref(),
-            &backup.name_any(),
-            &uid,
-        )),
+        backup_name: Some(name_in_storage(backup)),
         start_time: Some(Time(now)),
         snapshot_at: snapshot_at(&backup.spec, alive.len(), now),
         nodes: nodes.collect(),
         ..backup.status.clone().unwrap_or_default()
     })
+}
+
+/// The backup's name in the storage.
+pub(super) fn name_in_storage(backup: &CassandraBackup) -> String {
+    let uid = backup.uid().unwrap_or_default();
+    let chosen = backup.spec.backup_name.as_deref();
+    names::backup_name(chosen, &backup.name_any(), &uid)
 }
 
 /// One node alone needs no appointment.

@@ -21,6 +21,7 @@ mod status;
 mod tests;
 
 pub(crate) use child::LABEL as CHILD_LABEL;
+pub(crate) use reason::Reason;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -124,6 +125,9 @@ async fn bring_forward(
         return Ok(Action::requeue(AGAIN));
     }
     context.metrics.schedule(&cron, &old, &new);
+    let followed = schedule.as_ref().ok().filter(|_| !cron.spec.suspend);
+    let interval = followed.and_then(|schedule| schedule.longest_interval(now));
+    context.metrics.schedule_interval(&cron, interval);
     tell(context, &cron, news::news(&old, &new, made)).await;
     for child in &decision.delete {
         desk.delete(child).await?;

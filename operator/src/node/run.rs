@@ -23,6 +23,7 @@ use crate::access;
 use crate::agent_binary::AgentBinary;
 use crate::cluster::Cluster;
 use crate::exec::PodExec;
+use crate::logs;
 
 /// What all runs need.
 pub(crate) struct Tools {
@@ -63,11 +64,7 @@ pub(super) struct Loop {
 impl NodeRun {
     /// Follows the run until the node's share has ended; the report then says how.
     pub(crate) async fn follow(mut self) {
-        let span = tracing::info_span!(
-            "node",
-            backup = %self.job.backup, namespace = %self.job.namespace, resource = %self.job.resource,
-            pod = %self.pod, run = %self.run_id
-        );
+        let span = logs::of_node(&self.job, &self.pod, self.run_id);
         async {
             let finish = self.until_finished().await;
             tracing::info!(reason = %finish.reason, phase = ?finish.phase, message = %finish.message, "node ended");

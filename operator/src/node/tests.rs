@@ -12,6 +12,8 @@ use tokio::time::Instant;
 use super::stage::*;
 use super::*;
 use crate::exec::Exit;
+use crate::logs::tests::Captured;
+use crate::names;
 use crate::pod::PodView;
 use crate::pod::tests::pod as pod_view;
 
@@ -364,4 +366,35 @@ async fn a_run_whose_turn_has_come_does_not_hold_again_and_is_told_in_case_it_do
     );
     assert_eq!(*play.stage.told.lock().unwrap(), ["proceed"; 3]);
     play.task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_line_of_the_log_says_backup_node_and_run() {
+    let (lines, _guard) = Captured::begin();
+    let failing = Scene::Says(
+        1,
+        vec![started(1), result(Reason::JmxUnreachable, 1)],
+        Exit::Code(75),
+    );
+    let passing = Scene::Says(
+        2,
+        vec![started(2), result(Reason::Succeeded, 2)],
+        Exit::Code(0),
+    );
+    play(vec![failing, passing]).end().await;
+    let lines = lines.lines();
+    assert!(lines.len() >= 2, "{lines:?}");
+    let run = names::run_id(UID, POD).to_string();
+    for line in &lines {
+        let span = &line["span"];
+        for (field, value) in [
+            ("namespace", "shop"),
+            ("resource", "nightly"),
+            ("backup", "nightly-1b4e28ba"),
+            ("pod", POD),
+            ("run", &run),
+        ] {
+            assert_eq!(span[field], value, "{line}");
+        }
+    }
 }

@@ -61,12 +61,16 @@ pub(crate) async fn reconcile(
         }
     };
     if let Some(rest) = still_fresh(storage, Timestamp::now()) {
+        if let Some(status) = &storage.status {
+            context.metrics.storage(storage, status);
+        }
         return Ok(Action::requeue(rest));
     }
     let finding = find(&context, storage).await?;
     let again = if finding.ready { WORKING } else { BROKEN };
     let status = status(storage, finding, Timestamp::now());
     write(&context, storage, &status).await?;
+    context.metrics.storage(storage, &status);
     Ok(Action::requeue(again))
 }
 

@@ -11,6 +11,10 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp, Zoned};
 
+/// Enough to see the nights and weekends that an hourly schedule leaves out.
+const SLOTS_FOR_INTERVAL: usize = 200;
+const YEAR: SignedDuration = SignedDuration::from_hours(366 * 24);
+
 /// A schedule that cannot be followed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Invalid {
@@ -90,6 +94,22 @@ impl Schedule {
                 }
             }
         })
+    }
+
+    /// The longest time between two of the next slots, of a year at most: what may pass between two
+    /// backups without anything being wrong.
+    pub(super) fn longest_interval(&self, now: Timestamp) -> Option<SignedDuration> {
+        let mut slots = self.after(now).take(SLOTS_FOR_INTERVAL);
+        let mut before = slots.next()?;
+        let mut longest = None;
+        for slot in slots {
+            longest = longest.max(Some(slot.duration_since(before)));
+            if slot.duration_since(now) > YEAR {
+                break;
+            }
+            before = slot;
+        }
+        longest
     }
 
     /// When the backup of a slot begins.

@@ -218,3 +218,17 @@ fn a_year_of_minutes_is_counted_in_no_time() {
     // The hour that comes twice counts once.
     assert_eq!(count, 365 * 24 * 60 - 60 - 1);
 }
+
+#[test]
+fn the_interval_is_the_longest_that_is_expected() {
+    let hours = |schedule: &str| {
+        let schedule = Schedule::parse(schedule, "Etc/UTC", SignedDuration::ZERO).unwrap();
+        let monday = "2026-01-05T00:30:00Z".parse().unwrap();
+        schedule.longest_interval(monday).unwrap().as_hours()
+    };
+    assert_eq!(hours("@daily"), 24);
+    assert_eq!(hours("@hourly"), 1);
+    assert_eq!(hours("0 9-17 * * MON-FRI"), 64);
+    assert_eq!(hours("0 0 1 * *"), 31 * 24);
+    assert_eq!(hours("0 0 29 2 *"), 4 * 366 * 24 - 3 * 24);
+}

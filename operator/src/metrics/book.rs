@@ -1,0 +1,180 @@
+//! A registry that knows what it shows, for `docs/metrics.md`.
+
+use std::fmt::{Debug, Write as _};
+use std::hash::Hash;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::{Metric, Registry};
+
+/// What all names begin with.
+const PREFIX: &str = "cassandra_backup";
+
+/// One metric, as it is documented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The name as it is shown.
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) labels: Vec<String>,
+    pub(crate) help: &'static str,
+}
+
+impl Row {
+    /// The unit, which by convention the name ends with.
+    pub(crate) fn unit(&self) -> &'static str {
+        let name = self.name.trim_end_matches("_total");
+        if name.ends_with("_timestamp_seconds") {
+            "seconds since 1970"
+        } else if name.ends_with("_seconds") {
+            "seconds"
+        } else if name.ends_with("_bytes") {
+            "bytes"
+        } else {
+            ""
+        }
+    }
+}
+
+/// A registry and what is in it.
+pub(super) struct Book {
+    registry: Registry,
+    pub(super) rows: Vec<Row>,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            registry: Registry::with_prefix(PREFIX),
+            rows: Vec::new(),
+        }
+    }
+}
+
+impl Book {
+    /// Shows a metric from now on.
+    pub(super) fn register<M: Metric + Labelled>(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        metric: M,
+    ) {
+        let (kind, total) = match metric.metric_type() {
+            MetricType::Counter => ("counter", "_total"),
+            _ => ("gauge", ""),
+        };
+        self.rows.push(Row {
+            name: format!("{PREFIX}_{name}{total}"),
+            kind,
+            labels: M::labels(),
+            help,
+        });
+        self.registry.register(name, help, metric);
+    }
+
+    /// All metrics as text.
+    pub(super) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// A metric whose labels its type tells.
+pub(super) trait Labelled {
+    fn labels() -> Vec<String>;
+}
+
+impl<N: Debug, A> Labelled for Gauge<N, A> {
+    fn labels() -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl<S, M> Labelled for Family<S, M>
+where
+    S: Clone + Debug + Default + Eq + Hash + EncodeLabelSet + Send + Sync + 'static,
+    M: Debug + Default + EncodeMetric + TypedMetric + Send + Sync + 'static,
+{
+    fn labels() -> Vec<String> {
+        // Only what is shown has its labels written out.
+        let one = Self::default();
+        drop(one.get_or_create(&S::default()));
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        registry.register("one", "", one);
+        if encode(&mut text, &registry).is_err() {
+            return Vec::new();
+        }
+        let labels = text.lines().find_map(|line| {
+            let (_, rest) = line.split_once('{')?;
+            rest.split_once('}').map(|(labels, _)| labels)
+        });
+        labels
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|label| label.split_once('='))
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+}
+
+/// The page of all metrics.
+pub(crate) fn page(rows: &[Row]) -> String {
+    let mut page = String::from(
+        "# Metrics and logs\n\n\
+         The operator shows these at `/metrics`, in the OpenMetrics format. This page is made from the code by\n\
+         `cargo generate`. What is about a resource goes with it; what is about a cluster goes with the last\n\
+         CassandraBackup of it in the namespace. Of several operators only the one that leads shows more than\n\
+         `cassandra_backup_leader`. All of it is known again soon after a restart, except that counters begin at 0.\n\n\
+         | metric | type | labels | unit | meaning |\n|---|---|---|---|---|\n",
+    );
+    let mut rows: Vec<_> = rows.iter().collect();
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    for row in rows {
+        let labels: Vec<_> = row.labels.iter().map(|name| format!("`{name}`")).collect();
+        let _ = writeln!(
+            page,
+            "| `{}` | {} | {} | {} | {} |",
+            row.name,
+            row.kind,
+            labels.join(", "),
+            row.unit(),
+            row.help
+        );
+    }
+    page.push_str(AFTER);
+    page
+}
+
+const AFTER: &str = "
+The label `cluster` is the cluster id, `backup`, `schedule` and `storage` are names of resources. `result` of
+backups is their phase, that of nodes a reason: see [reasons.md](reasons.md).
+
+## What to alert on
+```
+# No backup of the whole cluster for twice as long as its schedule says
+time() - cassandra_backup_schedule_last_success_timestamp_seconds
+  > 2 * cassandra_backup_schedule_interval_seconds
+# No backup of a schedule has succeeded yet
+cassandra_backup_schedule_ready unless cassandra_backup_schedule_last_success_timestamp_seconds
+# More data than a day would be lost now
+time() - cassandra_backup_recovery_point_timestamp_seconds > 86400
+# The last backup of a cluster did not succeed
+cassandra_backup_last_result{result!~\"Succeeded|Cancelled\"} == 1
+cassandra_backup_storage_up == 0
+cassandra_backup_schedule_ready == 0
+increase(cassandra_backup_schedule_missed_total[1d]) > 0
+# No operator works
+absent(cassandra_backup_leader == 1)
+```
+
+## Logs
+One JSON object a line. What is about a backup has `namespace`, `resource` and `backup` (its name in the storage) in
+`span` or `spans`, what is about a node also `pod` and `run`:
+```
+kubectl logs deploy/cassandra-backup | jq -c 'select(any(.spans[]?; .run == \"…\"))'
+```
+";
