@@ -57,25 +57,29 @@ fn reasons() -> String {
          names the thing and the cause. This page is made from the code by `cargo generate`.\n\n\
          ## Of backups, nodes, storages and the agent\n\
          With the exit code of an agent that ends for this reason: 0 is nothing to worry about, 75 is tried again.\n\n\
-         | reason | exit code | what it means and what to do |\n|---|---|---|\n",
+         | reason | exit code | what it means | what to do |\n|---|---|---|---|\n",
     );
     for reason in protocol::Reason::ALL {
         let code = reason.exit_code() as u8;
-        let _ = writeln!(page, "| `{reason}` | {code} | {} |", reason.explanation());
+        let (meaning, remedy) = (reason.meaning(), reason.remedy());
+        let _ = writeln!(page, "| `{reason}` | {code} | {meaning} | {remedy} |");
     }
     page.push_str(
         "\n## Of schedules\n\
          Of the conditions and Events of a [CronBackup](cron-backup.md).\n\n\
-         | reason | what it means and what to do |\n|---|---|\n",
+         | reason | what it means | what to do |\n|---|---|---|\n",
     );
     for reason in cron::Reason::ALL {
-        let _ = writeln!(page, "| `{reason}` | {} |", reason.explanation());
+        let (meaning, remedy) = (reason.meaning(), reason.remedy());
+        let _ = writeln!(page, "| `{reason}` | {meaning} | {remedy} |");
     }
     page
 }
 
 #[cfg(test)]
 mod tests {
+    use protocol::ExitCode;
+
     use super::*;
 
     #[test]
@@ -91,17 +95,24 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_explained_in_whole_sentences_that_fit_into_a_table() {
-        let agents = protocol::Reason::ALL.iter();
-        let schedules = cron::Reason::ALL.iter();
-        let all = agents
-            .map(|reason| (reason.as_str(), reason.explanation()))
-            .chain(schedules.map(|reason| (reason.as_str(), reason.explanation())));
-        for (name, text) in all {
-            assert!(
-                text.ends_with('.') && !text.contains(['|', '\n']),
-                "{name}: {text}"
-            );
+    fn every_reason_is_explained_in_whole_sentences_and_every_failure_has_a_remedy() {
+        let agents = protocol::Reason::ALL.iter().map(|reason| {
+            // What is tried again by itself may need nobody.
+            let fails = !reason.is_retryable() && reason.exit_code() != ExitCode::Done;
+            let fails = fails && *reason != protocol::Reason::Cancelled;
+            (reason.as_str(), reason.meaning(), reason.remedy(), fails)
+        });
+        let schedules = cron::Reason::ALL.iter().map(|reason| {
+            let fails = !reason.is_fine();
+            (reason.as_str(), reason.meaning(), reason.remedy(), fails)
+        });
+        for (name, meaning, remedy, fails) in agents.chain(schedules) {
+            for text in [meaning, remedy] {
+                assert!(!text.contains(['|', '\n']), "{name}: {text}");
+                assert!(text.is_empty() || text.ends_with('.'), "{name}: {text}");
+            }
+            assert!(!meaning.is_empty(), "{name}");
+            assert!(!fails || !remedy.is_empty(), "{name} has no remedy");
         }
     }
 }

@@ -40,9 +40,10 @@ pub(crate) fn of_node(job: &Job, pod: &str, run: Uuid) -> Span {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, OnceLock};
 
     use serde_json::Value;
+    use tracing::Dispatch;
     use tracing::subscriber::DefaultGuard;
 
     use super::*;
@@ -65,6 +66,10 @@ pub(crate) mod tests {
     impl Captured {
         /// Captures until the guard is dropped.
         pub(crate) fn begin() -> (Self, DefaultGuard) {
+            // While there is one subscriber only, tracing takes what another thread, which has
+            // none, wants of a line for what all want of it.
+            static SECOND: OnceLock<Dispatch> = OnceLock::new();
+            SECOND.get_or_init(|| Dispatch::new(lines(EnvFilter::new("off"), io::sink)));
             let captured = Self::default();
             let to = captured.clone();
             let lines = lines(EnvFilter::new("operator=trace"), move || to.clone());

@@ -30,14 +30,15 @@ pub enum ExitCode {
     Cancelled = 130,
 }
 
-/// Declares [`Reason`] with, for each, its exit code and what it means and what to do.
+/// Declares [`Reason`] with, for each, its exit code, what it means and what to do, which is empty
+/// where nothing is to be done.
 macro_rules! reasons {
-    ($($name:ident, $exit:ident, $text:literal;)*) => {
+    ($($name:ident, $exit:ident, $meaning:literal, $remedy:literal;)*) => {
         /// Why something is as it is. The same word is used as exit reason of the agent, reason
         /// of conditions and Events, and label of metrics.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Reason {
-            $(#[doc = $text] $name,)*
+            $(#[doc = $meaning] $name,)*
             /// A reason of a newer version that this one does not know.
             #[serde(other)]
             Unknown,
@@ -63,70 +64,87 @@ macro_rules! reasons {
                 }
             }
 
-            /// What it means and what to do, in one or two sentences.
-            pub fn explanation(self) -> &'static str {
+            /// What it means.
+            pub fn meaning(self) -> &'static str {
                 match self {
-                    $(Reason::$name => $text,)*
-                    Reason::Unknown => "A reason that this version does not know; update it.",
+                    $(Reason::$name => $meaning,)*
+                    Reason::Unknown => "A reason that this version does not know.",
                 }
+            }
+
+            /// What to do; empty if nothing is to be done.
+            pub fn remedy(self) -> &'static str {
+                match self {
+                    $(Reason::$name => $remedy,)*
+                    Reason::Unknown => "Update it.",
+                }
+            }
+
+            /// What it means and what to do, in a few sentences.
+            pub fn explanation(self) -> &'static str {
+                let both = match self {
+                    $(Reason::$name => concat!($meaning, " ", $remedy),)*
+                    Reason::Unknown => "A reason that this version does not know. Update it.",
+                };
+                both.trim_end()
             }
         }
     };
 }
 
 reasons! {
-    Succeeded, Done, "All that was asked for is done.";
-    Failed, Failed, "Something failed that has no reason of its own; the message says what.";
-    Interrupted, Retry, "The run ended without a result, because its process was killed or its pod went away. A new attempt continues with what is already stored.";
-    Cancelled, Cancelled, "The run was cancelled on request.";
-    DeadlineExceeded, Deadline, "The run did not end before its deadline. Give it more time, more bandwidth, or fewer tables.";
+    Succeeded, Done, "All that was asked for is done.", "";
+    Failed, Failed, "Something failed that has no reason of its own; the message says what.", "Do what the message says; the operator's log and the run's journal have more.";
+    Interrupted, Retry, "The run ended without a result, because its process was killed or its pod went away. A new attempt continues with what is already stored.", "If it comes again, look why the pod or the process ends.";
+    Cancelled, Cancelled, "The run was cancelled on request.", "";
+    DeadlineExceeded, Deadline, "The run did not end before its deadline.", "Give it more time, more bandwidth, or fewer tables.";
 
-    InvalidRequest, Usage, "The request or the command line is wrong; the message names the field.";
-    KeyspaceNotFound, Usage, "A keyspace that was asked for does not exist on the node. Check its name.";
-    TableNotFound, Usage, "A table that was asked for does not exist on the node. Check its name.";
-    BackupExists, Usage, "A backup of this name was already made by another run. Names are never used twice: choose another.";
-    StorageUnsuitable, Usage, "The storage must not be used this way, such as a directory on the root file system or on the device of the data. Mount a separate volume.";
-    NotSupported, Usage, "This version does not support what was asked for; the message says what.";
+    InvalidRequest, Usage, "The request or the command line is wrong; the message names the field.", "Correct it.";
+    KeyspaceNotFound, Usage, "A keyspace that was asked for does not exist on the node.", "Check its name.";
+    TableNotFound, Usage, "A table that was asked for does not exist on the node.", "Check its name.";
+    BackupExists, Usage, "A backup of this name was already made by another run. Names are never used twice.", "Choose another.";
+    StorageUnsuitable, Usage, "The storage must not be used this way, such as a directory on the root file system or on the device of the data.", "Mount a separate volume.";
+    NotSupported, Usage, "This version does not support what was asked for; the message says what.", "Ask for something else, or update.";
 
-    BackupNotFound, NotFound, "The backup does not exist in the storage.";
-    StorageNotFound, NotFound, "The bucket or directory does not exist. Create it or correct its name.";
+    BackupNotFound, NotFound, "The backup does not exist in the storage.", "`cassandra-backup list` shows those that do.";
+    StorageNotFound, NotFound, "The bucket or directory does not exist.", "Create it or correct its name.";
 
-    Locked, Locked, "Another run is at work on this node; the message names it.";
-    ClusterBusy, Locked, "Another backup or restore of this cluster is at work; the message names it. This one begins when that has ended: wait, or cancel one of them.";
-    StorageDenied, Denied, "The storage refused the credentials, or they lack a permission. Correct the secret or the policy.";
-    JmxDenied, Denied, "Cassandra's JMX refused the password or the certificate, these lack a permission, or its own certificate is not trusted. Correct the secret.";
+    Locked, Locked, "Another run is at work on this node; the message names it.", "Wait for its end, or cancel it.";
+    ClusterBusy, Locked, "Another backup or restore of this cluster is at work; the message names it. This one begins when that has ended.", "Wait, or cancel one of them.";
+    StorageDenied, Denied, "The storage refused the credentials, or they lack a permission.", "Correct the secret or the policy.";
+    JmxDenied, Denied, "Cassandra's JMX refused the password or the certificate, these lack a permission, or its own certificate is not trusted.", "Correct the secret.";
 
-    CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum. The disk or the file is damaged: scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
-    ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.";
+    CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum: the disk or the file is damaged.", "Scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
+    ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.", "`cassandra-backup verify --repair` removes such objects, and the next backup uploads them again.";
 
-    NoSpace, NoSpace, "The storage is full. Free space or enlarge it.";
+    NoSpace, NoSpace, "The storage is full.", "Free space or enlarge it.";
 
-    StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded.";
-    JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. See whether Cassandra is up and JMX is enabled there.";
-    CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained and cannot take a snapshot now.";
-    SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk.";
-    PurgeInProgress, Retry, "A purge is about to delete objects that this run needs; it must end first.";
-    OutOfMemory, Retry, "Less memory is left in the container than the agent needs beside Cassandra.";
+    StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded. It is tried again.", "If it stays, look at the storage and at the network between.";
+    JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. It is tried again.", "See whether Cassandra is up and JMX is enabled there.";
+    CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained and cannot take a snapshot now. It is tried again.", "If it stays, look at Cassandra's log.";
+    SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk. It is tried again.", "If it comes again, look at the disk and at Cassandra's log.";
+    PurgeInProgress, Retry, "A purge is about to delete objects that this run needs. It is tried again when that has ended.", "";
+    OutOfMemory, Retry, "Less memory is left in the container than the agent needs beside Cassandra.", "Raise the container's memory limit, or lower Cassandra's heap.";
 
-    PodsNotFound, Failed, "No pod matches the selector. Correct `spec.cassandra.podSelector`.";
-    PodNotReady, Retry, "The pod is not running or not ready, or its container is not running.";
-    NodeWithoutPod, Failed, "A member of the ring has no pod among the selected ones, so that its data is not in the backup.";
-    AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable. Use `spec.agent.mode: Container`.";
-    SecretNotFound, Failed, "A secret or a key of it that the resource names does not exist.";
-    BackupStorageNotFound, Failed, "The BackupStorage that the resource names does not exist in its namespace.";
-    NodesIncomplete, Failed, "Some nodes are backed up and some are not; `status.nodes` says which and why.";
+    PodsNotFound, Failed, "No pod matches the selector.", "Correct `spec.cassandra.podSelector`.";
+    PodNotReady, Retry, "The pod is not running or not ready, or its container is not running. It is waited for.", "If it stays, look at the pod.";
+    NodeWithoutPod, Failed, "A member of the ring has no pod among the selected ones, so that its data is not in the backup.", "Correct `spec.cassandra.podSelector`, or limit `spec.datacenters`.";
+    AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable.", "Use `spec.agent.mode: Container`.";
+    SecretNotFound, Failed, "A secret or a key of it that the resource names does not exist.", "Create it, or correct the name.";
+    BackupStorageNotFound, Failed, "The BackupStorage that the resource names does not exist in its namespace.", "Create it, or correct the name.";
+    NodesIncomplete, Failed, "Some nodes are backed up and some are not; `status.nodes` says which and why.", "Do what the reasons of those nodes say; the next backup uploads only what is missing.";
 
-    SchemaIncomplete, Done, "The schema could not be read over CQL; the backup has the tables' own schema files, without keyspaces, functions and roles.";
-    SchemaChanged, Done, "The schema changed while the backup ran.";
-    RingChanged, Done, "The ring changed while the backup ran.";
-    SnapshotNotCleared, Done, "The snapshot could not be removed from the node and uses disk space there; the next run removes it.";
-    SSTableLeftOut, Done, "A damaged SSTable was left out of the backup, as asked.";
-    LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way.";
+    SchemaIncomplete, Done, "The schema could not be read over CQL; the backup has the tables' own schema files, without keyspaces, functions and roles.", "Correct `spec.cassandra.cql`.";
+    SchemaChanged, Done, "The schema changed while the backup ran. Tables that were made meanwhile may be missing from it.", "Make another backup if they matter.";
+    RingChanged, Done, "The ring changed while the backup ran. Data of nodes that came or went meanwhile may be missing from it.", "Make another backup once the ring is at rest.";
+    SnapshotNotCleared, Done, "The snapshot could not be removed from the node and uses disk space there. It is removed later, by the next run at the latest.", "";
+    SSTableLeftOut, Done, "A damaged SSTable was left out of the backup, as asked.", "Scrub or replace the node.";
+    LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way; the message names it.", "";
 
-    Pending, Done, "Waiting to start.";
-    Running, Done, "At work.";
-    Reachable, Done, "The storage answered a probe.";
-    NotProbed, Done, "The storage is checked by the pods at each backup, since only they mount it.";
+    Pending, Done, "Waiting to start.", "";
+    Running, Done, "At work.", "";
+    Reachable, Done, "The storage answered a probe.", "";
+    NotProbed, Done, "The storage is checked by the pods at each backup, since only they mount it.", "";
 }
 
 impl Reason {
