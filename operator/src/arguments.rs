@@ -69,3 +69,18 @@ pub(crate) struct Crds {
     #[arg(default_values = generate::DEFINITIONS)]
     pub(crate) folders: Vec<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_election_needs_the_namespace_of_its_lease() {
+        let parsed = |more: &[&str]| Arguments::try_parse_from([&["operator"], more].concat());
+        assert!(!parsed(&[]).unwrap().serve.leader_elect);
+        let error = parsed(&["--leader-elect"]).unwrap_err().to_string();
+        assert!(error.contains("--lease-namespace"), "{error}");
+        let both = parsed(&["--leader-elect", "--lease-namespace=ops"]).unwrap();
+        assert!(both.serve.leader_elect);
+    }
+}

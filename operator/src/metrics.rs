@@ -241,7 +241,7 @@ impl Metrics {
         page(&self.book.rows)
     }
 
-    /// Counts what is new in a status that was written, and shows what it says.
+    /// Counts what is new in a status that was written.
     pub(crate) fn observe(
         &self,
         backup: &CassandraBackup,
@@ -263,7 +263,6 @@ impl Metrics {
             let result = of.with(&format!("{phase:?}"));
             self.backups.get_or_create(&result).inc();
         }
-        self.show(backup, new);
     }
 
     fn count(&self, of: &Cluster, node: &NodeStatus) {

@@ -131,6 +131,8 @@ async fn nodes_name_and_time_are_written_before_anything_is_done() {
     );
     assert!(status["snapshotAt"].is_string());
     assert_eq!(condition(&patch, "Reconciling"), ("True", "Running"));
+    let text = context.metrics.text(0).unwrap();
+    assert!(text.contains(r#"pod="c-1",stage="Pending"} 1"#), "{text}");
     let event = api
         .expect(Method::POST, "/apis/events.k8s.io/v1/namespaces/shop/events", Ok(json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null,
@@ -180,6 +182,8 @@ async fn a_backup_that_has_ended_is_left_alone() {
     object["status"] = json!({"phase": "Succeeded"});
     let reconciled = reconcile(guarded(&object), Arc::clone(&context)).await;
     assert_eq!(reconciled.unwrap(), Action::await_change());
+    let text = context.metrics.text(0).unwrap();
+    assert!(text.contains(r#"result="Succeeded"} 1"#), "{text}");
 }
 
 #[tokio::test]

@@ -325,6 +325,8 @@ async fn write(
     backup: &CassandraBackup,
     tracked: &mut Tracked,
 ) -> Result<Option<Duration>, Error> {
+    // Also what needs no writing: after a restart nobody has shown it yet.
+    context.metrics.show(backup, &tracked.status);
     match publish::when(tracked.written.as_ref(), &tracked.status, Instant::now()) {
         When::Never => return Ok(Some(HEARTBEAT)),
         When::After(rest) => return Ok(Some(rest)),

@@ -41,6 +41,16 @@ fn ended(phase: &str, completed: &str, nodes: &[Value]) -> Value {
     })
 }
 
+fn observe(
+    metrics: &Metrics,
+    backup: &CassandraBackup,
+    old: Option<&CassandraBackupStatus>,
+    new: &CassandraBackupStatus,
+) {
+    metrics.show(backup, new);
+    metrics.observe(backup, old, new);
+}
+
 /// Series and their values; the text must be as OpenMetrics wants it.
 fn series(metrics: &Metrics) -> BTreeMap<String, f64> {
     let text = metrics.text(1).unwrap();
@@ -91,7 +101,7 @@ fn a_backup_at_work_shows_the_stage_of_each_node_and_one_that_ended_none() {
             node("c-1", "Pending", "Pending"),
         ]),
     );
-    metrics.observe(&backup_, None, &first);
+    observe(&metrics, &backup_, None, &first);
     let stage = |pod: &str, stage: &str| {
         let labels = format!("backup=\"b\",pod=\"{pod}\",stage=\"{stage}\"");
         of("node_stage", &labels)
@@ -110,7 +120,7 @@ fn a_backup_at_work_shows_the_stage_of_each_node_and_one_that_ended_none() {
             node("c-1", "Uploading", "Running"),
         ]),
     );
-    metrics.observe(&backup_, Some(&first), &second);
+    observe(&metrics, &backup_, Some(&first), &second);
     let expected = [stage("c-0", "Succeeded"), stage("c-1", "Uploading")];
     assert_eq!(stages(&metrics), expected.into());
     let (_, third) = backup(
@@ -125,7 +135,7 @@ fn a_backup_at_work_shows_the_stage_of_each_node_and_one_that_ended_none() {
             ],
         ),
     );
-    metrics.observe(&backup_, Some(&second), &third);
+    observe(&metrics, &backup_, Some(&second), &third);
     assert_eq!(stages(&metrics), BTreeSet::new());
 }
 
@@ -142,8 +152,8 @@ fn bytes_are_counted_once_by_what_became_of_them() {
         "prod",
         ended("PartiallyFailed", "2026-01-01T00:01:00Z", &nodes),
     );
-    metrics.observe(&backup_, Some(&before), &after);
-    metrics.observe(&backup_, Some(&after), &after);
+    observe(&metrics, &backup_, Some(&before), &after);
+    observe(&metrics, &backup_, Some(&after), &after);
     let series = series(&metrics);
     for (name, more, expected) in [
         ("uploaded_bytes_total", "", 10.0),
@@ -221,7 +231,7 @@ fn full() -> Metrics {
         ("at-work", running(&[node("c-0", "Uploading", "Running")])),
     ] {
         let (backup, status) = backup(name, "prod", status);
-        metrics.observe(&backup, None, &status);
+        observe(&metrics, &backup, None, &status);
     }
     let cron: CronBackup = serde_json::from_value(json!({
         "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CronBackup",
@@ -309,9 +319,9 @@ fn a_resource_made_anew_for_another_cluster_leaves_nothing_of_the_old_one() {
     let metrics = Metrics::default();
     let old = running(&[node("c-0", "Uploading", "Running")]);
     let (first, status) = backup("b", "prod", old.clone());
-    metrics.observe(&first, None, &status);
+    observe(&metrics, &first, None, &status);
     let (second, status) = backup("b", "other", old);
-    metrics.observe(&second, None, &status);
+    observe(&metrics, &second, None, &status);
     let left: Vec<_> = series(&metrics).into_keys().collect();
     assert!(left.iter().all(|name| !name.contains("prod")), "{left:?}");
     assert!(left.iter().any(|name| name.contains("other")), "{left:?}");
