@@ -33,8 +33,7 @@ pub(crate) async fn sweep(tools: &Arc<Tools>, job: &Job, pod: &str) -> Result<()
     let agent = agent_in(tools, job, &target)
         .await
         .map_err(|error| error.to_string())?;
-    let credentials = job.spec.cassandra.jmx.credentials.as_ref();
-    let jmx = access::password(&*tools.cluster, &job.namespace, credentials)
+    let jmx = access::jmx(&*tools.cluster, &job.namespace, &job.spec.cassandra.jmx)
         .await
         .map_err(|error| error.to_string())?;
     let run_id = Uuid::new_v4();

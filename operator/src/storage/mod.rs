@@ -10,7 +10,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
-use protocol::{Operation, ProbeRequest, Reason};
+use protocol::{Operation, ProbeRequest, Reason, StorageAccess};
 use serde_json::json;
 
 use crate::FIELD_MANAGER;
@@ -92,7 +92,8 @@ fn still_fresh(storage: &BackupStorage, now: Timestamp) -> Option<Duration> {
 
 async fn find(context: &Context, storage: &BackupStorage) -> Result<Finding, Error> {
     let namespace = storage.namespace().unwrap_or_default();
-    let access = match access::storage(&*context.tools.cluster, &namespace, &storage.spec).await {
+    let cluster = &*context.tools.cluster;
+    let access = match access::storage(cluster, &namespace, &storage.spec).await {
         Ok(access) => access,
         Err(error) if error.is_temporary() => return Err(Error::Access(error)),
         Err(error) => {
@@ -104,13 +105,17 @@ async fn find(context: &Context, storage: &BackupStorage) -> Result<Finding, Err
             });
         }
     };
-    // The operator's own identity is not for tenants to borrow.
-    let ambient = storage
-        .spec
-        .s3
-        .as_ref()
-        .is_some_and(|s3| s3.credentials.is_none());
-    if storage.spec.file.is_some() || ambient {
+    if let Err(error) = access::maintenance_storage(cluster, &namespace, &storage.spec).await
+        && error.reason() == Reason::SecretNotFound
+    {
+        return Ok(Finding {
+            ready: false,
+            reason: error.reason(),
+            message: error.to_string(),
+            probed: false,
+        });
+    }
+    if storage.spec.file.is_some() || is_ambient(&access) {
         return Ok(Finding {
             ready: true,
             reason: Reason::NotProbed,
@@ -134,6 +139,16 @@ async fn find(context: &Context, storage: &BackupStorage) -> Result<Finding, Err
             probed: true,
         },
     })
+}
+
+/// Whether it is used with the identity of the pods' environment.
+fn is_ambient(access: &StorageAccess) -> bool {
+    match access {
+        StorageAccess::File { .. } => false,
+        StorageAccess::S3(s3) => s3.credentials.is_none(),
+        StorageAccess::Gcs(gcs) => gcs.credentials.is_none(),
+        StorageAccess::Azure(azure) => azure.credentials.is_none(),
+    }
 }
 
 fn status(storage: &BackupStorage, finding: Finding, now: Timestamp) -> BackupStorageStatus {
@@ -171,17 +186,23 @@ fn status(storage: &BackupStorage, finding: Finding, now: Timestamp) -> BackupSt
 
 /// Kind and place for people.
 fn describe(spec: &BackupStorageSpec) -> (Option<String>, Option<String>) {
-    match (&spec.file, &spec.s3) {
-        (Some(file), _) => (Some("File".into()), Some(file.path.clone())),
-        (_, Some(s3)) if s3.prefix.is_empty() => {
-            (Some("S3".into()), Some(format!("s3://{}", s3.bucket)))
-        }
-        (_, Some(s3)) => (
-            Some("S3".into()),
-            Some(format!("s3://{}/{}", s3.bucket, s3.prefix)),
-        ),
-        (None, None) => (None, None),
-    }
+    let below = |place: String, prefix: &str| match prefix {
+        "" => place,
+        prefix => format!("{place}/{prefix}"),
+    };
+    let (kind, location) = if let Some(file) = &spec.file {
+        ("File", file.path.clone())
+    } else if let Some(s3) = &spec.s3 {
+        ("S3", below(format!("s3://{}", s3.bucket), &s3.prefix))
+    } else if let Some(gcs) = &spec.gcs {
+        ("GCS", below(format!("gs://{}", gcs.bucket), &gcs.prefix))
+    } else if let Some(azure) = &spec.azure {
+        let container = format!("azure://{}/{}", azure.account, azure.container);
+        ("Azure", below(container, &azure.prefix))
+    } else {
+        return (None, None);
+    };
+    (Some(kind.into()), Some(location))
 }
 
 async fn write(
