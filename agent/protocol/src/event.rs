@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{NodeIdentity, Reason, RingMember, SnapshotTimes};
+use crate::{NodeIdentity, Probed, Reason, RingMember, SnapshotTimes};
 
 /// One line of the agent's standard output and of the run's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +149,9 @@ pub struct Outcome {
     pub snapshot: Option<SnapshotTimes>,
     /// The last figures.
     pub progress: Progress,
+    /// What a probe saw, also where it did not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Box<Probed>>,
 }
 
 impl Outcome {
@@ -164,6 +167,7 @@ impl Outcome {
             manifest: None,
             snapshot: None,
             progress: Progress::default(),
+            probe: None,
         }
     }
 }

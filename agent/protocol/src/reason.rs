@@ -127,6 +127,7 @@ reasons! {
     Pending, Done, "Waiting to start.";
     Running, Done, "At work.";
     Reachable, Done, "The storage answered a probe.";
+    Probed, Done, "A probe saw that it is so.";
     NotProbed, Done, "The operator did not ask the storage, since only the pods mount it or only they have an identity for it; they check it at each backup.";
 }
 

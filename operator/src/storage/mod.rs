@@ -123,7 +123,11 @@ async fn find(context: &Context, storage: &BackupStorage) -> Result<Finding, Err
             probed: false,
         });
     }
-    let probe = Operation::Probe(ProbeRequest { storage: access });
+    let probe = Operation::Probe(ProbeRequest {
+        storage: access,
+        object: None,
+        leave: false,
+    });
     let asked = maintenance::run(&context.agent_path, probe, PROBE_LIMIT).await;
     Ok(match asked {
         Ok(outcome) => Finding {
