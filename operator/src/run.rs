@@ -197,6 +197,7 @@ async fn storages(context: Arc<Context>, scope: Option<String>) {
         guarded_api::<BackupStorage>(&context.client, scope.as_deref()),
         watcher::Config::default(),
     )
+    .with_config(controller::Config::default().concurrency(storage::AT_ONCE))
     .run(
         storage::reconcile,
         |_, error, context: Arc<Context>| failed("storage", error, &context),

@@ -10,7 +10,7 @@ pub use azure::{AzureCredentialKeys, AzureCredentialSource, AzureStorage};
 pub use file::FileStorage;
 pub use gcs::{GcsCredentialSource, GcsStorage};
 pub use s3::{S3CredentialKeys, S3CredentialSource, S3Encryption, S3EncryptionType, S3Storage};
-pub use status::BackupStorageStatus;
+pub use status::{BackupStorageStatus, SourceKind, SourceVersion};
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
