@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::ALLOWED_NAME;
 use crate::rules::{storage_name, unchanged};
 use crate::status::CassandraBackupStatus;
+use crate::tls::JmxTlsSettings;
 
 /// Fields of the spec that the schema fills with a default or requires.
 pub(crate) const ALWAYS_PRESENT: &[&str] = &[
@@ -211,6 +212,9 @@ pub struct JmxSettings {
     /// Where the password is, if JMX asks for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<PasswordSource>,
+    /// If JMX speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<JmxTlsSettings>,
 }
 
 impl Default for JmxSettings {
@@ -218,6 +222,7 @@ impl Default for JmxSettings {
         Self {
             port: 7199,
             credentials: None,
+            tls: None,
         }
     }
 }

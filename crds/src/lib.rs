@@ -13,6 +13,7 @@ mod quantity;
 mod rules;
 mod status;
 mod storage;
+mod tls;
 mod yaml;
 
 pub use backup::{
@@ -30,9 +31,11 @@ pub use status::{
     MemberWithoutPod, NodePhase, NodeStatus, NodeWarning, RingStatus, SnapshotStatus,
 };
 pub use storage::{
-    BackupStorage, BackupStorageSpec, BackupStorageStatus, CaCertificateSource, FileStorage,
-    S3CredentialKeys, S3CredentialSource, S3Storage,
+    AzureCredentialKeys, AzureCredentialSource, AzureStorage, BackupStorage, BackupStorageSpec,
+    BackupStorageStatus, FileStorage, GcsCredentialSource, GcsStorage, S3CredentialKeys,
+    S3CredentialSource, S3Encryption, S3EncryptionType, S3Storage, SourceKind, SourceVersion,
 };
+pub use tls::{CaCertificateSource, ClientCertificateSource, JmxTlsSettings};
 pub use yaml::{CustomResource, custom_resources};
 
 /// The API group of all our kinds.

@@ -38,6 +38,27 @@ pub(crate) fn exactly_one(fields: &[&str], message: &str) -> Rule {
     Rule::new(format!("[{}].filter(x, x).size() == 1", present.join(", "))).message(message)
 }
 
+/// A bucket's name, which is no URL.
+pub(crate) fn bucket_name() -> Rule {
+    Rule::new("self.matches('^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$')")
+        .message("bucket must be the name of a bucket, 3 to 255 characters: no URL and no path")
+}
+
+/// A path inside a bucket that stays there.
+pub(crate) fn inner_path() -> Rule {
+    Rule::new(
+        "!self.startsWith('/') && !self.endsWith('/') && !self.split('/').exists(part, part == '..')",
+    )
+    .message("prefix must not begin or end with '/' and must not contain '..'")
+}
+
+/// The URL of a server, and of nothing on it.
+pub(crate) fn server_url() -> Rule {
+    Rule::new("self.matches('^https?://[^/?#@ ]+/?$')").message(
+        "endpoint must be a URL such as https://minio.example.org:9000, without path or credentials",
+    )
+}
+
 /// Takes out the rules that compare with the old object: what is a template may change, although
 /// what is made of it may not.
 pub(crate) fn changeable(schema: &mut Schema) {

@@ -106,6 +106,8 @@ mod tests {
     fn probe() -> Operation {
         Operation::Probe(ProbeRequest {
             storage: StorageAccess::File { path: "/b".into() },
+            object: None,
+            leave: false,
         })
     }
 

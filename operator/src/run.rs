@@ -239,6 +239,7 @@ async fn storages(context: Arc<Context>, scope: Option<String>) {
         guarded_api::<BackupStorage>(&context.client, scope.as_deref()),
         watcher::Config::default(),
     )
+    .with_config(controller::Config::default().concurrency(storage::AT_ONCE))
     .run(
         storage::reconcile,
         |object, error, context: Arc<Context>| failed(&*object, "storage", error, &context),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{KeyspaceCoverage, NodeIdentity, Reason, RingMember, SnapshotTimes};
+use crate::{KeyspaceCoverage, NodeIdentity, Probed, Reason, RingMember, SnapshotTimes};
 
 /// One line of the agent's standard output and of the run's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,6 +154,9 @@ pub struct Outcome {
     /// What only some members of the ring have, by keyspace, where that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub coverage: Vec<KeyspaceCoverage>,
+    /// What a probe saw, also where it did not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Box<Probed>>,
 }
 
 impl Outcome {
@@ -170,6 +173,7 @@ impl Outcome {
             snapshot: None,
             progress: Progress::default(),
             coverage: Vec::new(),
+            probe: None,
         }
     }
 }

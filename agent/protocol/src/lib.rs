@@ -5,12 +5,14 @@
 //! journal. There is no code here that runs anything: only the words that both sides share.
 
 mod event;
+mod probe;
 mod reason;
 mod request;
 mod secret;
 mod values;
 
 pub use event::{Event, EventKind, Outcome, Phase, Progress, Tally};
+pub use probe::{Probed, Seen, Verdict};
 pub use reason::{ExitCode, Reason};
 pub use request::{
     AzureAccess, AzureCredentials, BackupRequest, ClientCertificate, CoverageRequest, CqlAccess,

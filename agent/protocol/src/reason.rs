@@ -132,6 +132,8 @@ reasons! {
     AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable.", "Use `spec.agent.mode: Container`.";
     SecretNotFound, Failed, "A secret or a key of it that the resource names does not exist.", "Create it, or correct the name.";
     BackupStorageNotFound, Failed, "The BackupStorage that the resource names does not exist in its namespace.", "Create it, or correct the name.";
+    MaintenanceCredentialsMissing, Failed, "The operator has no credentials of its own for this storage, since the pods use the identity of their environment.", "Set `maintenanceCredentials` in the BackupStorage.";
+    StorageReadOnly, Failed, "The BackupStorage has `readOnly: true`: nothing is written to it or deleted from it.", "Name another one.";
     NodesIncomplete, Failed, "Some nodes are backed up and some are not; `status.nodes` says which and why.", "Do what the reasons of those nodes say; the next backup uploads only what is missing.";
 
     SchemaIncomplete, Done, "The schema could not be read over CQL; the backup has the tables' own schema files, without keyspaces, functions and roles.", "Correct `spec.cassandra.cql`.";
@@ -144,7 +146,8 @@ reasons! {
     Pending, Done, "Waiting to start.", "";
     Running, Done, "At work.", "";
     Reachable, Done, "The storage answered a probe.", "";
-    NotProbed, Done, "The storage is checked by the pods at each backup, since only they mount it.", "";
+    Probed, Done, "A probe saw that it is so.", "";
+    NotProbed, Done, "The operator did not ask the storage, since only the pods mount it or only they have an identity for it; they check it at each backup.", "";
 }
 
 impl Reason {

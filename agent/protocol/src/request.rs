@@ -103,6 +103,13 @@ pub struct BackupRequest {
 pub struct ProbeRequest {
     /// Which storage.
     pub storage: StorageAccess,
+    /// Name of the object below `.probe` that is written, read, touched and deleted; without it
+    /// nothing is written. Probers that may meet must not share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Leave the object for another identity to delete.
+    #[serde(default)]
+    pub leave: bool,
 }
 
 /// Remove leftover snapshots of ended runs.

@@ -72,16 +72,12 @@ pub async fn run(run: &Run, request: &BackupRequest) -> Outcome {
         Err(error) => (error.reason(), chain(error)),
     };
     Outcome {
-        exit_code: reason.exit_code() as u8,
-        reason,
-        message,
-        attempt: run.attempt,
         node: known.node,
         ring: known.ring,
         manifest: known.manifest,
         snapshot: known.snapshot,
         progress: known.progress,
-        coverage: Vec::new(),
+        ..Outcome::ended(reason, message, run.attempt)
     }
 }
 

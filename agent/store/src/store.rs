@@ -136,6 +136,12 @@ pub trait Store: Send + Sync {
     /// Makes sure that the storage is there and can be read; tells its file system, if it is one.
     async fn reach(&self) -> Result<Option<FileSystem>, Error>;
 
+    /// Whether the storage keeps what is replaced or deleted, so that every touch leaves a copy that
+    /// is paid for; `None` where that cannot be asked.
+    async fn keeps_versions(&self) -> Result<Option<bool>, Error> {
+        Ok(None)
+    }
+
     /// Whether the storage is there and can be read, and with `write` whether it keeps what
     /// backups rely on.
     ///

@@ -176,6 +176,23 @@ async fn a_missing_storage_is_waited_for_and_then_fails_the_backup() {
 }
 
 #[tokio::test]
+async fn no_backup_is_made_into_a_read_only_storage() {
+    let (context, mut api) = context();
+    let object = object(0);
+    let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+    api.expect(Method::GET, BACKUP, Ok(object.clone())).await;
+    let mut read_only = storage();
+    read_only["spec"]["readOnly"] = json!(true);
+    api.expect(Method::GET, STORAGE, Ok(read_only)).await;
+    let patch = api.expect_status().await;
+    assert_eq!(patch["status"]["phase"], "Failed");
+    assert_eq!(condition(&patch, "Stalled"), ("True", "StorageReadOnly"));
+    let events = "/apis/events.k8s.io/v1/namespaces/shop/events";
+    api.expect(Method::POST, events, Err(409)).await;
+    assert_eq!(reconciled.await.unwrap().unwrap(), Action::await_change());
+}
+
+#[tokio::test]
 async fn a_backup_that_has_ended_is_left_alone() {
     let (context, _api) = context();
     let mut object = object(60);

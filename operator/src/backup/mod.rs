@@ -280,9 +280,19 @@ async fn lookup(
             passing: true,
         }));
     };
+    if storage.spec.read_only {
+        return Ok(Err(Obstacle {
+            reason: protocol::Reason::StorageReadOnly,
+            message: format!(
+                "BackupStorage {} has readOnly: true, so no backup is made into it: name another one",
+                spec.storage.name
+            ),
+            passing: false,
+        }));
+    }
     let secrets = async {
         access::storage(cluster, &namespace, &storage.spec).await?;
-        access::password(cluster, &namespace, spec.cassandra.jmx.credentials.as_ref()).await?;
+        access::jmx(cluster, &namespace, &spec.cassandra.jmx).await?;
         access::password(cluster, &namespace, spec.cassandra.cql.credentials.as_ref()).await
     };
     if let Err(error) = secrets.await {

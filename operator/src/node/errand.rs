@@ -69,8 +69,7 @@ async fn errand(
     let agent = agent_in(tools, job, &target)
         .await
         .map_err(|error| error.to_string())?;
-    let credentials = job.spec.cassandra.jmx.credentials.as_ref();
-    let jmx = access::password(&*tools.cluster, &job.namespace, credentials)
+    let jmx = access::jmx(&*tools.cluster, &job.namespace, &job.spec.cassandra.jmx)
         .await
         .map_err(|error| error.to_string())?;
     let run_id = Uuid::new_v4();
@@ -80,7 +79,7 @@ async fn errand(
         from_seq: 0,
         hold: false,
     };
-    let request = request(telling, &agent, operation(job.jmx(jmx)))
+    let request = request(telling, &agent, operation(jmx))
         .to_line()
         .map_err(|error| error.to_string())?;
     let command = [agent.path.clone(), "--request".into(), "-".into()];

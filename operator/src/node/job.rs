@@ -32,7 +32,7 @@ pub(crate) struct Job {
 pub(crate) struct Fetched {
     pub(crate) storage_spec: BackupStorageSpec,
     pub(crate) storage: StorageAccess,
-    pub(crate) jmx: Option<Password>,
+    pub(crate) jmx: JmxAccess,
     pub(crate) cql: Option<Password>,
 }
 
@@ -71,14 +71,6 @@ impl Job {
         }
     }
 
-    pub(crate) fn jmx(&self, credentials: Option<Password>) -> JmxAccess {
-        JmxAccess {
-            port: port(self.spec.cassandra.jmx.port, JmxAccess::default().port),
-            credentials,
-            ..JmxAccess::default()
-        }
-    }
-
     /// The request for a node's backup.
     pub(crate) fn backup_request(
         &self,
@@ -107,7 +99,7 @@ impl Job {
                     datacenters: spec.datacenters.clone(),
                 },
                 storage: fetched.storage,
-                jmx: self.jmx(fetched.jmx),
+                jmx: fetched.jmx,
                 cql: CqlAccess {
                     port: port(spec.cassandra.cql.port, CqlAccess::default().port),
                     credentials: fetched.cql,

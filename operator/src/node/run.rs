@@ -272,12 +272,7 @@ impl NodeRun {
         let access = async {
             Ok(Fetched {
                 storage: access::storage(cluster, namespace, &storage_spec).await?,
-                jmx: access::password(
-                    cluster,
-                    namespace,
-                    job.spec.cassandra.jmx.credentials.as_ref(),
-                )
-                .await?,
+                jmx: access::jmx(cluster, namespace, &job.spec.cassandra.jmx).await?,
                 cql: access::password(
                     cluster,
                     namespace,

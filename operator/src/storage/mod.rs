@@ -1,54 +1,57 @@
-//! `BackupStorage`: whether it can be used, as conditions.
+//! `BackupStorage`: what of it works, as conditions.
+
+mod ask;
+#[cfg(test)]
+mod conversation;
+mod findings;
+mod sources;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::{BackupStorage, BackupStorageSpec, BackupStorageStatus};
+use crds::{BackupStorage, BackupStorageSpec, BackupStorageStatus, SourceVersion};
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Api, Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
-use protocol::{Operation, ProbeRequest, Reason};
 use serde_json::json;
 
 use crate::FIELD_MANAGER;
-use crate::access;
+use crate::access::AccessError;
 use crate::conditions::{self, Is};
 use crate::context::Context;
-use crate::{humane, maintenance};
+use crate::humane;
+use findings::Finding;
 
 /// The resource, or why it cannot be read.
 pub(crate) type Guarded = DeserializeGuard<BackupStorage>;
 
-/// Probed again after so long.
-const WORKING: Duration = Duration::from_secs(600);
+/// One that does not work is probed again after so long, if not sooner.
 const BROKEN: Duration = Duration::from_secs(30);
-/// A storage that does not answer within this time does not answer.
-const PROBE_LIMIT: Duration = Duration::from_secs(60);
-/// Messages come from elsewhere and end up in a status.
-const LONGEST_MESSAGE: usize = 1024;
+/// Between two looks at whether a secret has changed.
+const LOOK: Duration = Duration::from_secs(10);
+/// Storages that are probed at the same time, each by a process of its own.
+pub(crate) const AT_ONCE: u16 = 8;
+/// Messages come from elsewhere and end up in a status, and in Events of at most 1 KiB.
+const LONGEST_MESSAGE: usize = 1000;
 
 /// A reconciliation that did not go through.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Access(access::AccessError),
+    Access(#[from] AccessError),
+    #[error("cannot look at the secrets that the BackupStorage names: {0}")]
+    Look(#[source] Box<kube::Error>),
     #[error("cannot write the status: {0}")]
     Write(#[source] Box<kube::Error>),
 }
 
-/// What is known about whether the storage can be used.
-struct Finding {
-    ready: bool,
-    reason: Reason,
-    message: String,
-    /// Whether somebody asked the storage itself.
-    probed: bool,
-}
-
-/// Checks the storage and says so in its status.
+/// Probes the storage when it is time to, and says in its status what works.
 pub(crate) async fn reconcile(
     object: Arc<Guarded>,
     context: Arc<Context>,
@@ -60,132 +63,159 @@ pub(crate) async fn reconcile(
             return Ok(Action::await_change());
         }
     };
-    if let Some(rest) = still_fresh(storage, Timestamp::now()) {
+    let namespace = storage.namespace().unwrap_or_default();
+    // Before the probe: what changes meanwhile is seen at the next look.
+    let sources = sources::versions(&context.client, &namespace, &storage.spec)
+        .await
+        .map_err(|error| Error::Look(Box::new(error)))?;
+    if let Some(rest) = rest(storage, &sources, Timestamp::now()) {
         if let Some(status) = &storage.status {
             context.metrics.storage(storage, status);
         }
-        return Ok(Action::requeue(rest));
+        return Ok(Action::requeue(next_look(rest, &sources)));
     }
-    let finding = find(&context, storage).await?;
-    let again = if finding.ready { WORKING } else { BROKEN };
-    let status = status(storage, finding, Timestamp::now());
+    let object = storage.uid().unwrap_or_else(|| storage.name_any());
+    let known = ask::ask(&context, &namespace, &storage.spec, &object).await?;
+    let findings = findings::findings(&storage.spec, &known);
+    let status = status(storage, sources, findings, Timestamp::now());
+    let interval = interval(&storage.spec, &status.conditions);
+    let looked = next_look(interval, &status.sources);
     write(&context, storage, &status).await?;
     context.metrics.storage(storage, &status);
-    Ok(Action::requeue(again))
+    tell(&context, storage, &status).await;
+    Ok(Action::requeue(looked))
 }
 
-/// Our own writes come back as changes; what was just probed is not probed again for them.
-fn still_fresh(storage: &BackupStorage, now: Timestamp) -> Option<Duration> {
+fn next_look(rest: Duration, sources: &[SourceVersion]) -> Duration {
+    if sources.is_empty() {
+        rest
+    } else {
+        rest.min(LOOK)
+    }
+}
+
+fn interval(spec: &BackupStorageSpec, conditions: &[Condition]) -> Duration {
+    let seconds = u64::try_from(spec.probe_interval_seconds).unwrap_or_default();
+    let chosen = Duration::from_secs(seconds.max(1));
+    match condition(conditions, "Ready") {
+        Some(ready) if ready.status == Is::True.as_str() => chosen,
+        _ => chosen.min(BROKEN),
+    }
+}
+
+fn condition<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|one| one.type_ == type_)
+}
+
+/// How long what was probed last holds; none if it is time to probe. Our own writes come back as
+/// changes, and are no reason to.
+fn rest(storage: &BackupStorage, sources: &[SourceVersion], now: Timestamp) -> Option<Duration> {
     let status = storage.status.as_ref()?;
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == "Ready")?;
-    if status.observed_generation != storage.meta().generation {
+    if status.observed_generation != storage.meta().generation || status.sources != sources {
         return None;
     }
-    let interval = if ready.status == Is::True.as_str() {
-        WORKING
-    } else {
-        BROKEN
-    };
     let since = status.last_probe_time.as_ref()?.0;
-    let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    interval.checked_sub(age).filter(|rest| !rest.is_zero())
+    // A clock that was put back has no age; then it is time, too.
+    let age = Duration::try_from(now.duration_since(since)).ok()?;
+    interval(&storage.spec, &status.conditions)
+        .checked_sub(age)
+        .filter(|rest| !rest.is_zero())
 }
 
-async fn find(context: &Context, storage: &BackupStorage) -> Result<Finding, Error> {
-    let namespace = storage.namespace().unwrap_or_default();
-    let access = match access::storage(&*context.tools.cluster, &namespace, &storage.spec).await {
-        Ok(access) => access,
-        Err(error) if error.is_temporary() => return Err(Error::Access(error)),
-        Err(error) => {
-            return Ok(Finding {
-                ready: false,
-                reason: error.reason(),
-                message: error.to_string(),
-                probed: false,
-            });
-        }
-    };
-    // The operator's own identity is not for tenants to borrow.
-    let ambient = storage
-        .spec
-        .s3
-        .as_ref()
-        .is_some_and(|s3| s3.credentials.is_none());
-    if storage.spec.file.is_some() || ambient {
-        return Ok(Finding {
-            ready: true,
-            reason: Reason::NotProbed,
-            message: Reason::NotProbed.explanation().into(),
-            probed: false,
-        });
-    }
-    let probe = Operation::Probe(ProbeRequest { storage: access });
-    let asked = maintenance::run(&context.agent_path, probe, PROBE_LIMIT).await;
-    Ok(match asked {
-        Ok(outcome) => Finding {
-            ready: outcome.exit_code == 0 && outcome.reason == Reason::Reachable,
-            reason: outcome.reason,
-            message: outcome.message,
-            probed: true,
-        },
-        Err(error) => Finding {
-            ready: false,
-            reason: Reason::Failed,
-            message: error.to_string(),
-            probed: true,
-        },
-    })
-}
-
-fn status(storage: &BackupStorage, finding: Finding, now: Timestamp) -> BackupStorageStatus {
+fn status(
+    storage: &BackupStorage,
+    sources: Vec<SourceVersion>,
+    findings: Vec<Finding>,
+    now: Timestamp,
+) -> BackupStorageStatus {
     let generation = storage.meta().generation;
-    let mut status = storage.status.clone().unwrap_or_default();
-    status.observed_generation = generation;
-    (status.kind, status.location) = describe(&storage.spec);
-    // Also when nobody could be asked: it says when the status was last true.
-    status.last_probe_time = Some(Time(now));
-    let message = humane::shortened(&finding.message, LONGEST_MESSAGE);
-    let why = (finding.reason.as_str(), message.as_str());
-    let conditions = &mut status.conditions;
-    conditions::set(
+    let (kind, location) = describe(&storage.spec);
+    let before = storage.status.clone().unwrap_or_default().conditions;
+    let mut conditions = Vec::new();
+    for Finding {
+        type_,
+        is,
+        reason,
+        message,
+    } in findings
+    {
+        let message = humane::shortened(&message, LONGEST_MESSAGE);
+        let why = (reason.as_str(), message.as_str());
+        conditions.extend(condition(&before, type_).cloned());
+        conditions::set(&mut conditions, type_, is, why, generation, now);
+        if type_ == "Ready" {
+            let stalled = (is == Is::False).into();
+            conditions.extend(condition(&before, "Stalled").cloned());
+            conditions::set(&mut conditions, "Stalled", stalled, why, generation, now);
+        }
+    }
+    BackupStorageStatus {
+        observed_generation: generation,
+        kind,
+        location,
+        last_probe_time: Some(Time(now)),
+        sources,
         conditions,
-        "Ready",
-        finding.ready.into(),
-        why,
-        generation,
-        now,
-    );
-    conditions::set(
-        conditions,
-        "Stalled",
-        (!finding.ready).into(),
-        why,
-        generation,
-        now,
-    );
-    tracing::info!(
-        namespace = storage.namespace(), storage = storage.name_any(),
-        reason = %finding.reason, probed = finding.probed, "storage checked"
-    );
-    status
+    }
+}
+
+/// Tells as an Event when the storage begins or ceases to be ready, or is not for another reason.
+async fn tell(context: &Context, storage: &BackupStorage, new: &BackupStorageStatus) {
+    let old = storage
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice());
+    let Some(event) = news(old.unwrap_or_default(), &new.conditions) else {
+        return;
+    };
+    if let Err(error) = context
+        .recorder
+        .publish(&event, &storage.object_ref(&()))
+        .await
+    {
+        tracing::warn!(%error, "an Event could not be recorded");
+    }
+}
+
+fn news(old: &[Condition], new: &[Condition]) -> Option<Event> {
+    let (before, now) = (condition(old, "Ready"), condition(new, "Ready")?);
+    let key = |ready: &Condition| (ready.status.clone(), ready.reason.clone());
+    if before.map(key) == Some(key(now)) {
+        return None;
+    }
+    let works = now.status == Is::True.as_str();
+    Some(Event {
+        type_: if works {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        },
+        reason: now.reason.clone(),
+        note: Some(now.message.clone()),
+        action: "Probe".into(),
+        secondary: None,
+    })
 }
 
 /// Kind and place for people.
 fn describe(spec: &BackupStorageSpec) -> (Option<String>, Option<String>) {
-    match (&spec.file, &spec.s3) {
-        (Some(file), _) => (Some("File".into()), Some(file.path.clone())),
-        (_, Some(s3)) if s3.prefix.is_empty() => {
-            (Some("S3".into()), Some(format!("s3://{}", s3.bucket)))
-        }
-        (_, Some(s3)) => (
-            Some("S3".into()),
-            Some(format!("s3://{}/{}", s3.bucket, s3.prefix)),
-        ),
-        (None, None) => (None, None),
-    }
+    let below = |place: String, prefix: &str| match prefix {
+        "" => place,
+        prefix => format!("{place}/{prefix}"),
+    };
+    let (kind, location) = if let Some(file) = &spec.file {
+        ("File", file.path.clone())
+    } else if let Some(s3) = &spec.s3 {
+        ("S3", below(format!("s3://{}", s3.bucket), &s3.prefix))
+    } else if let Some(gcs) = &spec.gcs {
+        ("GCS", below(format!("gs://{}", gcs.bucket), &gcs.prefix))
+    } else if let Some(azure) = &spec.azure {
+        let container = format!("azure://{}/{}", azure.account, azure.container);
+        ("Azure", below(container, &azure.prefix))
+    } else {
+        return (None, None);
+    };
+    (Some(kind.into()), Some(location))
 }
 
 async fn write(

@@ -178,6 +178,10 @@ impl Store for FileStore {
             .await
     }
 
+    async fn keeps_versions(&self) -> Result<Option<bool>, Error> {
+        Ok(Some(false))
+    }
+
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         self.run(|root| root.reach().map(Some).map_err(|e| root.failed(None, e)))
             .await

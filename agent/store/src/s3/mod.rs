@@ -18,10 +18,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use aws_sdk_s3::types::BucketVersioningStatus;
 use bytes::Bytes;
 
 use self::body::Body;
-use self::client::{Client, Watch};
+use self::client::{Client, Watch, brief};
 pub use self::config::{Credentials, Encryption, S3Config};
 use crate::feed::Feed;
 use crate::probe::FileSystem;
@@ -120,6 +121,21 @@ impl Store for S3Store {
         Ok(None)
     }
 
+    async fn keeps_versions(&self) -> Result<Option<bool>, Error> {
+        let client = &self.client;
+        let request = client
+            .sdk
+            .get_bucket_versioning()
+            .bucket(&client.bucket)
+            .customize()
+            .config_override(brief());
+        let answer = request.send().await.map_err(|e| client.failed(None, e))?;
+        // Suspended keeps the versions there are and makes no more.
+        Ok(Some(
+            answer.status() == Some(&BucketVersioningStatus::Enabled),
+        ))
+    }
+
     async fn sweep(
         &self,
         prefix: &Key,
@@ -127,5 +143,74 @@ impl Store for S3Store {
         named: &Named<'_>,
     ) -> Result<u64, Error> {
         sweep::sweep(&self.client, prefix, before, named).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Asks a server that answers everything like this.
+    async fn keeps_versions(
+        status: &'static str,
+        body: &'static str,
+    ) -> Result<Option<bool>, Error> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                let line = String::from_utf8_lossy(&request).into_owned();
+                assert!(line.starts_with("GET /bucket/?versioning"), "{line}");
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        let credentials = Credentials::Explicit {
+            access_key: "id".to_owned(),
+            secret_key: "secret".to_owned(),
+            session_token: None,
+        };
+        let mut config = S3Config::new("bucket", credentials);
+        config.endpoint = Some(format!("http://{address}"));
+        config.path_style = true;
+        let store = S3Store::connect(config).await.unwrap();
+        let answer = store.keeps_versions().await;
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_bucket_tells_whether_it_keeps_versions_or_that_it_does_not_tell() {
+        let with = |status: &str| {
+            let text = format!("<VersioningConfiguration>{status}</VersioningConfiguration>");
+            &*Box::leak(text.into_boxed_str())
+        };
+        for (body, expected) in [
+            (with(""), false),
+            (with("<Status>Enabled</Status>"), true),
+            (with("<Status>Suspended</Status>"), false),
+        ] {
+            assert_eq!(
+                keeps_versions("200 OK", body).await.unwrap(),
+                Some(expected),
+                "{body}"
+            );
+        }
+        let denied = "<Error><Code>AccessDenied</Code></Error>";
+        let answer = keeps_versions("403 Forbidden", denied).await;
+        assert!(matches!(answer, Err(Error::Denied { .. })), "{answer:?}");
+        let unheard_of = "<Error><Code>NotImplemented</Code></Error>";
+        let answer = keeps_versions("501 Not Implemented", unheard_of).await;
+        assert!(answer.is_err(), "{answer:?}");
     }
 }

@@ -1,0 +1,111 @@
+//! Asking a storage, with each of its identities, by the agent as a child process.
+
+use std::time::Duration;
+
+use crds::BackupStorageSpec;
+use protocol::{Operation, ProbeRequest, StorageAccess};
+
+use super::findings::{Asked, Findings};
+use crate::access::{self, AccessError};
+use crate::context::Context;
+use crate::maintenance;
+
+/// A storage that does not answer within this time does not answer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Asks the storage. Where maintenance has an identity of its own, the pods' leaves the object that
+/// it has written, and that of maintenance has to delete it: so nothing stays behind, and no right
+/// is needed that is not used later.
+pub(super) async fn ask(
+    context: &Context,
+    namespace: &str,
+    spec: &BackupStorageSpec,
+    object: &str,
+) -> Result<Findings, AccessError> {
+    let cluster = &*context.tools.cluster;
+    let object = (!spec.read_only).then(|| object.to_owned());
+    let own = !spec.read_only && has_maintenance_credentials(spec);
+    let pods = match access::storage(cluster, namespace, spec).await {
+        Ok(storage) if !is_given(&storage) => Asked::PodsOnly,
+        Ok(storage) => {
+            let (object, leave) = (object.clone(), own);
+            probe(
+                context,
+                ProbeRequest {
+                    storage,
+                    object,
+                    leave,
+                },
+            )
+            .await
+        }
+        Err(error) => missing(error)?,
+    };
+    let apart = own || matches!(pods, Asked::PodsOnly);
+    if !apart || spec.file.is_some() || spec.read_only {
+        let maintenance = None;
+        return Ok(Findings { pods, maintenance });
+    }
+    let maintenance = match access::maintenance_storage(cluster, namespace, spec).await {
+        Ok(storage) => {
+            let leave = false;
+            probe(
+                context,
+                ProbeRequest {
+                    storage,
+                    object,
+                    leave,
+                },
+            )
+            .await
+        }
+        Err(error) => missing(error)?,
+    };
+    Ok(Findings {
+        pods,
+        maintenance: Some(maintenance),
+    })
+}
+
+async fn probe(context: &Context, request: ProbeRequest) -> Asked {
+    let operation = Operation::Probe(request);
+    match maintenance::run(&context.agent_path, operation, LIMIT).await {
+        Ok(outcome) => Asked::Told(Box::new(outcome)),
+        Err(error) => Asked::Silent(error.to_string()),
+    }
+}
+
+/// What somebody has to put right; the rest passes.
+fn missing(error: AccessError) -> Result<Asked, AccessError> {
+    if error.is_temporary() {
+        return Err(error);
+    }
+    Ok(Asked::Missing(error.reason(), error.to_string()))
+}
+
+fn has_maintenance_credentials(spec: &BackupStorageSpec) -> bool {
+    let s3 = spec
+        .s3
+        .as_ref()
+        .map(|it| it.maintenance_credentials.is_some());
+    let gcs = spec
+        .gcs
+        .as_ref()
+        .map(|it| it.maintenance_credentials.is_some());
+    let azure = spec
+        .azure
+        .as_ref()
+        .map(|it| it.maintenance_credentials.is_some());
+    s3.or(gcs).or(azure).unwrap_or(false)
+}
+
+/// Whether it comes with an identity. Without, the operator's own would be used, which is not for
+/// tenants to borrow.
+fn is_given(storage: &StorageAccess) -> bool {
+    match storage {
+        StorageAccess::File { .. } => false,
+        StorageAccess::S3(s3) => s3.credentials.is_some(),
+        StorageAccess::Gcs(gcs) => gcs.credentials.is_some(),
+        StorageAccess::Azure(azure) => azure.credentials.is_some(),
+    }
+}

@@ -1,0 +1,287 @@
+//! What probes saw becomes conditions, when it is time to.
+
+use protocol::{Outcome, Probed, Reason, Seen, Verdict};
+use serde_json::{Value, json};
+
+use super::findings::{Asked, Findings, findings};
+use super::*;
+
+fn seen(verdict: Verdict, reason: Reason) -> Seen {
+    Seen {
+        verdict,
+        reason,
+        message: format!("{reason} seen"),
+    }
+}
+
+fn works() -> Seen {
+    seen(Verdict::Yes, Reason::Probed)
+}
+
+fn denied() -> Seen {
+    seen(Verdict::No, Reason::StorageDenied)
+}
+
+fn all() -> Probed {
+    Probed {
+        reach: works(),
+        list: works(),
+        write: works(),
+        read: works(),
+        create_only: works(),
+        touch: works(),
+        delete: works(),
+        keeps_versions: seen(Verdict::No, Reason::Probed),
+    }
+}
+
+fn told(reason: Reason, probed: Probed) -> Asked {
+    Asked::Told(Box::new(Outcome {
+        probe: Some(Box::new(probed)),
+        ..Outcome::ended(reason, "s3://backups", 1)
+    }))
+}
+
+fn spec(read_only: bool) -> BackupStorageSpec {
+    serde_json::from_value(json!({"s3": {"bucket": "backups"}, "readOnly": read_only})).unwrap()
+}
+
+/// The conditions as words: `Ready=True/Reachable`.
+fn words(spec: &BackupStorageSpec, pods: Asked, maintenance: Option<Asked>) -> Vec<String> {
+    findings(spec, &Findings { pods, maintenance })
+        .into_iter()
+        .map(|it| format!("{}={}/{}", it.type_, it.is.as_str(), it.reason))
+        .collect()
+}
+
+#[test]
+fn everything_that_works_is_true() {
+    let words = words(&spec(false), told(Reason::Reachable, all()), None);
+    assert_eq!(
+        words,
+        [
+            "Ready=True/Reachable",
+            "Readable=True/Probed",
+            "Writable=True/Probed",
+            "CreateOnly=True/Probed",
+            "Touchable=True/Probed",
+            "Deletable=True/Probed",
+            "KeepsVersions=False/Probed",
+        ]
+    );
+}
+
+#[test]
+fn the_pods_write_and_maintenance_deletes() {
+    let pods = Probed {
+        delete: Seen::default(),
+        ..all()
+    };
+    let maintenance = Probed {
+        delete: denied(),
+        write: denied(),
+        ..all()
+    };
+    let words = words(
+        &spec(false),
+        told(Reason::Reachable, pods),
+        Some(told(Reason::StorageDenied, maintenance)),
+    );
+    for expected in [
+        "Ready=True/Reachable",
+        "Writable=True/Probed",
+        "Deletable=False/StorageDenied",
+    ] {
+        assert!(words.contains(&expected.to_owned()), "{words:?}");
+    }
+}
+
+#[test]
+fn a_missing_secret_of_maintenance_keeps_no_backup_from_being_made() {
+    let missing = Asked::Missing(Reason::SecretNotFound, "no secret keeper".into());
+    let words = words(&spec(false), told(Reason::Reachable, all()), Some(missing));
+    for expected in ["Ready=True/Reachable", "Deletable=False/SecretNotFound"] {
+        assert!(words.contains(&expected.to_owned()), "{words:?}");
+    }
+}
+
+#[test]
+fn what_was_not_tried_is_unknown_for_the_reason_it_was_not() {
+    let unreached = Probed {
+        reach: seen(Verdict::Unknown, Reason::StorageUnavailable),
+        ..Probed::default()
+    };
+    assert_eq!(
+        words(
+            &spec(false),
+            told(Reason::StorageUnavailable, unreached),
+            None
+        ),
+        [
+            "Ready=False/StorageUnavailable",
+            "Readable=Unknown/StorageUnavailable",
+            "Writable=Unknown/StorageUnavailable",
+            "CreateOnly=Unknown/StorageUnavailable",
+            "Touchable=Unknown/StorageUnavailable",
+            "Deletable=Unknown/StorageUnavailable",
+            "KeepsVersions=Unknown/StorageUnavailable",
+        ]
+    );
+    let unwritten = Probed {
+        write: denied(),
+        read: Seen::default(),
+        create_only: Seen::default(),
+        touch: Seen::default(),
+        ..all()
+    };
+    assert_eq!(
+        words(&spec(false), told(Reason::StorageDenied, unwritten), None),
+        [
+            "Ready=False/StorageDenied",
+            "Readable=Unknown/StorageDenied",
+            "Writable=False/StorageDenied",
+            "CreateOnly=Unknown/StorageDenied",
+            "Touchable=Unknown/StorageDenied",
+            "Deletable=True/Probed",
+            "KeepsVersions=False/Probed",
+        ]
+    );
+}
+
+#[test]
+fn a_read_only_storage_is_neither_written_nor_deleted_from() {
+    let listed = Probed {
+        reach: works(),
+        list: works(),
+        keeps_versions: works(),
+        ..Probed::default()
+    };
+    assert_eq!(
+        words(&spec(true), told(Reason::Reachable, listed), None),
+        [
+            "Ready=True/Reachable",
+            "Readable=Unknown/StorageReadOnly",
+            "Writable=False/StorageReadOnly",
+            "CreateOnly=Unknown/StorageReadOnly",
+            "Touchable=Unknown/StorageReadOnly",
+            "Deletable=False/StorageReadOnly",
+            "KeepsVersions=True/Probed",
+        ]
+    );
+}
+
+#[test]
+fn where_only_pods_have_an_identity_the_place_is_told_by_maintenance() {
+    let seen_all = told(Reason::Reachable, all());
+    assert_eq!(
+        words(&spec(false), Asked::PodsOnly, Some(seen_all)),
+        [
+            "Ready=True/NotProbed",
+            "Readable=Unknown/NotProbed",
+            "Writable=Unknown/NotProbed",
+            "CreateOnly=True/Probed",
+            "Touchable=True/Probed",
+            "Deletable=True/Probed",
+            "KeepsVersions=False/Probed",
+        ]
+    );
+    for (reason, ready) in [
+        (Reason::StorageNotFound, "Ready=False/StorageNotFound"),
+        (Reason::StorageDenied, "Ready=True/NotProbed"),
+    ] {
+        let probed = Probed {
+            reach: seen(Verdict::No, reason),
+            ..Probed::default()
+        };
+        let words = words(&spec(false), Asked::PodsOnly, Some(told(reason, probed)));
+        assert_eq!(words[0], ready);
+    }
+}
+
+#[test]
+fn a_directory_is_not_probed_and_has_no_versions() {
+    let file = serde_json::from_value(json!({"file": {"path": "/backup"}})).unwrap();
+    let words = words(&file, Asked::PodsOnly, None);
+    assert_eq!(words[0], "Ready=True/NotProbed");
+    assert_eq!(words.len(), 6, "{words:?}");
+    assert!(
+        words[1..]
+            .iter()
+            .all(|it| it.ends_with("=Unknown/NotProbed")),
+        "{words:?}"
+    );
+}
+
+fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {
+    let mut object = json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "BackupStorage",
+        "metadata": {"name": "main", "generation": 2},
+        "spec": {"s3": {"bucket": "backups"}, "probeIntervalSeconds": 100},
+        "status": {
+            "observedGeneration": 2,
+            "lastProbeTime": "2026-01-01T00:00:00Z",
+            "sources": [{"kind": "Secret", "name": "pods", "resourceVersion": "7"}],
+            "conditions": [{
+                "type": "Ready", "status": "True", "reason": "Reachable", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }],
+        },
+    });
+    change(&mut object);
+    serde_json::from_value(object).unwrap()
+}
+
+#[test]
+fn it_is_time_to_probe_when_the_interval_is_over_or_anything_changed() {
+    let at = |second: i64| Timestamp::from_second(1_767_225_600 + second).unwrap();
+    let seconds = |rest: Option<Duration>| rest.map(|rest| rest.as_secs());
+    let fresh = storage(|_| ());
+    let known = fresh.status.clone().unwrap().sources;
+    assert_eq!(seconds(rest(&fresh, &known, at(1))), Some(99));
+    assert_eq!(rest(&fresh, &known, at(100)), None);
+    // A clock that was put back.
+    assert_eq!(rest(&fresh, &known, at(-1)), None);
+    let mut rotated = known.clone();
+    rotated[0].resource_version = Some("8".into());
+    assert_eq!(rest(&fresh, &rotated, at(1)), None);
+    assert_eq!(rest(&fresh, &[], at(1)), None);
+    type Change = fn(&mut Value);
+    let due: [Change; 2] = [
+        |it| it["metadata"]["generation"] = json!(3),
+        |it| it["status"] = Value::Null,
+    ];
+    for change in due {
+        assert_eq!(rest(&storage(change), &known, at(1)), None);
+    }
+    let broken = storage(|it| it["status"]["conditions"][0]["status"] = json!("False"));
+    assert_eq!(seconds(rest(&broken, &known, at(1))), Some(29));
+    assert_eq!(next_look(Duration::from_secs(99), &known), LOOK);
+    assert_eq!(next_look(Duration::from_secs(99), &[]).as_secs(), 99);
+}
+
+#[test]
+fn only_what_changes_whether_it_is_ready_or_why_not_is_an_event() {
+    let ready = |status: &str, reason: &str| -> Vec<Condition> {
+        serde_json::from_value(json!([{
+            "type": "Ready", "status": status, "reason": reason, "message": "m",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]))
+        .unwrap()
+    };
+    let (works, denied) = (ready("True", "Reachable"), ready("False", "StorageDenied"));
+    let missing = ready("False", "StorageNotFound");
+    assert!(news(&works, &works).is_none());
+    assert!(news(&denied, &denied).is_none());
+    for (old, new) in [(&vec![], &works), (&denied, &works)] {
+        assert!(matches!(news(old, new).unwrap().type_, EventType::Normal));
+    }
+    for (old, new, reason) in [
+        (&vec![], &denied, "StorageDenied"),
+        (&works, &denied, "StorageDenied"),
+        (&denied, &missing, "StorageNotFound"),
+    ] {
+        let event = news(old, new).unwrap();
+        assert!(matches!(event.type_, EventType::Warning));
+        assert_eq!(event.reason, reason);
+    }
+}
