@@ -8,6 +8,7 @@ mod decide;
 mod job;
 mod obstacle;
 mod place;
+mod probe;
 mod run;
 #[cfg(test)]
 mod stage;
@@ -18,6 +19,7 @@ mod sweep;
 mod tests;
 
 pub(crate) use job::Job;
+pub(crate) use probe::probe;
 pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter};
 pub(crate) use stop::Stop;
