@@ -12,7 +12,7 @@ use super::findings::{Asked, Finding, Findings};
 use crate::conditions::Is;
 use crate::context::Context;
 use crate::exec::Target;
-use crate::node;
+use crate::node::{self, Tools};
 use crate::pod::PodView;
 
 /// Pods that are asked at the same time.
@@ -38,82 +38,109 @@ pub(super) async fn ask(
         }
     };
     let found = context.tools.cluster.pods(namespace, &selector).await?;
-    let (ready, late): (Vec<_>, Vec<_>) = found
-        .into_iter()
-        .filter(|pod| !pod.ended && !pod.leaving)
-        .partition(|pod| pod.container(pods.container.as_deref()).is_ok());
-    let late = late.into_iter().map(|pod| {
-        let why = pod.container(pods.container.as_deref()).err();
-        let why = why.map(|problem| problem.to_string()).unwrap_or_default();
-        (pod.name, Err(why))
-    });
-    let mut said: Vec<Said> = late.collect();
+    let (ready, late) = split(found, namespace, pods.container.as_deref());
     let Some((writer, readers)) = ready.split_first() else {
-        let message = match said.first() {
+        let message = match late.first() {
             Some((pod, Err(why))) => format!("no pod can be asked; {pod}: {why}"),
             _ => "no pod of this namespace matches spec.file.pods.podSelector".into(),
         };
-        return Ok(known(
-            Asked::PodsOnly,
-            unknown(Reason::PodsNotFound, message),
-        ));
+        let shared = unknown(Reason::PodsNotFound, message);
+        return Ok(known(Asked::PodsOnly, shared));
     };
-    // A name of its own each time: what an earlier probe left would be no proof.
-    let object = (!read_only).then(|| Uuid::new_v4().to_string());
-    let probe = |pod: &PodView, leave, left| {
-        let target = pod.container(pods.container.as_deref()).map(|it| Target {
-            namespace: namespace.to_owned(),
-            pod: pod.name.clone(),
-            container: it.name.clone(),
-        });
+    let probing = Probing {
+        tools: &context.tools,
+        path: &file.path,
+        // A name of its own each time: what an earlier probe left would be no proof.
+        object: (!read_only).then(|| Uuid::new_v4().to_string()),
+    };
+    let seen = if read_only {
+        let why = Reason::StorageReadOnly;
+        Ok(unknown(why, why.explanation().into()))
+    } else if readers.is_empty() {
+        Ok(shared(&file.path, &writer.pod, &late))
+    } else {
+        probing.share(writer, readers, late).await
+    };
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(asked) => return Ok(asked),
+    };
+    // The last look, with a delete, shows all that works.
+    Ok(match probing.probe(writer, false, false).await {
+        Err(why) if seen.is == Is::True => known(Asked::PodsOnly, unwritten(writer, &why)),
+        Ok(outcome) if seen.is == Is::True && !wrote(&outcome) => {
+            let shared = unwritten(writer, &outcome.message);
+            known(Asked::Told(Box::new(outcome)), shared)
+        }
+        Err(_) => known(Asked::PodsOnly, seen),
+        Ok(outcome) => known(Asked::Told(Box::new(outcome)), seen),
+    })
+}
+
+/// The containers that can be asked, and why others cannot.
+fn split(
+    found: Vec<PodView>,
+    namespace: &str,
+    container: Option<&str>,
+) -> (Vec<Target>, Vec<Said>) {
+    let (mut ready, mut late) = (Vec::new(), Vec::new());
+    for pod in found.into_iter().filter(|pod| !pod.ended && !pod.leaving) {
+        match pod.container(container) {
+            Ok(one) => ready.push(Target {
+                namespace: namespace.to_owned(),
+                pod: pod.name.clone(),
+                container: one.name.clone(),
+            }),
+            Err(problem) => late.push((pod.name.clone(), Err(problem.to_string()))),
+        }
+    }
+    (ready, late)
+}
+
+/// One probe, over several pods.
+struct Probing<'a> {
+    tools: &'a Tools,
+    path: &'a str,
+    object: Option<String>,
+}
+
+impl Probing<'_> {
+    async fn probe(&self, target: &Target, leave: bool, left: bool) -> Result<Outcome, String> {
+        let storage = StorageAccess::File {
+            path: self.path.to_owned(),
+        };
         let request = ProbeRequest {
-            storage: StorageAccess::File {
-                path: file.path.clone(),
-            },
-            object: object.clone(),
+            storage,
+            object: self.object.clone(),
             leave,
             left,
         };
-        async move {
-            match target {
-                Ok(target) => node::probe(&context.tools, &target, request).await,
-                Err(problem) => Err(problem.to_string()),
+        node::probe(self.tools, target, request).await
+    }
+
+    /// One writes, the others read; what is known already if the one could not write.
+    async fn share(
+        &self,
+        writer: &Target,
+        readers: &[Target],
+        mut said: Vec<Said>,
+    ) -> Result<Finding, Findings> {
+        match self.probe(writer, true, false).await {
+            Ok(outcome) if wrote(&outcome) => {}
+            Ok(outcome) => {
+                let shared = unwritten(writer, &outcome.message);
+                return Err(known(Asked::Told(Box::new(outcome)), shared));
             }
+            Err(why) => return Err(known(Asked::PodsOnly, unwritten(writer, &why))),
         }
-    };
-    if !read_only && !readers.is_empty() {
-        let wrote = match probe(writer, true, false).await {
-            Ok(outcome) if wrote(&outcome) => Ok(()),
-            Ok(outcome) => Err((outcome.message.clone(), Asked::Told(Box::new(outcome)))),
-            Err(why) => Err((why, Asked::PodsOnly)),
-        };
-        if let Err((why, pods)) = wrote {
-            return Ok(known(pods, unwritten(writer, &why)));
-        }
-        let readers = readers.iter().map(|pod| {
-            let read = probe(pod, false, true);
-            async { (pod.name.clone(), read.await) }
+        let read = readers.iter().map(|target| async move {
+            (target.pod.clone(), self.probe(target, false, true).await)
         });
-        let read = stream::iter(readers.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        let read = stream::iter(read.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
         said.extend(read.collect::<Vec<_>>().await);
         said.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(shared(self.path, &writer.pod, &said))
     }
-    let seen = shared(&file.path, &writer.name, &said);
-    Ok(match probe(writer, false, false).await {
-        Err(why) if seen.is != Is::False => known(Asked::PodsOnly, unwritten(writer, &why)),
-        Err(_) => known(Asked::PodsOnly, seen),
-        Ok(outcome) => {
-            let seen = if read_only {
-                let why = Reason::StorageReadOnly;
-                unknown(why, why.explanation().into())
-            } else if wrote(&outcome) {
-                seen
-            } else {
-                unwritten(writer, &outcome.message)
-            };
-            known(Asked::Told(Box::new(outcome)), seen)
-        }
-    })
 }
 
 fn wrote(outcome: &Outcome) -> bool {
@@ -121,8 +148,8 @@ fn wrote(outcome: &Outcome) -> bool {
     write == Some(Verdict::Yes)
 }
 
-fn unwritten(pod: &PodView, why: &str) -> Finding {
-    let message = format!("pod {} could not write: {why}", pod.name);
+fn unwritten(writer: &Target, why: &str) -> Finding {
+    let message = format!("pod {} could not write: {why}", writer.pod);
     unknown(Reason::NotProbed, message)
 }
 
