@@ -1,7 +1,7 @@
 //! What works in a storage, step by step, seen and not assumed.
 
 use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, Verdict};
-use store::{Error, Key, ProbeSteps, Store, probe_steps};
+use store::{Error, Key, ProbeSteps, Store, probe_left, probe_steps};
 
 use crate::backup::error::chain;
 use crate::run_context::Run;
@@ -47,6 +47,7 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
             ..Probed::default()
         },
         Some(object) => match Key::parse(&format!("{FOLDER}/{object}")) {
+            Ok(key) if request.left => findings(probe_left(store, &key).await),
             Ok(key) => findings(probe_steps(store, &key, !request.leave).await),
             Err(error) => Probed {
                 write: no(Reason::InvalidRequest, error.to_string()),
@@ -290,6 +291,7 @@ mod tests {
             storage: StorageAccess::File { path: path.clone() },
             object: object.map(str::to_owned),
             leave,
+            left: false,
         };
         let left = || std::fs::read_dir(directory.path().join(FOLDER)).map_or(0, Iterator::count);
         let (_, seen) = probe(&request(None, false)).await;
@@ -302,6 +304,21 @@ mod tests {
             (Verdict::Yes, Seen::default())
         );
         assert_eq!(seen.keeps_versions.verdict, Verdict::No);
+        assert_eq!(left(), 1);
+        let left_by_another = |object| ProbeRequest {
+            left: true,
+            ..request(Some(object), false)
+        };
+        let (_, seen) = probe(&left_by_another("one")).await;
+        assert_eq!(
+            (seen.read.verdict, seen.list.verdict, seen.write),
+            (Verdict::Yes, Verdict::Yes, Seen::default())
+        );
+        let (_, seen) = probe(&left_by_another("other")).await;
+        assert_eq!(
+            (seen.read.verdict, seen.list.verdict),
+            (Verdict::No, Verdict::No)
+        );
         assert_eq!(left(), 1);
         let (_, seen) = probe(&request(Some("one"), false)).await;
         let works = [
@@ -331,6 +348,7 @@ mod tests {
             storage,
             object: Some("one".into()),
             leave: false,
+            left: false,
         })
         .await;
         assert_eq!(verdict(&name, &seen).0, Reason::StorageNotFound);

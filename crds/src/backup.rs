@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ALLOWED_NAME;
-use crate::rules::{storage_name, unchanged};
+use crate::rules::{names_labels, storage_name, unchanged};
 use crate::status::CassandraBackupStatus;
 use crate::tls::JmxTlsSettings;
 
@@ -187,8 +187,7 @@ pub struct StorageRef {
 #[serde(rename_all = "camelCase")]
 pub struct CassandraAccess {
     /// Selects the pods of the cluster, in this namespace.
-    #[x_kube(validation = Rule::new("(has(self.matchLabels) && self.matchLabels.size() > 0) || (has(self.matchExpressions) && self.matchExpressions.size() > 0)")
-        .message("podSelector must name labels: an empty one would select every pod of the namespace"))]
+    #[x_kube(validation = names_labels())]
     pub pod_selector: LabelSelector,
     /// The container that runs Cassandra; by default the only one, or the one named `cassandra`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

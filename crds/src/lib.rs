@@ -32,7 +32,7 @@ pub use status::{
 };
 pub use storage::{
     AzureCredentialKeys, AzureCredentialSource, AzureStorage, BackupStorage, BackupStorageSpec,
-    BackupStorageStatus, FileStorage, GcsCredentialSource, GcsStorage, S3CredentialKeys,
+    BackupStorageStatus, FilePods, FileStorage, GcsCredentialSource, GcsStorage, S3CredentialKeys,
     S3CredentialSource, S3Encryption, S3EncryptionType, S3Storage, SourceKind, SourceVersion,
 };
 pub use tls::{CaCertificateSource, ClientCertificateSource, JmxTlsSettings};

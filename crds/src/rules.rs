@@ -38,6 +38,14 @@ pub(crate) fn exactly_one(fields: &[&str], message: &str) -> Rule {
     Rule::new(format!("[{}].filter(x, x).size() == 1", present.join(", "))).message(message)
 }
 
+/// A selector that does not select everything.
+pub(crate) fn names_labels() -> Rule {
+    Rule::new(
+        "(has(self.matchLabels) && self.matchLabels.size() > 0) || (has(self.matchExpressions) && self.matchExpressions.size() > 0)",
+    )
+    .message("podSelector must name labels: an empty one would select every pod of the namespace")
+}
+
 /// A bucket's name, which is no URL.
 pub(crate) fn bucket_name() -> Rule {
     Rule::new("self.matches('^[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]$')")

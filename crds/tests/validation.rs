@@ -223,6 +223,10 @@ fn wrong_storages_are_refused_with_a_message_for_the_person_who_typed_them() {
             "exactly one kind of storage",
         ),
         (json!({"file": {"path": "backup"}}), "path must be absolute"),
+        (
+            json!({"file": {"path": "/b", "pods": {"podSelector": {}}}}),
+            "podSelector must name labels",
+        ),
         (json!({"file": {"path": "/"}}), "path must be absolute"),
         (
             json!({"file": {"path": "/a/../b"}}),

@@ -108,6 +108,7 @@ mod tests {
             storage: StorageAccess::File { path: "/b".into() },
             object: None,
             leave: false,
+            left: false,
         })
     }
 

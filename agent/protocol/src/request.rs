@@ -107,9 +107,12 @@ pub struct ProbeRequest {
     /// nothing is written. Probers that may meet must not share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
-    /// Leave the object for another identity to delete.
+    /// Leave the object for another prober to read or delete.
     #[serde(default)]
     pub leave: bool,
+    /// Only read and list the object, which another prober has left.
+    #[serde(default)]
+    pub left: bool,
 }
 
 /// Remove leftover snapshots of ended runs.

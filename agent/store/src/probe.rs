@@ -91,6 +91,15 @@ pub async fn probe_steps<S: Store + ?Sized>(store: &S, key: &Key, delete: bool) 
     steps
 }
 
+/// Reads and lists `key`, which another prober has left.
+pub async fn probe_left<S: Store + ?Sized>(store: &S, key: &Key) -> ProbeSteps {
+    ProbeSteps {
+        read: Some(read_back(store, key).await),
+        list: Some(listed(store, key, true).await),
+        ..ProbeSteps::default()
+    }
+}
+
 /// The steps in short; the first that failed is an error, but for a refused delete.
 pub(crate) async fn write<S: Store + ?Sized>(store: &S, key: &Key) -> Result<WriteReport, Error> {
     let steps = probe_steps(store, key, true).await;

@@ -7,7 +7,7 @@ mod s3;
 mod status;
 
 pub use azure::{AzureCredentialKeys, AzureCredentialSource, AzureStorage};
-pub use file::FileStorage;
+pub use file::{FilePods, FileStorage};
 pub use gcs::{GcsCredentialSource, GcsStorage};
 pub use s3::{S3CredentialKeys, S3CredentialSource, S3Encryption, S3EncryptionType, S3Storage};
 pub use status::{BackupStorageStatus, SourceKind, SourceVersion};

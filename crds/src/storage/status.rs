@@ -26,7 +26,7 @@ pub struct BackupStorageStatus {
     pub sources: Vec<SourceVersion>,
     /// `Ready` says whether backups can be made, and if not, why. `Readable`, `Writable`,
     /// `CreateOnly`, `Touchable` and `Deletable` say what the last probe saw, `KeepsVersions`
-    /// whether touching costs.
+    /// whether touching costs, and `Shared` whether all pods see one directory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

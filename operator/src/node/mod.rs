@@ -9,6 +9,7 @@ mod errand;
 mod job;
 mod obstacle;
 mod place;
+mod probe;
 mod run;
 #[cfg(test)]
 mod stage;
@@ -20,6 +21,7 @@ mod tests;
 
 pub(crate) use errand::{coverage, sweep};
 pub(crate) use job::Job;
+pub(crate) use probe::probe;
 pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter};
 pub(crate) use stop::Stop;

@@ -6,6 +6,7 @@ use crds::BackupStorageSpec;
 use protocol::{Operation, ProbeRequest, StorageAccess};
 
 use super::findings::{Asked, Findings};
+use super::{Error, shared};
 use crate::access::{self, AccessError};
 use crate::context::Context;
 use crate::maintenance;
@@ -21,49 +22,54 @@ pub(super) async fn ask(
     namespace: &str,
     spec: &BackupStorageSpec,
     object: &str,
-) -> Result<Findings, AccessError> {
+) -> Result<Findings, Error> {
+    if let Some(file) = &spec.file
+        && let Some(pods) = &file.pods
+    {
+        return shared::ask(context, namespace, file, pods, spec.read_only)
+            .await
+            .map_err(|error| Error::Pods(Box::new(error)));
+    }
     let cluster = &*context.tools.cluster;
     let object = (!spec.read_only).then(|| object.to_owned());
     let own = !spec.read_only && has_maintenance_credentials(spec);
     let pods = match access::storage(cluster, namespace, spec).await {
         Ok(storage) if !is_given(&storage) => Asked::PodsOnly,
         Ok(storage) => {
-            let (object, leave) = (object.clone(), own);
-            probe(
-                context,
-                ProbeRequest {
-                    storage,
-                    object,
-                    leave,
-                },
-            )
-            .await
+            let request = ProbeRequest {
+                storage,
+                object: object.clone(),
+                leave: own,
+                left: false,
+            };
+            probe(context, request).await
         }
         Err(error) => missing(error)?,
     };
     let apart = own || matches!(pods, Asked::PodsOnly);
     if !apart || spec.file.is_some() || spec.read_only {
-        let maintenance = None;
-        return Ok(Findings { pods, maintenance });
+        return Ok(Findings {
+            pods,
+            maintenance: None,
+            shared: None,
+        });
     }
     let maintenance = match access::maintenance_storage(cluster, namespace, spec).await {
         Ok(storage) => {
-            let leave = false;
-            probe(
-                context,
-                ProbeRequest {
-                    storage,
-                    object,
-                    leave,
-                },
-            )
-            .await
+            let request = ProbeRequest {
+                storage,
+                object,
+                leave: false,
+                left: false,
+            };
+            probe(context, request).await
         }
         Err(error) => missing(error)?,
     };
     Ok(Findings {
         pods,
         maintenance: Some(maintenance),
+        shared: None,
     })
 }
 

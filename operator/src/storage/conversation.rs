@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::played::{Api, context};
 
-const STATUS: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/backupstorages/main/status";
+pub(super) const STATUS: &str =
+    "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/backupstorages/main/status";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 const UID: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
 
@@ -77,7 +78,7 @@ fn with_agent(agent: &Agent) -> (Arc<Context>, Api) {
     (context, api)
 }
 
-fn object(spec: Value) -> Value {
+pub(super) fn object(spec: Value) -> Value {
     json!({
         "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "BackupStorage",
         "metadata": {"name": "main", "namespace": "shop", "uid": UID, "generation": 1},
@@ -85,7 +86,7 @@ fn object(spec: Value) -> Value {
     })
 }
 
-fn guarded(object: &Value) -> Arc<Guarded> {
+pub(super) fn guarded(object: &Value) -> Arc<Guarded> {
     Arc::new(DeserializeGuard(Ok(
         serde_json::from_value(object.clone()).unwrap()
     )))
@@ -104,11 +105,11 @@ fn secret(name: &str, version: &str) -> Value {
     })
 }
 
-fn event() -> Value {
+pub(super) fn event() -> Value {
     json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null})
 }
 
-fn condition<'a>(patch: &'a Value, type_: &str) -> (&'a str, &'a str) {
+pub(super) fn condition<'a>(patch: &'a Value, type_: &str) -> (&'a str, &'a str) {
     let conditions = patch["status"]["conditions"].as_array().unwrap();
     let found = conditions.iter().find(|one| one["type"] == type_).unwrap();
     (

@@ -25,6 +25,8 @@ pub(super) struct Findings {
     pub(super) pods: Asked,
     /// With that of maintenance, where it is another one.
     pub(super) maintenance: Option<Asked>,
+    /// Whether all pods see one directory, where they were asked.
+    pub(super) shared: Option<Finding>,
 }
 
 /// One condition.
@@ -76,10 +78,23 @@ pub(super) fn findings(spec: &BackupStorageSpec, known: &Findings) -> Vec<Findin
             place.seen(|it| &it.keeps_versions),
         ));
     }
+    if spec.file.is_some() {
+        let unasked = || finding("Shared", Sight::of(&Asked::PodsOnly).seen(|it| &it.reach));
+        findings.push(known.shared.clone().unwrap_or_else(unasked));
+    }
     findings
 }
 
 fn ready(spec: &BackupStorageSpec, known: &Findings) -> Finding {
+    // Each pod would have a part of the backup.
+    if let Some(shared) = &known.shared
+        && shared.is == Is::False
+    {
+        return Finding {
+            type_: "Ready",
+            ..shared.clone()
+        };
+    }
     let (is, reason, message) = match &known.pods {
         Asked::Told(outcome) if outcome.reason == Reason::Reachable => {
             let limit = if spec.read_only {

@@ -4,6 +4,9 @@ mod ask;
 #[cfg(test)]
 mod conversation;
 mod findings;
+#[cfg(test)]
+mod mounts;
+mod shared;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -47,6 +50,8 @@ pub(crate) enum Error {
     Access(#[from] AccessError),
     #[error("cannot look at the secrets that the BackupStorage names: {0}")]
     Look(#[source] Box<kube::Error>),
+    #[error("cannot read the pods that the BackupStorage names: {0}")]
+    Pods(#[source] Box<kube::Error>),
     #[error("cannot write the status: {0}")]
     Write(#[source] Box<kube::Error>),
 }

@@ -48,10 +48,17 @@ fn spec(read_only: bool) -> BackupStorageSpec {
 
 /// The conditions as words: `Ready=True/Reachable`.
 fn words(spec: &BackupStorageSpec, pods: Asked, maintenance: Option<Asked>) -> Vec<String> {
-    findings(spec, &Findings { pods, maintenance })
-        .into_iter()
-        .map(|it| format!("{}={}/{}", it.type_, it.is.as_str(), it.reason))
-        .collect()
+    findings(
+        spec,
+        &Findings {
+            pods,
+            maintenance,
+            shared: None,
+        },
+    )
+    .into_iter()
+    .map(|it| format!("{}={}/{}", it.type_, it.is.as_str(), it.reason))
+    .collect()
 }
 
 #[test]
@@ -203,7 +210,7 @@ fn a_directory_is_not_probed_and_has_no_versions() {
     let file = serde_json::from_value(json!({"file": {"path": "/backup"}})).unwrap();
     let words = words(&file, Asked::PodsOnly, None);
     assert_eq!(words[0], "Ready=True/NotProbed");
-    assert_eq!(words.len(), 6, "{words:?}");
+    assert_eq!(words.len(), 7, "{words:?}");
     assert!(
         words[1..]
             .iter()
