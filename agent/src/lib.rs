@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod check;
 pub mod cli;
 pub mod control;
+pub mod expiry;
 mod gentle;
 pub mod lease;
 mod named;

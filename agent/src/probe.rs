@@ -1,6 +1,6 @@
 //! Whether a storage answers, without writing to it.
 
-use protocol::{Outcome, ProbeRequest, Progress, Reason};
+use protocol::{Outcome, ProbeRequest, Reason};
 
 use crate::backup::error::chain;
 use crate::run_context::Run;
@@ -22,15 +22,5 @@ pub async fn run(run: &Run, request: &ProbeRequest) -> Outcome {
 
 /// An outcome of a run that is no backup.
 pub fn outcome(run: &Run, reason: Reason, message: String) -> Outcome {
-    Outcome {
-        exit_code: reason.exit_code() as u8,
-        reason,
-        message,
-        attempt: run.attempt,
-        node: None,
-        ring: Vec::new(),
-        manifest: None,
-        snapshot: None,
-        progress: Progress::default(),
-    }
+    Outcome::ended(reason, message, run.attempt)
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{NodeIdentity, Reason, RingMember, SnapshotTimes};
+use crate::{NodeIdentity, Purged, Reason, RingMember, SnapshotTimes};
 
 /// One line of the agent's standard output and of the run's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,6 +149,9 @@ pub struct Outcome {
     pub snapshot: Option<SnapshotTimes>,
     /// The last figures.
     pub progress: Progress,
+    /// What a purge or a deletion did, where it got so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<Box<Purged>>,
 }
 
 impl Outcome {
@@ -164,6 +167,7 @@ impl Outcome {
             manifest: None,
             snapshot: None,
             progress: Progress::default(),
+            purged: None,
         }
     }
 }

@@ -5,12 +5,16 @@
 //! journal. There is no code here that runs anything: only the words that both sides share.
 
 mod event;
+mod purge;
 mod reason;
 mod request;
 mod secret;
 mod values;
 
 pub use event::{Event, EventKind, Outcome, Phase, Progress, Tally};
+pub use purge::{
+    DeleteRequest, ExpiredBackup, NAMED_BACKUPS, PurgeLimits, PurgeRequest, Purged, RetentionPolicy,
+};
 pub use reason::{ExitCode, Reason};
 pub use request::{
     AzureAccess, AzureCredentials, BackupRequest, ClientCertificate, CqlAccess, GcsAccess,

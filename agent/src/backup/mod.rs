@@ -81,6 +81,7 @@ pub async fn run(run: &Run, request: &BackupRequest) -> Outcome {
         manifest: known.manifest,
         snapshot: known.snapshot,
         progress: known.progress,
+        purged: None,
     }
 }
 

@@ -246,21 +246,12 @@ fn unknown(
 
 #[cfg(test)]
 mod tests {
-    use protocol::Progress;
-
     use super::*;
 
     fn outcome(reason: Reason, attempt: u32) -> End {
         End::Result(Box::new(Outcome {
-            exit_code: reason.exit_code() as u8,
-            reason,
-            message: "m".into(),
-            attempt,
-            node: None,
-            ring: Vec::new(),
             manifest: (reason == Reason::Succeeded).then(|| "manifests/b/h.jsonl".into()),
-            snapshot: None,
-            progress: Progress::default(),
+            ..Outcome::ended(reason, "m", attempt)
         }))
     }
 
