@@ -291,4 +291,6 @@ fn by_period<'a>(
 }
 
 #[cfg(test)]
+mod restic;
+#[cfg(test)]
 mod tests;
