@@ -132,6 +132,15 @@ pub(crate) async fn storage(
     }
 }
 
+/// The same, with the credentials that may delete.
+pub(crate) async fn maintenance_storage(
+    cluster: &dyn Cluster,
+    namespace: &str,
+    spec: &BackupStorageSpec,
+) -> Result<StorageAccess, AccessError> {
+    storage(cluster, namespace, spec).await
+}
+
 async fn s3(
     cluster: &dyn Cluster,
     namespace: &str,

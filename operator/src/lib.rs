@@ -23,6 +23,7 @@ mod node;
 #[cfg(test)]
 mod played;
 mod pod;
+mod retention;
 mod run;
 mod storage;
 

@@ -14,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::retention::Ended;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Cluster {
     namespace: String,
@@ -50,6 +52,10 @@ pub(crate) struct Metrics {
     next_slot: Family<Schedule, Gauge<f64, AtomicU64>>,
     schedule_success: Family<Schedule, Gauge<f64, AtomicU64>>,
     schedule_followed: Family<Schedule, Gauge>,
+    purge_success: Family<Schedule, Gauge<f64, AtomicU64>>,
+    purge_deleted: Family<Schedule, Counter>,
+    purge_freed: Family<Schedule, Counter>,
+    purge_failures: Family<Schedule, Counter>,
     errors: Family<Controller, Counter>,
 }
 
@@ -66,6 +72,10 @@ impl Default for Metrics {
             next_slot: Family::default(),
             schedule_success: Family::default(),
             schedule_followed: Family::default(),
+            purge_success: Family::default(),
+            purge_deleted: Family::default(),
+            purge_freed: Family::default(),
+            purge_failures: Family::default(),
             errors: Family::default(),
         };
         let registry = &mut metrics.registry;
@@ -109,6 +119,26 @@ impl Default for Metrics {
             "schedule_ready",
             "Whether a schedule is followed: 1 or 0",
             metrics.schedule_followed.clone(),
+        );
+        registry.register(
+            "purge_last_success_timestamp_seconds",
+            "When the last purge of a schedule that went through began",
+            metrics.purge_success.clone(),
+        );
+        registry.register(
+            "purge_deleted_backups",
+            "Backups that purges of a schedule deleted",
+            metrics.purge_deleted.clone(),
+        );
+        registry.register(
+            "purge_freed_bytes",
+            "Bytes of data that purges of a schedule deleted",
+            metrics.purge_freed.clone(),
+        );
+        registry.register(
+            "purge_failures",
+            "Purges of a schedule that did not go through",
+            metrics.purge_failures.clone(),
         );
         registry.register(
             "reconcile_errors",
@@ -184,7 +214,10 @@ impl Metrics {
         };
         let missed = u64::try_from(new.missed - old.missed).unwrap_or(0);
         self.slots_missed.get_or_create(&of).inc_by(missed);
+        let retention = new.retention.as_ref();
+        let purged = retention.and_then(|retention| retention.last_successful_time.clone());
         for (times, time) in [
+            (&self.purge_success, &purged),
             (&self.next_slot, &new.next_schedule_time),
             (&self.schedule_success, &new.last_successful_time),
         ] {
@@ -203,6 +236,22 @@ impl Metrics {
         self.schedule_followed.get_or_create(&of).set(ready.into());
     }
 
+    /// Counts what a purge of a schedule did.
+    pub(crate) fn purged(&self, cron: &CronBackup, ended: &Ended) {
+        let of = Schedule {
+            namespace: cron.namespace().unwrap_or_default(),
+            schedule: cron.name_any(),
+        };
+        let failed = u64::from(!ended.is_success());
+        self.purge_failures.get_or_create(&of).inc_by(failed);
+        if let Some(purged) = &ended.purged {
+            let deleted = purged.expired.len() as u64 + purged.expired_unnamed;
+            self.purge_deleted.get_or_create(&of).inc_by(deleted);
+            let freed = purged.deleted.bytes;
+            self.purge_freed.get_or_create(&of).inc_by(freed);
+        }
+    }
+
     /// Shows nothing any more of a schedule that was deleted.
     pub(crate) fn forget_schedule(&self, namespace: &str, name: &str) {
         let of = Schedule {
@@ -213,6 +262,10 @@ impl Metrics {
         self.next_slot.remove(&of);
         self.schedule_success.remove(&of);
         self.schedule_followed.remove(&of);
+        self.purge_success.remove(&of);
+        self.purge_deleted.remove(&of);
+        self.purge_freed.remove(&of);
+        self.purge_failures.remove(&of);
     }
 
     /// Counts a reconciliation that did not go through.

@@ -16,7 +16,7 @@ const BACKUP: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandr
 const STORAGE: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/backupstorages/main";
 
 impl Api {
-    async fn expect_status(&mut self) -> Value {
+    pub(super) async fn expect_status(&mut self) -> Value {
         let path = format!("{BACKUP}/status");
         self.expect(Method::PATCH, &path, Ok(object(0))).await
     }

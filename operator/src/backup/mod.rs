@@ -2,6 +2,10 @@
 
 #[cfg(test)]
 mod conversation;
+mod deletion;
+#[cfg(test)]
+mod deletion_conversation;
+mod expire;
 mod news;
 mod plan;
 mod publish;
@@ -12,8 +16,10 @@ mod start;
 mod tests;
 mod verdict;
 
+pub(crate) use expire::{expire, was_whole};
 pub(crate) use runs::Runs;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +36,7 @@ use crate::access;
 use crate::context::Context;
 use crate::names;
 use crate::node::{Job, NodeRun, Reporter, sweep};
+use deletion::Step;
 use plan::plan;
 use publish::When;
 use runs::Tracked;
@@ -57,6 +64,8 @@ pub(crate) enum Error {
     ReadStorage(#[source] Box<kube::Error>),
     #[error(transparent)]
     Access(#[from] access::AccessError),
+    #[error("cannot write the finalizers: {0}")]
+    Protect(#[source] Box<kube::Error>),
     #[error("cannot write the status: {0}")]
     Write(#[source] Box<kube::Error>),
 }
@@ -66,12 +75,17 @@ pub(crate) async fn reconcile(
     object: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let backup = match &object.0 {
+    let seen = match &object.0 {
         Ok(backup) => backup,
         Err(invalid) => {
             tracing::warn!(name = ?invalid.metadata.name, error = %invalid.error, "a CassandraBackup that cannot be read");
             return Ok(Action::await_change());
         }
+    };
+    let backup = &match deletion::step(seen) {
+        Step::None => Cow::Borrowed(seen),
+        Step::Cancel => Cow::Owned(cancelled(seen)),
+        step => return deletion::carry_out(step, seen, &context, Timestamp::now()).await,
     };
     let adopted = context.runs.adopt(&context.client, backup).await;
     let Some(tracked) = adopted.map_err(|error| Error::Read(Box::new(error)))? else {
@@ -114,6 +128,13 @@ pub(crate) async fn reconcile(
     } else {
         LOOK_AGAIN
     }))
+}
+
+/// The same, as if somebody had cancelled it.
+fn cancelled(backup: &CassandraBackup) -> CassandraBackup {
+    let mut backup = backup.clone();
+    backup.spec.cancel = true;
+    backup
 }
 
 /// Whether the nodes are known, or it ended before they were.

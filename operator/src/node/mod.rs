@@ -5,6 +5,9 @@
 
 mod attach;
 mod decide;
+mod errand;
+#[cfg(test)]
+mod errand_tests;
 mod job;
 mod obstacle;
 mod place;
@@ -17,6 +20,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use errand::{Errand, ErrandError, errand};
 pub(crate) use job::Job;
 pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter};
