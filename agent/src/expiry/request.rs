@@ -217,3 +217,15 @@ fn summary(purged: &Purged, done: &Done) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZoneDatabase;
+
+    #[test]
+    fn time_zones_are_known_where_the_machine_knows_none() {
+        for name in ["Europe/Berlin", "Etc/UTC"] {
+            assert!(TimeZoneDatabase::bundled().get(name).is_ok(), "{name}");
+        }
+    }
+}
