@@ -4,7 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::report::Ended;
+
+/// What ended so long ago concerns nobody any more.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(48);
 
 /// Where is deleted: by one at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +76,12 @@ impl Chores {
             if running || !inner.busy.insert(place.clone()) {
                 return false;
             }
+            let long_ago = Timestamp::now().saturating_sub(FORGOTTEN);
+            // Of resources that went meanwhile; nobody waits so long to try again.
+            inner.known.retain(|_, known| {
+                let ended = known.ended.as_ref();
+                ended.is_none_or(|it| long_ago.as_ref().is_ok_and(|long_ago| it.ended > *long_ago))
+            });
             inner.known.entry(uid.clone()).or_default().ended = None;
         }
         let chores = Arc::clone(self);

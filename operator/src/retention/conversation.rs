@@ -89,12 +89,15 @@ async fn begun(
     let (mut context, mut api) = context();
     Arc::get_mut(&mut context).unwrap().agent_path = agent;
     let purging = tokio::spawn(purge(context, cron()));
-    let items: Vec<_> = backups.iter().map(|name| backup(name)).collect();
-    let list = json!({
-        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraBackupList",
-        "metadata": {}, "items": items,
-    });
-    api.expect(Method::GET, BACKUPS, Ok(list)).await;
+    // Page by page.
+    for (at, name) in backups.iter().enumerate() {
+        let token = if at + 1 == backups.len() { "" } else { "more" };
+        let list = json!({
+            "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraBackupList",
+            "metadata": {"continue": token}, "items": [backup(name)],
+        });
+        api.expect(Method::GET, BACKUPS, Ok(list)).await;
+    }
     api.expect(Method::GET, STORAGE, Ok(storage(credentials)))
         .await;
     if credentials {
@@ -116,7 +119,9 @@ async fn ends(purging: tokio::task::JoinHandle<Ended>) -> Ended {
 
 /// Expects that a backup is said to be no more. Returns the message.
 async fn expires(api: &mut Api, name: &str) -> String {
-    let path = format!("{BACKUPS}/{name}/status");
+    let path = format!("{BACKUPS}/{name}");
+    api.expect(Method::GET, &path, Ok(backup(name))).await;
+    let path = format!("{path}/status");
     let patch = api.expect(Method::PATCH, &path, Ok(backup(name))).await;
     assert_eq!(patch["metadata"]["uid"], format!("uid of {name}"));
     let status = &patch["status"];
@@ -205,4 +210,26 @@ async fn without_credentials_of_its_own_nothing_is_run() {
         (PurgeResult::NotRun, Reason::MaintenanceNeedsCredentials)
     );
     assert!(!directory.path().join("heard").exists());
+}
+
+#[tokio::test]
+async fn a_resource_that_was_made_anew_meanwhile_is_left_alone() {
+    let outcome = Outcome {
+        purged: Some(Box::new(Purged {
+            gone: vec!["manual-1".into()],
+            ..Purged::default()
+        })),
+        ..Outcome::ended(Reason::Succeeded, "m", 1)
+    };
+    for change in ["uid", "phase"] {
+        let (purging, mut api, _directory) = begun(&["manual"], true, &outcome).await;
+        let mut anew = backup("manual");
+        match change {
+            "uid" => anew["metadata"]["uid"] = json!("another"),
+            _ => anew["status"]["phase"] = json!("Expired"),
+        }
+        let path = format!("{BACKUPS}/manual");
+        api.expect(Method::GET, &path, Ok(anew)).await;
+        ends(purging).await;
+    }
 }

@@ -35,7 +35,7 @@ async fn attempt(context: &Context, cron: &CronBackup) -> Result<protocol::Outco
     let namespace = cron.namespace().unwrap_or_default();
     let spec = &cron.spec.template.spec;
     let there = expired::there(&context.client, &namespace, spec).await?;
-    let known = there.iter().map(|(name, _)| name.clone()).collect();
+    let known = there.iter().map(|known| known.backup.clone()).collect();
     let request = |storage| {
         Operation::Purge(Box::new(PurgeRequest {
             storage,
@@ -49,7 +49,7 @@ async fn attempt(context: &Context, cron: &CronBackup) -> Result<protocol::Outco
     };
     let outcome = perform(context, &namespace, spec, request, DEADLINE + MARGIN).await?;
     if let Some(purged) = &outcome.purged {
-        expired::say(context, there, purged).await;
+        expired::say(context, &namespace, spec, &there, purged).await;
     }
     Ok(outcome)
 }
