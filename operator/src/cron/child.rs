@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::{BackupPhase, CassandraBackup, CronBackup};
+use crds::{BackupPhase, CassandraBackup, CronBackup, DeletionPolicy};
 use jiff::{Timestamp, Zoned};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
@@ -112,6 +112,7 @@ pub(super) fn build(cron: &CronBackup, run: Run, scheduled_at: &Zoned) -> Cassan
     // Whatever the template says: the schema refuses these, and older objects may have them.
     backup.spec.backup_name = None;
     backup.spec.cancel = false;
+    backup.spec.deletion_policy = DeletionPolicy::Retain;
     backup.metadata = ObjectMeta {
         name: backup.metadata.name,
         namespace: cron.namespace(),

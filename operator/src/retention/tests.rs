@@ -304,3 +304,39 @@ fn only_what_ended_and_left_something_there_can_expire() {
         assert_eq!(name(change), None, "{number}");
     }
 }
+
+#[test]
+fn metrics_count_what_purges_did() {
+    let metrics = crate::metrics::Metrics::default();
+    let cron: crds::CronBackup = serde_json::from_value(json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CronBackup",
+        "metadata": {"name": "nightly", "namespace": "shop"},
+        "spec": {"schedule": "@daily", "template": {"spec": backup(|_| ()).spec}},
+    }))
+    .unwrap();
+    let good = ended(Reason::Succeeded, Some(purged(2, 3)));
+    metrics.purged(&cron, &good);
+    metrics.purged(&cron, &ended(Reason::StorageUnavailable, None));
+    let status = crds::CronBackupStatus {
+        retention: Some(told(None, &good)),
+        ..Default::default()
+    };
+    metrics.schedule(&cron, &Default::default(), &status);
+    let value = |name: &str| {
+        let text = metrics.text(0).unwrap();
+        let wanted =
+            format!("cassandra_backup_purge_{name}{{namespace=\"shop\",schedule=\"nightly\"}} ");
+        let found = text.lines().find_map(|line| line.strip_prefix(&wanted));
+        found.map(|value| value.parse::<f64>().unwrap())
+    };
+    assert_eq!(value("deleted_backups_total"), Some(5.0));
+    assert_eq!(value("freed_bytes_total"), Some(2048.0));
+    assert_eq!(value("failures_total"), Some(1.0));
+    assert_eq!(
+        value("last_success_timestamp_seconds"),
+        Some(at("2026-11-25T02:00:00Z").as_second() as f64)
+    );
+    metrics.forget_schedule("shop", "nightly");
+    assert_eq!(value("deleted_backups_total"), None);
+    assert_eq!(value("last_success_timestamp_seconds"), None);
+}

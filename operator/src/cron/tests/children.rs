@@ -229,7 +229,11 @@ fn a_taken_name_is_told_until_another_backup_is_made() {
 
 #[test]
 fn a_child_is_of_its_cron_backup_and_of_no_gitops_tool() {
-    let cron = cron(|spec| spec["timeZone"] = json!("Europe/Berlin"));
+    let cron = cron(|spec| {
+        spec["timeZone"] = json!("Europe/Berlin");
+        // The schema refuses it.
+        spec["template"]["spec"]["deletionPolicy"] = json!("Delete");
+    });
     let schedule = schedule(&cron).unwrap();
     let backup = build(&cron, run(FIRST, 0), &schedule.shown(at(FIRST)));
     let made = serde_json::to_value(&backup).unwrap();
@@ -248,6 +252,7 @@ fn a_child_is_of_its_cron_backup_and_of_no_gitops_tool() {
     );
     assert_eq!(made["spec"]["series"], "nightly");
     assert_eq!(made["spec"]["cluster"], "prod");
+    assert_eq!(made["spec"]["deletionPolicy"], "Retain");
 }
 
 #[test]
