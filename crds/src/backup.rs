@@ -354,4 +354,8 @@ pub enum DeletionPolicy {
     /// It stays in the storage.
     #[default]
     Retain,
+    /// It is deleted with the resource, except what other backups need. The resource stays until
+    /// that is done; annotate it with `cassandrabackup.io/skip-data-deletion: "true"` to let it go
+    /// without.
+    Delete,
 }

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::CassandraBackupSpec;
+use crate::retention::{Retention, RetentionStatus};
 use crate::rules::changeable;
 use crate::status::BackupPhase;
 
@@ -117,6 +118,9 @@ pub struct CronBackupSpec {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1000))]
     pub failed_backups_history_limit: i32,
+    /// Which of its backups stay in the storage. Without it, all of them do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
     /// What each CassandraBackup is made of. A change holds for those that are made after it.
     pub template: BackupTemplate,
 }
@@ -176,7 +180,9 @@ impl Default for CronRetry {
     validation = Rule::new("!has(self.spec.series)")
         .message("template.spec must not set series: it is the name of the CronBackup"),
     validation = Rule::new("!self.spec.cancel")
-        .message("template.spec must not set cancel: use suspend to make no backups")
+        .message("template.spec must not set cancel: use suspend to make no backups"),
+    validation = Rule::new("self.spec.deletionPolicy != 'Delete'")
+        .message("template.spec must not set deletionPolicy Delete: children of a CronBackup never delete data; use retention")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupTemplate {
@@ -248,8 +254,11 @@ pub struct CronBackupStatus {
     /// Names of the CassandraBackups that are at work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub active: Vec<String>,
+    /// What came of retention so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionStatus>,
     /// `Ready` says whether the schedule is followed, and if not, why. `Stalled` is as kstatus
-    /// wants it.
+    /// wants it. `RetentionReady` says whether the last purge went through.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

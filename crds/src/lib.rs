@@ -10,6 +10,7 @@ mod backup;
 mod cron;
 mod names;
 mod quantity;
+mod retention;
 mod rules;
 mod status;
 mod storage;
@@ -26,6 +27,7 @@ pub use cron::{
 };
 pub use names::{ALLOWED_NAME, MAX_NAME_LENGTH};
 pub use quantity::{InvalidQuantity, parse_quantity};
+pub use retention::{PurgeResult, Retention, RetentionStatus};
 pub use status::{
     Amount, BackupPhase, CassandraBackupStatus, CoverageStatus, KeyspaceUncovered,
     MemberWithoutPod, NodePhase, NodeStatus, NodeWarning, RingStatus, SnapshotStatus,

@@ -483,6 +483,26 @@ fn wrong_schedules_are_refused_with_a_message_for_the_person_who_typed_them() {
             "must not set cancel",
         ),
         (
+            |c| c["spec"]["template"]["spec"]["deletionPolicy"] = json!("Delete"),
+            "children of a CronBackup never delete data; use retention",
+        ),
+        (
+            |c| c["spec"]["retention"] = json!({}),
+            "retention needs at least one rule",
+        ),
+        (
+            |c| c["spec"]["retention"] = json!({"keepLast": 0, "minimumComplete": 3}),
+            "retention needs at least one rule",
+        ),
+        (
+            |c| c["spec"]["retention"] = json!({"keepWithin": "1y"}),
+            "keepWithin must be a number",
+        ),
+        (
+            |c| c["spec"]["retention"] = json!({"keepWithin": "0d", "keepLast": 1}),
+            "keepWithin must be a number",
+        ),
+        (
             |c| c["spec"]["template"]["spec"]["cluster"] = json!("a/b"),
             "cluster becomes part of a path",
         ),
@@ -494,4 +514,35 @@ fn wrong_schedules_are_refused_with_a_message_for_the_person_who_typed_them() {
     for (change, expected) in cases {
         assert_refused(&messages::<CronBackup>(&cron(change), None), expected);
     }
+}
+
+#[test]
+fn retention_takes_any_rule_and_can_be_changed() {
+    let old = cron(|_| ());
+    for retention in [
+        json!({"keepLast": 1}),
+        json!({"keepYearly": 3, "minimumComplete": 2, "graceHours": 0}),
+        json!({"keepWithin": "36h"}),
+        json!({"keepDaily": 7, "keepWithin": "8w"}),
+    ] {
+        let new = cron(|cron| cron["spec"]["retention"] = retention);
+        assert_eq!(
+            messages::<CronBackup>(&new, Some(&old)),
+            Vec::<String>::new()
+        );
+    }
+}
+
+#[test]
+fn a_backup_may_take_its_data_with_it_and_cannot_change_its_mind() {
+    let delete = backup(|spec| spec["deletionPolicy"] = json!("Delete"));
+    assert_eq!(
+        messages::<CassandraBackup>(&delete, None),
+        Vec::<String>::new()
+    );
+    let retain = backup(|_| ());
+    assert_refused(
+        &messages::<CassandraBackup>(&delete, Some(&retain)),
+        "cannot be changed",
+    );
 }

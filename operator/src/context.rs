@@ -6,18 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::Client;
 use kube::runtime::events::Recorder;
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{Lookup, ObjectRef};
 
-use crate::backup::{Guarded, Runs};
+use crate::backup::{self, Runs};
+use crate::cron;
 use crate::metrics::Metrics;
 use crate::node::Tools;
+use crate::retention::Chores;
 
 /// What the controllers share.
 pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) tools: Arc<Tools>,
     pub(crate) runs: Runs,
-    pub(crate) wakes: Wakes,
+    pub(crate) wakes: Wakes<backup::Guarded>,
+    pub(crate) cron_wakes: Wakes<cron::Guarded>,
+    /// Purges and deletions at work.
+    pub(crate) chores: Arc<Chores>,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     /// The agent's executable on this machine, for what needs no pod.
@@ -25,28 +30,32 @@ pub(crate) struct Context {
 }
 
 /// A controller's namespace, and where it is told what to reconcile.
-type Listener = (Option<String>, UnboundedSender<ObjectRef<Guarded>>);
+type Listener<K> = (Option<String>, UnboundedSender<ObjectRef<K>>);
 
-/// Lets runs ask for a reconciliation of their resource.
-#[derive(Default)]
-pub(crate) struct Wakes {
+/// Lets what runs ask for a reconciliation of its resource.
+pub(crate) struct Wakes<K: Lookup<DynamicType = ()>> {
     /// By namespace; none for the controller of all namespaces.
-    senders: Mutex<Vec<Listener>>,
+    senders: Mutex<Vec<Listener<K>>>,
 }
 
-impl Wakes {
+impl<K: Lookup<DynamicType = ()>> Default for Wakes<K> {
+    fn default() -> Self {
+        Self {
+            senders: Mutex::default(),
+        }
+    }
+}
+
+impl<K: Lookup<DynamicType = ()>> Wakes<K> {
     /// What a controller of this namespace has to reconcile.
-    pub(crate) fn subscribe(
-        &self,
-        namespace: Option<String>,
-    ) -> UnboundedReceiver<ObjectRef<Guarded>> {
+    pub(crate) fn subscribe(&self, namespace: Option<String>) -> UnboundedReceiver<ObjectRef<K>> {
         let (sender, receiver) = unbounded();
         let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         senders.push((namespace, sender));
         receiver
     }
 
-    pub(crate) fn wake(&self, object: ObjectRef<Guarded>) {
+    pub(crate) fn wake(&self, object: ObjectRef<K>) {
         let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         for (namespace, sender) in senders.iter() {
             if namespace.is_none() || *namespace == object.namespace {

@@ -26,6 +26,7 @@ mod node;
 #[cfg(test)]
 mod played;
 mod pod;
+mod retention;
 mod run;
 mod storage;
 

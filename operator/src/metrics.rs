@@ -25,6 +25,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use protocol::Reason;
 
+use crate::retention::Ended;
 use book::Book;
 pub(crate) use book::page;
 use facts::{Facts, Stage, Summary};
@@ -105,6 +106,10 @@ pub(crate) struct Metrics {
     schedule_followed: Family<Schedule, Gauge>,
     storage_up: Family<Storage, Gauge>,
     storage_probed: Family<Storage, Figure>,
+    purge_success: Family<Schedule, Figure>,
+    purge_deleted: Family<Schedule, Counter>,
+    purge_freed: Family<Schedule, Counter>,
+    purge_failures: Family<Schedule, Counter>,
     errors: Family<Controller, Counter>,
 }
 
@@ -132,6 +137,10 @@ impl Default for Metrics {
             schedule_followed: Family::default(),
             storage_up: Family::default(),
             storage_probed: Family::default(),
+            purge_success: Family::default(),
+            purge_deleted: Family::default(),
+            purge_freed: Family::default(),
+            purge_failures: Family::default(),
             errors: Family::default(),
         };
         let registry = &mut metrics.book;
@@ -225,6 +234,26 @@ impl Default for Metrics {
             "storage_last_probe_timestamp_seconds",
             "When a storage was probed last",
             metrics.storage_probed.clone(),
+        );
+        registry.register(
+            "purge_last_success_timestamp_seconds",
+            "When the last purge of a schedule that went through began",
+            metrics.purge_success.clone(),
+        );
+        registry.register(
+            "purge_deleted_backups",
+            "Backups that purges of a schedule deleted",
+            metrics.purge_deleted.clone(),
+        );
+        registry.register(
+            "purge_freed_bytes",
+            "Bytes of data that purges of a schedule deleted",
+            metrics.purge_freed.clone(),
+        );
+        registry.register(
+            "purge_failures",
+            "Purges of a schedule that did not go through",
+            metrics.purge_failures.clone(),
         );
         registry.register(
             "reconcile_errors",
@@ -387,7 +416,10 @@ impl Metrics {
         let of = schedule(cron);
         let missed = u64::try_from(new.missed - old.missed).unwrap_or(0);
         self.slots_missed.get_or_create(&of).inc_by(missed);
+        let retention = new.retention.as_ref();
+        let purged = retention.and_then(|retention| retention.last_successful_time.clone());
         for (times, time) in [
+            (&self.purge_success, &purged),
             (&self.next_slot, &new.next_schedule_time),
             (&self.schedule_success, &new.last_successful_time),
         ] {
@@ -403,6 +435,19 @@ impl Metrics {
         set(&self.interval, &schedule(cron), interval);
     }
 
+    /// Counts what a purge of a schedule did.
+    pub(crate) fn purged(&self, cron: &CronBackup, ended: &Ended) {
+        let of = schedule(cron);
+        let failed = u64::from(!ended.is_success());
+        self.purge_failures.get_or_create(&of).inc_by(failed);
+        if let Some(purged) = &ended.purged {
+            let deleted = purged.expired.len() as u64 + purged.expired_unnamed;
+            self.purge_deleted.get_or_create(&of).inc_by(deleted);
+            let freed = purged.deleted.bytes;
+            self.purge_freed.get_or_create(&of).inc_by(freed);
+        }
+    }
+
     /// Shows nothing any more of a schedule that was deleted.
     pub(crate) fn forget_schedule(&self, namespace: &str, name: &str) {
         let of = Schedule {
@@ -414,6 +459,10 @@ impl Metrics {
         self.interval.remove(&of);
         self.schedule_success.remove(&of);
         self.schedule_followed.remove(&of);
+        self.purge_success.remove(&of);
+        self.purge_deleted.remove(&of);
+        self.purge_freed.remove(&of);
+        self.purge_failures.remove(&of);
     }
 
     /// Shows what the status of a storage says. Of one that nobody has probed nothing is known.

@@ -85,6 +85,8 @@ pub(crate) fn context() -> (Arc<Context>, Api) {
         }),
         runs: Runs::default(),
         wakes: Wakes::default(),
+        cron_wakes: Wakes::default(),
+        chores: Arc::default(),
         recorder: Recorder::new(client.clone(), reporter),
         metrics: Metrics::default(),
         agent_path: "/nonexistent".into(),

@@ -88,6 +88,8 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         }),
         runs: Runs::default(),
         wakes: Wakes::default(),
+        cron_wakes: Wakes::default(),
+        chores: Arc::default(),
         recorder: Recorder::new(client.clone(), reporter),
         metrics: Metrics::default(),
         agent_path: arguments.agent.clone(),
@@ -266,11 +268,13 @@ async fn schedules(context: Arc<Context>, scope: Option<String>) {
     .touched_objects()
     .predicate_filter(cron::turn, PredicateConfig::default());
     let metrics = Arc::clone(&context);
+    let wakes = context.cron_wakes.subscribe(scope.clone());
     Controller::new(
         guarded_api::<CronBackup>(&context.client, scope.as_deref()),
         watcher::Config::default(),
     )
     .owns_stream(children)
+    .reconcile_on(wakes)
     .run(
         cron::reconcile,
         |object, error, context: Arc<Context>| failed(&*object, "schedule", error, &context),

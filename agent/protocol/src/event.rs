@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{KeyspaceCoverage, NodeIdentity, Probed, Reason, RingMember, SnapshotTimes};
+use crate::{KeyspaceCoverage, NodeIdentity, Probed, Purged, Reason, RingMember, SnapshotTimes};
 
 /// One line of the agent's standard output and of the run's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -157,6 +157,9 @@ pub struct Outcome {
     /// What a probe saw, also where it did not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probe: Option<Box<Probed>>,
+    /// What a purge or a deletion did, where it got so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged: Option<Box<Purged>>,
 }
 
 impl Outcome {
@@ -174,6 +177,7 @@ impl Outcome {
             progress: Progress::default(),
             coverage: Vec::new(),
             probe: None,
+            purged: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod event;
 mod probe;
+mod purge;
 mod reason;
 mod request;
 mod secret;
@@ -13,6 +14,9 @@ mod values;
 
 pub use event::{Event, EventKind, Outcome, Phase, Progress, Tally};
 pub use probe::{Probed, Seen, Verdict};
+pub use purge::{
+    DeleteRequest, ExpiredBackup, NAMED_BACKUPS, PurgeLimits, PurgeRequest, Purged, RetentionPolicy,
+};
 pub use reason::{ExitCode, Reason};
 pub use request::{
     AzureAccess, AzureCredentials, BackupRequest, ClientCertificate, CoverageRequest, CqlAccess,

@@ -143,6 +143,11 @@ reasons! {
     SSTableLeftOut, Done, "A damaged SSTable was left out of the backup, as asked.", "Scrub or replace the node.";
     LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way; the message names it.", "";
 
+    Expired, NotFound, "The backup's data was deleted by retention, or is not in the storage any more.", "Use another backup: `cassandra-backup list` shows those that are there.";
+    DeletingData, Done, "The resource is deleted, and the backup's data goes first.", "";
+    DataDeleted, Done, "The backup's data is deleted, except what other backups need, and the resource goes.", "";
+    DataDeletionSkipped, Done, "The resource goes without its data, since its annotation says so.", "";
+
     Pending, Done, "Waiting to start.", "";
     Running, Done, "At work.", "";
     Reachable, Done, "The storage answered a probe.", "";

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Scope, Secret};
+use crate::{DeleteRequest, PurgeRequest, Scope, Secret};
 
 /// The version that this crate writes. Readers refuse another major number.
 pub const PROTOCOL_VERSION: &str = "1.0";
@@ -49,6 +49,10 @@ pub enum Operation {
     Sweep(SweepRequest),
     /// Tell which token ranges only some members of the ring have.
     Coverage(CoverageRequest),
+    /// Delete the backups that no rule keeps, and data that no backup needs.
+    Purge(Box<PurgeRequest>),
+    /// Delete one backup, and the data that only it needs.
+    Delete(Box<DeleteRequest>),
 }
 
 /// Back up one node.

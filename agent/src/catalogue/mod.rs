@@ -11,10 +11,12 @@ use std::time::SystemTime;
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use manifest::{BackupName, ClusterId, Header, IntentKey, ManifestKey, Scope};
+use protocol::Reason;
 use store::{InvalidKey, Key, Store};
 use uuid::Uuid;
 
 use crate::read::{self, ReadFailure};
+use crate::storage;
 
 pub use intents::running;
 pub use summary::{NodeSummary, TableSum, summarize};
@@ -46,6 +48,18 @@ pub enum CatalogueError {
         /// The storage.
         storage: String,
     },
+}
+
+impl CatalogueError {
+    /// The word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Store(error) | Self::Read(ReadFailure::Store(error)) => storage::reason(error),
+            Self::NoBackup { .. } => Reason::BackupNotFound,
+            Self::Read(_) => Reason::ContentMismatch,
+            Self::Key(_) => Reason::InvalidRequest,
+        }
+    }
 }
 
 /// How many headers of a backup are read.

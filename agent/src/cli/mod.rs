@@ -33,7 +33,7 @@ use crate::control::{self, Answer};
 use crate::run_context::Run;
 use crate::serve::{self, Lines, Tell, note};
 use crate::state::StateDirectory;
-use crate::{back_up, coverage, neighbour, probe, sweep};
+use crate::{back_up, coverage, expiry, neighbour, probe, sweep};
 use draw::Drawing;
 
 /// Backs up one Apache Cassandra node: takes a snapshot over JMX, uploads what the storage does
@@ -167,6 +167,8 @@ async fn perform(run: Run, operation: Operation) -> Outcome {
         Operation::Probe(request) => probe::run(&run, &request).await,
         Operation::Sweep(request) => sweep::run(&run, &request).await,
         Operation::Coverage(request) => coverage::run(&run, &request).await,
+        Operation::Purge(request) => expiry::purge(&run, &request).await,
+        Operation::Delete(request) => expiry::delete(&run, &request).await,
     }
 }
 

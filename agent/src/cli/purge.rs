@@ -1,26 +1,22 @@
 //! `purge` and `delete`: what is not kept goes, and the data that nobody needs any more.
 
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use manifest::{BackupName, ClusterId};
+use manifest::BackupName;
 use protocol::{ExitCode, Reason, StorageAccess};
-use store::Store;
 use uuid::Uuid;
 
-use super::purge_report::Decided;
+use super::purge_report;
 use super::query::{self, CacheFlags, ClusterFlags, Failure, Form};
 use super::spinner::Spinner;
 use super::values;
-use crate::catalogue::{self, Headers};
-use crate::purge::{
-    self, Catalogue, PurgeError, PurgeOptions, PurgeProgress, PurgeReport, PurgeStep,
-};
-use crate::retention::{self, Candidate, Decision, Policy, Refused, Verdict};
+use crate::expiry::{self, Done, ExpiryError};
+use crate::purge::{PurgeOptions, PurgeProgress, PurgeStep};
+use crate::retention::Policy;
 use crate::state::StateDirectory;
 
 const PURGE_EXAMPLES: &str = "\
@@ -51,6 +47,10 @@ pub(super) struct PurgeFlags {
     of: ClusterFlags,
     #[command(flatten)]
     keep: KeepFlags,
+    /// Judge only the backups of this series; the others stay
+    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "What stays, of each series and scope")]
+    series: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -151,13 +151,23 @@ impl KeepFlags {
 impl PurgeFlags {
     /// Purges. Returns the exit code.
     pub fn run(self, state_directory: Option<&Path>) -> u8 {
-        let Self { common, keep, of } = self;
+        let Self {
+            common,
+            keep,
+            of,
+            series,
+        } = self;
         let policy = keep.policy();
         query::ask(of, async |store, cluster, access| {
-            let decide = |candidates: &[Candidate]| retention::decide(candidates, &policy);
-            let store = store.as_ref();
-            let report = purge(store, &cluster, &common, &access, state_directory, &decide).await?;
-            finished(&report)
+            let options = common.options(&access, state_directory)?;
+            let (store, series) = (store.as_ref(), series.as_deref());
+            let spinner = Spinner::new();
+            let told = |progress| tell(&spinner, progress);
+            let done = expiry::by_policy(store, &cluster, &policy, series, options, &told).await;
+            spinner.end();
+            let done = done?;
+            common.print(&done)?;
+            answer(done.left())
         })
     }
 }
@@ -172,58 +182,29 @@ impl DeleteFlags {
             of,
         } = self;
         query::ask(of, async |store, cluster, access| {
+            let options = common.options(&access, state_directory)?;
             let store = store.as_ref();
-            let backups = catalogue::read(store, &cluster, Headers::All).await?;
-            let running = catalogue::running(store, &backups).await?;
-            let there = retention::listed(&backups, &running);
-            retention::named(&there, &names, even_newest)?;
-            // What can no longer go when the purge looks stays.
-            let decide = |candidates: &[Candidate]| {
-                retention::named(candidates, &names, even_newest).unwrap_or_default()
-            };
-            let report = purge(store, &cluster, &common, &access, state_directory, &decide).await?;
-            let mut left = names.iter().filter(|name| !report.expired.contains(name));
-            finished(&report)?;
-            match left.next() {
-                None => Ok(ExitCode::Done),
-                Some(name) => Err(Failure {
-                    reason: Reason::Locked,
-                    message: format!(
-                        "{name} stays, as a run relies on it or it changed meanwhile: try again later"
-                    ),
-                }),
-            }
+            let spinner = Spinner::new();
+            let told = |progress| tell(&spinner, progress);
+            let done = expiry::by_name(store, &cluster, &names, even_newest, options, &told).await;
+            spinner.end();
+            let done = done?;
+            common.print(&done)?;
+            answer(done.left_of(&names))
         })
     }
 }
 
 /// Whether all that was to go is gone.
-fn finished(report: &PurgeReport) -> Result<ExitCode, Failure> {
-    if report.unfinished {
-        return Err(Failure {
-            reason: Reason::DeadlineExceeded,
-            message: "some of what is to go is left for the next purge".into(),
-        });
-    }
-    Ok(ExitCode::Done)
-}
-
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
-        let reason = match &refused {
-            Refused::NotThere(_) => Reason::BackupNotFound,
-            Refused::Newest(_) => Reason::InvalidRequest,
-            Refused::Running(_) => Reason::Locked,
-        };
-        Self {
-            reason,
-            message: refused.to_string(),
-        }
+fn answer(left: Option<(Reason, String)>) -> Result<ExitCode, Failure> {
+    match left {
+        None => Ok(ExitCode::Done),
+        Some((reason, message)) => Err(Failure { reason, message }),
     }
 }
 
-impl From<PurgeError> for Failure {
-    fn from(error: PurgeError) -> Self {
+impl From<ExpiryError> for Failure {
+    fn from(error: ExpiryError) -> Self {
         Self {
             reason: error.reason(),
             message: error.to_string(),
@@ -231,55 +212,32 @@ impl From<PurgeError> for Failure {
     }
 }
 
-async fn purge(
-    store: &dyn Store,
-    cluster: &ClusterId,
-    flags: &CommonFlags,
-    access: &StorageAccess,
-    state_directory: Option<&Path>,
-    decide: &(dyn Fn(&[Candidate]) -> Vec<Decision> + Send + Sync),
-) -> Result<PurgeReport, Failure> {
-    let purge_id = Uuid::new_v4();
-    let state = StateDirectory::open(state_directory, purge_id)
-        .map_err(|error| Failure::usage(error.to_string()))?;
-    let options = PurgeOptions {
-        purge_id,
-        grace: flags.grace,
-        dry_run: flags.dry_run,
-        lifetime: flags.deadline,
-        concurrency: flags.concurrency.into(),
-        attribute_cache: flags.caches.wait(access),
-        ..PurgeOptions::new(state.path())
-    };
-    let first = OnceLock::new();
-    let expired = |catalogue: &Catalogue| {
-        let candidates = retention::candidates(catalogue);
-        let decisions = decide(&candidates);
-        let names = decisions
-            .iter()
-            .filter(|decision| matches!(decision.verdict, Verdict::Expire(_)))
-            .map(|decision| decision.name.clone())
-            .collect();
-        first.get_or_init(|| Decided {
-            candidates,
-            decisions,
-        });
-        names
-    };
-    let spinner = Spinner::new();
-    let told = |progress| tell(&spinner, progress);
-    let report = purge::purge(store, cluster, &expired, options, &told).await;
-    spinner.end();
-    let report = report?;
-    let decided = first.into_inner().unwrap_or(Decided {
-        candidates: Vec::new(),
-        decisions: Vec::new(),
-    });
-    match flags.output {
-        Form::Json => query::print_json(&decided.document(flags.dry_run, &report))?,
-        Form::Text => query::print(&decided.text(flags.dry_run, &report))?,
+impl CommonFlags {
+    fn options(
+        &self,
+        access: &StorageAccess,
+        state_directory: Option<&Path>,
+    ) -> Result<PurgeOptions, Failure> {
+        let purge_id = Uuid::new_v4();
+        let state = StateDirectory::open(state_directory, purge_id)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(PurgeOptions {
+            purge_id,
+            grace: self.grace,
+            dry_run: self.dry_run,
+            lifetime: self.deadline,
+            concurrency: self.concurrency.into(),
+            attribute_cache: self.caches.wait(access),
+            ..PurgeOptions::new(state.path())
+        })
     }
-    Ok(report)
+
+    fn print(&self, done: &Done) -> Result<(), Failure> {
+        match self.output {
+            Form::Json => query::print_json(&purge_report::document(done, self.dry_run)),
+            Form::Text => query::print(&purge_report::text(done, self.dry_run)),
+        }
+    }
 }
 
 fn tell(spinner: &Spinner, progress: PurgeProgress) {

@@ -14,7 +14,6 @@ use super::storage::StorageFlags;
 use super::values;
 use crate::catalogue::CatalogueError;
 use crate::chain;
-use crate::read::ReadFailure;
 use crate::serve::note;
 use crate::verify::{RepairError, VerifyError};
 use crate::{neighbour, storage};
@@ -86,16 +85,8 @@ impl From<store::Error> for Failure {
 
 impl From<CatalogueError> for Failure {
     fn from(error: CatalogueError) -> Self {
-        let reason = match &error {
-            CatalogueError::Store(error) | CatalogueError::Read(ReadFailure::Store(error)) => {
-                storage::reason(error)
-            }
-            CatalogueError::NoBackup { .. } => Reason::BackupNotFound,
-            CatalogueError::Read(_) => Reason::ContentMismatch,
-            CatalogueError::Key(_) => Reason::InvalidRequest,
-        };
         Self {
-            reason,
+            reason: error.reason(),
             message: chain(&error),
         }
     }

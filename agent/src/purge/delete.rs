@@ -103,11 +103,14 @@ impl Deleting<'_> {
         Ok(())
     }
 
-    /// Deletes one object, unless the deadline has passed.
+    /// Deletes one object, unless the deadline has passed or the purge is cancelled.
     async fn one(&self, key: &Key) -> Result<bool, PurgeError> {
         let (store, timer) = (self.purge.store, self.purge.options.timer.as_ref());
         if self.deadline.unseen_for(timer) > LOOK_EVERY {
             self.deadline.look(store, timer).await?;
+        }
+        if self.purge.options.cancel.is_cancelled() {
+            return Ok(false);
         }
         let in_time = !self.deadline.passed(timer);
         if in_time || !self.purge.options.order.keeps(Rule::DeletesBeforeDeadline) {

@@ -44,6 +44,9 @@ pub enum PurgeError {
     /// The same.
     #[error("cannot read the list of what is to be deleted: {0}")]
     Spool(#[from] io::Error),
+    /// Somebody wants it no more.
+    #[error("the purge was cancelled before it deleted anything")]
+    Cancelled,
     /// A name that cannot be a key.
     #[error("a name cannot be a key: {0}")]
     Key(#[from] InvalidKey),
@@ -65,6 +68,7 @@ impl PurgeError {
             Self::Store(error) => storage::reason(error),
             Self::Unreadable(_) | Self::Misplaced { .. } => Reason::ContentMismatch,
             Self::Key(_) | Self::IdTaken(_) => Reason::InvalidRequest,
+            Self::Cancelled => Reason::Cancelled,
             Self::Unknown(_) | Self::List(_) | Self::Spool(_) => Reason::Failed,
         }
     }

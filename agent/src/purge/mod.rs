@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use manifest::{BackupName, ClusterId, ClusterLayout};
 use store::{Key, Store};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::catalogue::{Backup, Catalogue, NodeManifest};
@@ -47,6 +48,8 @@ pub struct PurgeOptions {
     pub attribute_cache: Duration,
     /// A directory for lists that are too large for memory.
     pub directory: PathBuf,
+    /// Ends the purge: what is not deleted yet stays.
+    pub cancel: CancellationToken,
     /// The process's clock.
     pub timer: Arc<dyn Timer>,
     /// Every rule, outside tests.
@@ -64,6 +67,7 @@ impl PurgeOptions {
             concurrency: 32,
             attribute_cache: Duration::from_secs(60),
             directory: directory.into(),
+            cancel: CancellationToken::new(),
             timer: Arc::new(SystemTimer),
             order: Order::RIGHT,
         }
@@ -138,7 +142,7 @@ pub struct PurgeReport {
     pub uploads: u64,
     /// Why these could not be looked for.
     pub unswept: Option<String>,
-    /// The deadline came first: some of what is condemned is left for the next purge.
+    /// The deadline came first, or it was cancelled: some of what is condemned is left for the next purge.
     pub unfinished: bool,
 }
 
@@ -205,6 +209,9 @@ impl Purge<'_> {
             report.deleted = condemned.amount();
             report.intents = first.dead.len() as u64;
             return Ok(report);
+        }
+        if options.cancel.is_cancelled() {
+            return Err(PurgeError::Cancelled);
         }
         if !condemned.is_empty() {
             let list = Key::parse(&self.layout.condemned(options.purge_id))?;

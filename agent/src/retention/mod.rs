@@ -132,6 +132,19 @@ pub fn decide(candidates: &[Candidate], policy: &Policy) -> Vec<Decision> {
         .collect()
 }
 
+/// The same over the backups of one series, if one is named; of the others nothing is decided.
+pub fn decide_of(candidates: &[Candidate], policy: &Policy, series: Option<&str>) -> Vec<Decision> {
+    let Some(series) = series else {
+        return decide(candidates, policy);
+    };
+    let of: Vec<_> = candidates
+        .iter()
+        .filter(|candidate| candidate.series.as_deref() == Some(series))
+        .cloned()
+        .collect();
+    decide(&of, policy)
+}
+
 /// The newest complete backup of each series and scope.
 fn newest_complete(candidates: &[Candidate]) -> Vec<&BackupName> {
     let mut newest: BTreeMap<Group, &Candidate> = BTreeMap::new();
@@ -277,5 +290,7 @@ fn by_period<'a>(
     }
 }
 
+#[cfg(test)]
+mod restic;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Backups that go because somebody said so, by name.
 
 use manifest::BackupName;
+use protocol::Reason;
 
 use super::{Candidate, Decision, Expire, State, Verdict, newest_complete};
 
@@ -18,6 +19,17 @@ pub enum Refused {
     /// Somebody is at work on it.
     #[error("a node may be at work on {0}: cancel it, or wait for its deadline")]
     Running(BackupName),
+}
+
+impl Refused {
+    /// The word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::NotThere(_) => Reason::BackupNotFound,
+            Self::Newest(_) => Reason::InvalidRequest,
+            Self::Running(_) => Reason::Locked,
+        }
+    }
 }
 
 /// Decides over the backups of these names; either all can go or none does.

@@ -5,5 +5,6 @@
 mod check;
 mod list;
 mod purge;
+mod requests;
 mod stage;
 mod verify;

@@ -1,14 +1,15 @@
 //! A storage of files, and backups in it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use manifest::{
     Component, FORMAT_VERSION, Footer, Header, Intent, ManifestWriter, NodeHeader, NodeLayout,
     RingHash, SchemaVersions, Scope, Snapshot, SsTable, Sum, Table,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -117,6 +118,30 @@ impl Stage {
     /// Runs a command against the storage.
     pub fn run(&self, arguments: &[&str]) -> Output {
         run_at(self.root.path(), self.state.path(), arguments)
+    }
+
+    /// Sends one request by standard input, about this storage; gives the exit code and the result.
+    pub fn request(&self, operation: &str, mut with: Value) -> (i32, Value) {
+        with["storage"] = json!({"kind": "file", "path": self.root.path()});
+        let request = json!({
+            "protocol": "1.0", "runId": Uuid::new_v4(), "operation": operation, "with": with,
+        });
+        let mut child = Command::new(env!("CARGO_BIN_EXE_cassandra-backup"))
+            .args(["--request", "-", "--state-dir"])
+            .arg(self.state.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        writeln!(stdin, "{request}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let told = text(&output.stdout);
+        let last = told.lines().last().unwrap();
+        (
+            output.status.code().unwrap(),
+            serde_json::from_str(last).unwrap(),
+        )
     }
 
     /// Runs a command that prints one JSON document; gives the exit code too.

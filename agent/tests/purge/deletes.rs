@@ -1,9 +1,10 @@
 //! What goes.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use agent::purge::Amount;
+use agent::purge::{Amount, PurgeError};
 
 use crate::ground::{Ground, HOUR, data, names, node};
 
@@ -149,4 +150,31 @@ async fn what_comes_after_the_deadline_is_left_for_the_next_purge() {
     assert_eq!((report.manifests, report.deleted), (0, Amount::default()));
     assert_eq!(ground.files(), before);
     assert!(!ground.purge(&["old"]).await.unwrap().unfinished);
+}
+
+#[tokio::test]
+async fn a_purge_that_is_cancelled_deletes_nothing_more_and_leaves_no_list() {
+    for look in [1, 2] {
+        let ground = Ground::new();
+        ground.backup("old", node(1), &["1"], 48 * HOUR);
+        ground.backup("new", node(1), &["2"], 47 * HOUR);
+        let before = ground.files();
+        let options = ground.options();
+        let (cancel, looks) = (options.cancel.clone(), AtomicU32::new(0));
+        let purged = ground.purge_with(options, |_| {
+            if looks.fetch_add(1, Ordering::Relaxed) + 1 == look {
+                cancel.cancel();
+            }
+            names(&["old"])
+        });
+        match (look, purged.await) {
+            (1, Err(PurgeError::Cancelled)) => {}
+            (2, Ok(report)) => {
+                assert!(report.unfinished);
+                assert_eq!(report.expired, names(&[]));
+            }
+            (look, purged) => panic!("{look}: {purged:?}"),
+        }
+        assert_eq!(ground.files(), before, "{look}");
+    }
 }

@@ -44,7 +44,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [cassandrabackup.io]
   resources: [backupstorages/status, cassandrabackups/status, cronbackups/status]
   verbs: [patch]
-# The backups of a CronBackup: made, cancelled for another one, and deleted beyond their limits.
+# The backups of a CronBackup: made, cancelled for another one, and deleted beyond their limits. And
+# the finalizer of backups that take their data with them.
 - apiGroups: [cassandrabackup.io]
   resources: [cassandrabackups]
   verbs: [create, patch, delete]

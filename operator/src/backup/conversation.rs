@@ -16,7 +16,7 @@ use crate::played::{Api, context};
 const BACKUP: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups/nightly";
 const STORAGE: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/backupstorages/main";
 
-const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/shop/leases";
+pub(super) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/shop/leases";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 
 /// The lease of the cluster `prod`.
@@ -28,9 +28,9 @@ fn lease_path() -> String {
 }
 
 /// The identity of the resource that is reconciled.
-const OURS: &str = "CassandraBackup/nightly/1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+pub(super) const OURS: &str = "CassandraBackup/nightly/1b4e28ba-2fa1-11d2-883f-0016d3cca427";
 
-fn lease(holder: &str) -> Value {
+pub(super) fn lease(holder: &str) -> Value {
     json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "cassandra-backup", "namespace": "shop", "uid": "l", "resourceVersion": "5"},
@@ -46,12 +46,12 @@ impl Api {
             .await;
     }
 
-    async fn expect_free_lease(&mut self) -> Value {
+    pub(super) async fn expect_free_lease(&mut self) -> Value {
         self.expect(Method::GET, &lease_path(), Err(404)).await;
         self.expect(Method::POST, LEASES, Ok(lease(OURS))).await
     }
 
-    async fn expect_status(&mut self) -> Value {
+    pub(super) async fn expect_status(&mut self) -> Value {
         let path = format!("{BACKUP}/status");
         self.expect(Method::PATCH, &path, Ok(object(0))).await
     }

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod conversation;
 mod coverage;
+mod deletion;
+#[cfg(test)]
+mod deletion_conversation;
 mod exclusion;
+mod expire;
 mod news;
 mod plan;
 mod publish;
@@ -14,6 +18,7 @@ mod start;
 mod tests;
 mod verdict;
 
+pub(crate) use expire::{expire, was_whole};
 pub(crate) use runs::Runs;
 
 use std::sync::Arc;
@@ -33,6 +38,7 @@ use crate::access;
 use crate::context::Context;
 use crate::node::{self, Job, NodeRun, Reporter, sweep};
 use crate::{logs, names};
+use deletion::Step;
 use exclusion::{Exclusion, Turn};
 use plan::plan;
 use publish::When;
@@ -65,6 +71,8 @@ pub(crate) enum Error {
     Access(#[from] access::AccessError),
     #[error("cannot take the cluster's Lease: {0}")]
     Exclude(#[source] Box<kube::Error>),
+    #[error("cannot write the finalizers: {0}")]
+    Protect(#[source] Box<kube::Error>),
     #[error("cannot write the status: {0}")]
     Write(#[source] Box<kube::Error>),
 }
@@ -74,7 +82,7 @@ pub(crate) async fn reconcile(
     object: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let backup = match &object.0 {
+    let seen = match &object.0 {
         Ok(backup) => backup,
         Err(invalid) => {
             tracing::warn!(name = ?invalid.metadata.name, error = %invalid.error, "a CassandraBackup that cannot be read");
@@ -82,11 +90,18 @@ pub(crate) async fn reconcile(
         }
     };
     let span = logs::of_backup(
-        &backup.namespace().unwrap_or_default(),
-        &backup.name_any(),
-        &start::name_in_storage(backup),
+        &seen.namespace().unwrap_or_default(),
+        &seen.name_any(),
+        &start::name_in_storage(seen),
     );
-    bring_forward(backup, context).instrument(span).await
+    let bring_forward = async {
+        match deletion::step(seen) {
+            Step::None => bring_forward(seen, context).await,
+            Step::Cancel => bring_forward(&cancelled(seen), context).await,
+            step => deletion::carry_out(step, seen, &context, Timestamp::now()).await,
+        }
+    };
+    bring_forward.instrument(span).await
 }
 
 async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Result<Action, Error> {
@@ -142,6 +157,13 @@ async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Resul
     } else {
         LOOK_AGAIN
     }))
+}
+
+/// The same, as if somebody had cancelled it.
+fn cancelled(backup: &CassandraBackup) -> CassandraBackup {
+    let mut backup = backup.clone();
+    backup.spec.cancel = true;
+    backup
 }
 
 /// Whether the nodes are known, or it ended before they were.

@@ -271,7 +271,7 @@ impl Runs {
     }
 }
 
-fn is_over(status: Option<&CassandraBackupStatus>) -> bool {
+pub(super) fn is_over(status: Option<&CassandraBackupStatus>) -> bool {
     status.is_some_and(|status| {
         status.phase.is_some_and(BackupPhase::is_final)
             && !status.nodes.iter().any(|node| node.sweep_pending)

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crds::{BackupPhase, CassandraBackup, CronBackup};
+use crds::{BackupPhase, CassandraBackup, CronBackup, DeletionPolicy};
 use jiff::{Timestamp, Zoned};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::{Resource, ResourceExt};
 
 use super::names::{self, Run};
+use crate::backup::was_whole;
 
 /// Label of a child: the name of its CronBackup.
 pub(crate) const LABEL: &str = "cassandrabackup.io/cron-backup";
@@ -37,6 +38,8 @@ pub(super) struct Child {
     /// `None` if nobody has looked at it yet.
     pub(super) phase: Option<BackupPhase>,
     pub(super) completed: Option<Timestamp>,
+    /// It was whole when it ended, whatever became of its data since.
+    pub(super) whole: bool,
     /// It was told to stop.
     pub(super) cancelled: bool,
     /// A snapshot may be left on a node, which the operator removes as long as the child is there.
@@ -58,6 +61,7 @@ impl Child {
             completed: status
                 .and_then(|status| status.completion_time.as_ref())
                 .map(|time| time.0),
+            whole: status.is_some_and(was_whole),
             cancelled: backup.spec.cancel,
             sweeping: status
                 .is_some_and(|status| status.nodes.iter().any(|node| node.sweep_pending)),
@@ -78,10 +82,10 @@ impl Child {
 
     /// Whether it was whole when it ended.
     pub(super) fn has_succeeded(&self) -> bool {
-        matches!(
-            self.phase,
-            Some(BackupPhase::Succeeded | BackupPhase::Expired)
-        )
+        match self.phase {
+            Some(BackupPhase::Expired) => self.whole,
+            phase => phase == Some(BackupPhase::Succeeded),
+        }
     }
 }
 
@@ -108,6 +112,7 @@ pub(super) fn build(cron: &CronBackup, run: Run, scheduled_at: &Zoned) -> Cassan
     // Whatever the template says: the schema refuses these, and older objects may have them.
     backup.spec.backup_name = None;
     backup.spec.cancel = false;
+    backup.spec.deletion_policy = DeletionPolicy::Retain;
     backup.metadata = ObjectMeta {
         name: backup.metadata.name,
         namespace: cron.namespace(),

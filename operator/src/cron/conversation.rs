@@ -16,11 +16,13 @@ use super::{Error, bring_forward, reconcile};
 use crate::context::Context;
 use crate::played::{Api, context};
 
-const CRON: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cronbackups/nightly";
+pub(super) const CRON: &str =
+    "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cronbackups/nightly";
 const STATUS: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cronbackups/nightly/status";
-const BACKUPS: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups";
+pub(super) const BACKUPS: &str =
+    "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups";
 const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
-const UID: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+pub(super) const UID: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
 
 /// The slot of the 25th, when all before it is dealt with.
 const DUE: &str = "2026-11-25T02:30:00Z";
@@ -37,7 +39,7 @@ fn before(cron: CronBackup) -> CronBackup {
     with(cron, status)
 }
 
-fn child(slot: &str, owner: &str, phase: Option<&str>) -> Value {
+pub(super) fn child(slot: &str, owner: &str, phase: Option<&str>) -> Value {
     let name = format!("nightly-{slot}");
     let mut child = json!({
         "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraBackup",
@@ -59,7 +61,7 @@ fn child(slot: &str, owner: &str, phase: Option<&str>) -> Value {
     child
 }
 
-fn list(items: &[Value]) -> Value {
+pub(super) fn list(items: &[Value]) -> Value {
     json!({
         "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraBackupList",
         "metadata": {}, "items": items,
@@ -89,7 +91,7 @@ async fn ends(reconciled: Reconciled) -> Action {
 }
 
 /// Expects that the status is written, and answers.
-async fn status(api: &mut Api) -> Value {
+pub(super) async fn status(api: &mut Api) -> Value {
     let cron = serde_json::to_value(cron(|_| ())).unwrap();
     let patch = api.expect(Method::PATCH, STATUS, Ok(cron)).await;
     assert_eq!(patch["metadata"]["uid"], UID);
@@ -98,7 +100,7 @@ async fn status(api: &mut Api) -> Value {
 }
 
 /// Expects an Event, and gives its reason.
-async fn event(api: &mut Api) -> String {
+pub(super) async fn event(api: &mut Api) -> String {
     let answer = json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {}, "eventTime": null,
     });

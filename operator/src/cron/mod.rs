@@ -13,6 +13,9 @@ mod history;
 mod names;
 mod news;
 mod reason;
+mod retain;
+#[cfg(test)]
+mod retain_conversation;
 #[cfg(test)]
 mod simulation;
 mod slots;
@@ -37,6 +40,7 @@ use crate::context::Context;
 use act::Desk;
 use decide::{Decision, Facts, decide};
 use names::Run;
+use retain::Retaining;
 use slots::{Invalid, Schedule};
 use status::Outcome;
 
@@ -94,7 +98,7 @@ pub(crate) async fn reconcile(
 
 async fn bring_forward(
     seen: &CronBackup,
-    context: &Context,
+    context: &Arc<Context>,
     now: Timestamp,
 ) -> Result<Action, Error> {
     let desk = Desk::new(&context.client, &seen.namespace().unwrap_or_default());
@@ -120,7 +124,8 @@ async fn bring_forward(
     let made = made
         .as_ref()
         .map(|(run, name, outcome)| (*run, name.as_str(), outcome));
-    let new = status::concluded(&facts, &decision, made, now);
+    let mut new = status::concluded(&facts, &decision, made, now);
+    let retaining = Retaining::look(context, &cron, &children, &mut new, now);
     if new != old && !desk.write(&cron, &new).await? {
         return Ok(Action::requeue(AGAIN));
     }
@@ -128,11 +133,16 @@ async fn bring_forward(
     let followed = schedule.as_ref().ok().filter(|_| !cron.spec.suspend);
     let interval = followed.and_then(|schedule| schedule.longest_interval(now));
     context.metrics.schedule_interval(&cron, interval);
-    tell(context, &cron, news::news(&old, &new, made)).await;
+    let (event, look) = retaining.go_on(context, &cron, &old);
+    let mut events = news::news(&old, &new, made);
+    events.extend(event);
+    tell(context, &cron, events).await;
     for child in &decision.delete {
         desk.delete(child).await?;
     }
-    Ok(Action::requeue(wake(&decision, made.map(|made| made.2))))
+    let wake = wake(&decision, made.map(|made| made.2));
+    let look = look.map(|look| Duration::try_from(look).unwrap_or_default());
+    Ok(Action::requeue(look.map_or(wake, |look| wake.min(look))))
 }
 
 fn schedule(cron: &CronBackup) -> Result<Schedule, Invalid> {

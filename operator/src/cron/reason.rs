@@ -68,6 +68,8 @@ reasons! {
     BackupCreated, true, "A backup was made of a time of the schedule.", "";
     BackupRetried, true, "A backup was made because an earlier one of the same time failed.", "";
     SlotsMissed, false, "Times of the schedule passed without a backup, because the operator was not there, an earlier backup was still at work, or the backup was refused.", "See whether the operator is up, and how long backups take.";
+    BackupsPurged, true, "A purge deleted backups that no rule of `spec.retention` keeps, or data that no backup needs; the message names them.", "";
+    PurgeFailed, false, "A purge did not go through; the message says why. It is tried again, after five minutes at first.", "Do what the message says.";
 }
 
 impl fmt::Display for Reason {

@@ -1,6 +1,6 @@
 //! The status of a CronBackup: what children say, and what came of making one.
 
-use crds::CronBackupStatus;
+use crds::{BackupPhase, CronBackupStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -62,7 +62,10 @@ pub(super) fn observed(facts: &Facts<'_>) -> CronBackupStatus {
         // What ended last may be gone by its limit, and what ended before it still be there.
         if last.completed >= known {
             status.last_completion_time = last.completed.map(Time);
-            status.last_result = last.phase;
+            // That its data went later says nothing of how it ended.
+            if last.phase != Some(BackupPhase::Expired) {
+                status.last_result = last.phase;
+            }
         }
     }
     let success = children

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+use protocol::Outcome;
 use serde_json::{Value, json};
 
 use super::*;
@@ -246,12 +248,18 @@ fn full() -> Metrics {
         "status": {
             "missed": 1, "nextScheduleTime": "2026-01-02T00:00:00Z",
             "lastSuccessfulTime": "2026-01-01T00:01:00Z",
+            "retention": {"lastSuccessfulTime": "2026-01-01T00:02:00Z"},
         },
     }))
     .unwrap();
     let status = cron.status.clone().unwrap();
     metrics.schedule(&cron, &CronBackupStatus::default(), &status);
     metrics.schedule_interval(&cron, Some(SignedDuration::from_hours(24)));
+    let done = Outcome {
+        purged: Some(Box::default()),
+        ..Outcome::ended(Reason::Succeeded, "", 1)
+    };
+    metrics.purged(&cron, &Ended::of(Timestamp::UNIX_EPOCH, Ok(done)));
     let (storage, status) = storage("True", "Reachable");
     metrics.storage(&storage, &status);
     metrics

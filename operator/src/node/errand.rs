@@ -1,102 +1,169 @@
-//! Short runs in a pod, asked for once and answered once: removing the snapshots that ended runs left,
-//! and finding out what a backup does not cover.
+//! An operation that needs what only the pods have, such as a volume that they mount, and no
+//! Cassandra: in one of the pods.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use protocol::{
-    CoverageRequest, ExitCode, JmxAccess, KeyspaceCoverage, Operation, Outcome, Scope, SweepRequest,
-};
+use crds::CassandraBackupSpec;
+use kube::core::Selector;
+use protocol::{Operation, Outcome, PROTOCOL_VERSION, Reason, Request};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::attach::{Asked, attach};
 use super::decide::End;
-use super::job::{Job, Telling, request};
+use super::job::Job;
 use super::place::agent_in;
 use super::run::Tools;
-use crate::access;
-use crate::exec::Target;
+use crate::exec::{ExecError, Target};
+use crate::inject::{InjectError, Placed};
 
-/// Tries once to remove leftover snapshots. The text of a failure is for the log.
-pub(crate) async fn sweep(tools: &Arc<Tools>, job: &Job, pod: &str) -> Result<(), String> {
-    let sweep = |jmx| Operation::Sweep(SweepRequest { jmx });
-    errand(tools, job, pod, sweep).await.map(drop)
+/// Attempts of the agent; more means that it is killed again and again.
+const ATTEMPTS: u32 = 3;
+
+/// Streams in a row without a word; then the agent is not there, or cannot run.
+const UNHEARD: u32 = 10;
+
+/// Whose pods.
+pub(crate) struct Errand<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) spec: &'a CassandraBackupSpec,
 }
 
-/// Asks what of each keyspace only the members `without` have. The text of a failure is for people.
-pub(crate) async fn coverage(
-    tools: &Arc<Tools>,
-    job: &Job,
-    pod: &str,
-    without: Vec<Uuid>,
-) -> Result<Vec<KeyspaceCoverage>, String> {
-    let scope = Scope {
-        keyspaces: job.spec.keyspaces.clone(),
-        tables: job.spec.tables.clone(),
-        datacenters: job.spec.datacenters.clone(),
-    };
-    let coverage = |jmx| {
-        Operation::Coverage(CoverageRequest {
-            jmx,
-            scope,
-            without,
-        })
-    };
-    let outcome = errand(tools, job, pod, coverage).await?;
-    Ok(outcome.coverage)
+/// No pod said how it went.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ErrandError {
+    #[error("spec.cassandra.podSelector: {0}")]
+    Selector(String),
+    #[error("cannot read the pods: {0}")]
+    ReadPods(#[source] Box<kube::Error>),
+    #[error("the storage is mounted by the Cassandra pods only, and none is ready: {0}")]
+    NoPod(String),
+    #[error("pod {pod}: {cause}")]
+    Inject { pod: String, cause: InjectError },
+    #[error("pod {pod}: {cause}")]
+    Exec { pod: String, cause: ExecError },
+    #[error("cannot make the request: {0}")]
+    Request(#[source] serde_json::Error),
+    #[error("the agent in pod {pod} does not run: {cause}")]
+    NotRun { pod: String, cause: String },
+    #[error("the agent in pod {pod} was killed {ATTEMPTS} times without a result")]
+    TooOften { pod: String },
+    #[error("the agent in pod {pod} had no result within {} s", limit.as_secs())]
+    TooSlow { pod: String, limit: Duration },
 }
 
-/// Each has an id of its own, since a run that was answered is answered the same way again.
-async fn errand(
-    tools: &Arc<Tools>,
-    job: &Job,
-    pod: &str,
-    operation: impl FnOnce(JmxAccess) -> Operation,
-) -> Result<Outcome, String> {
-    let view = tools
-        .cluster
-        .pod(&job.namespace, pod)
+impl ErrandError {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Selector(_) => Reason::InvalidRequest,
+            Self::ReadPods(_) | Self::Request(_) => Reason::Failed,
+            Self::NotRun { .. } => Reason::Failed,
+            Self::NoPod(_) | Self::Exec { .. } => Reason::PodNotReady,
+            Self::Inject { cause, .. } if cause.is_temporary() => Reason::PodNotReady,
+            Self::Inject { .. } => Reason::AgentNotInjectable,
+            Self::TooOften { .. } => Reason::Interrupted,
+            Self::TooSlow { .. } => Reason::DeadlineExceeded,
+        }
+    }
+}
+
+/// Runs the operation in one pod that is ready, for at most `limit`.
+pub(crate) async fn errand(
+    tools: &Tools,
+    of: &Errand<'_>,
+    operation: Operation,
+    limit: Duration,
+) -> Result<Outcome, ErrandError> {
+    let job = Job::of(of.namespace, of.spec);
+    let target = ready(tools, &job).await?;
+    let pod = target.pod.clone();
+    let agent = agent_in(tools, &job, &target)
         .await
-        .map_err(|error| error.to_string())?
-        .ok_or_else(|| format!("pod {pod} does not exist"))?;
-    let container = view
-        .container(job.container())
-        .map_err(|problem| problem.to_string())?;
-    let target = Target {
-        namespace: job.namespace.clone(),
-        pod: pod.to_owned(),
-        container: container.name.clone(),
-    };
-    let agent = agent_in(tools, job, &target)
-        .await
-        .map_err(|error| error.to_string())?;
-    let jmx = access::jmx(&*tools.cluster, &job.namespace, &job.spec.cassandra.jmx)
-        .await
-        .map_err(|error| error.to_string())?;
-    let run_id = Uuid::new_v4();
-    let telling = Telling {
-        run_id,
+        .map_err(|cause| ErrandError::Inject {
+            pod: pod.clone(),
+            cause,
+        })?;
+    match timeout(limit, until_result(tools, &target, &agent, operation)).await {
+        Ok(told) => told,
+        Err(_) => Err(ErrandError::TooSlow { pod, limit }),
+    }
+}
+
+/// The first pod that is ready, by name.
+async fn ready(tools: &Tools, job: &Job) -> Result<Target, ErrandError> {
+    let selector = Selector::try_from(job.spec.cassandra.pod_selector.clone())
+        .map_err(|error| ErrandError::Selector(error.to_string()))?;
+    let pods = tools.cluster.pods(&job.namespace, &selector).await;
+    let pods = pods.map_err(|cause| ErrandError::ReadPods(Box::new(cause)))?;
+    let mut why = "no pod matches spec.cassandra.podSelector".to_owned();
+    for pod in pods.iter().filter(|pod| !pod.ended) {
+        match pod.container(job.container()) {
+            Ok(container) if pod.ready => {
+                return Ok(Target {
+                    namespace: job.namespace.clone(),
+                    pod: pod.name.clone(),
+                    container: container.name.clone(),
+                });
+            }
+            Ok(_) => why = format!("pod {} runs but is not ready", pod.name),
+            Err(problem) => why = problem.to_string(),
+        }
+    }
+    Err(ErrandError::NoPod(why))
+}
+
+/// Asks again when a stream ends without a result: the same run never runs twice.
+async fn until_result(
+    tools: &Tools,
+    target: &Target,
+    agent: &Placed,
+    operation: Operation,
+) -> Result<Outcome, ErrandError> {
+    let request = Request {
+        protocol: PROTOCOL_VERSION.into(),
+        run_id: Uuid::new_v4(),
         attempt: 1,
+        state_directory: agent.state_directory.clone(),
         from_seq: 0,
-        hold: false,
+        operation,
     };
-    let request = request(telling, &agent, operation(jmx))
-        .to_line()
-        .map_err(|error| error.to_string())?;
-    let command = [agent.path.clone(), "--request".into(), "-".into()];
-    let session = tools
-        .exec
-        .start(&target, &command)
-        .await
-        .map_err(|error| error.to_string())?;
     let asked = Asked {
-        run_id,
+        run_id: request.run_id,
         attempt: 1,
-        attempts: u32::MAX,
+        attempts: ATTEMPTS,
         silence: tools.pace.silence,
     };
-    match attach(session, &request, &asked, |_| ()).await {
-        End::Result(outcome) if outcome.exit_code == ExitCode::Done as u8 => Ok(*outcome),
-        End::Result(outcome) => Err(format!("{}: {}", outcome.reason, outcome.message)),
-        other => Err(format!("no result: {other:?}")),
+    let line = request.to_line().map_err(ErrandError::Request)?;
+    let command = [agent.path.clone(), "--request".into(), "-".into()];
+    let mut unheard = 0;
+    loop {
+        match tools.exec.start(target, &command).await {
+            Ok(session) => match attach(session, &line, &asked, |_| ()).await {
+                End::Result(outcome) | End::Refused(outcome) => return Ok(*outcome),
+                End::TooOften => {
+                    return Err(ErrandError::TooOften {
+                        pod: target.pod.clone(),
+                    });
+                }
+                End::Unknown { heard: true, .. } | End::Unstopped => unheard = 0,
+                End::Unknown { exit, stderr, .. } => {
+                    unheard += 1;
+                    if unheard >= UNHEARD {
+                        return Err(ErrandError::NotRun {
+                            pod: target.pod.clone(),
+                            cause: format!("{exit:?} {stderr}"),
+                        });
+                    }
+                }
+            },
+            Err(cause @ ExecError::Forbidden(_)) => {
+                let pod = target.pod.clone();
+                return Err(ErrandError::Exec { pod, cause });
+            }
+            Err(ExecError::Unreachable(cause)) => {
+                tracing::info!(pod = target.pod, cause, "asking again");
+            }
+        }
+        sleep(tools.pace.retry).await;
     }
 }

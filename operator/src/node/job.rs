@@ -47,6 +47,21 @@ pub(crate) struct Telling {
 }
 
 impl Job {
+    /// Of no backup, for what is done in a pod all the same.
+    pub(super) fn of(namespace: &str, spec: &CassandraBackupSpec) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            resource: String::new(),
+            uid: String::new(),
+            spec: spec.clone(),
+            backup: String::new(),
+            bandwidth: None,
+            snapshot_at: None,
+            hold: false,
+            deadline: None,
+        }
+    }
+
     /// The container that the agent works in.
     pub(crate) fn container(&self) -> Option<&str> {
         match self.spec.agent.mode {

@@ -6,6 +6,8 @@
 mod attach;
 mod decide;
 mod errand;
+#[cfg(test)]
+mod errand_tests;
 mod job;
 mod obstacle;
 mod place;
@@ -18,13 +20,15 @@ mod stop;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod visit;
 
-pub(crate) use errand::{coverage, sweep};
+pub(crate) use errand::{Errand, ErrandError, errand};
 pub(crate) use job::Job;
 pub(crate) use probe::probe;
 pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter};
 pub(crate) use stop::Stop;
+pub(crate) use visit::{coverage, sweep};
 
 use std::time::Duration;
 

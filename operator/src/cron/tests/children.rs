@@ -229,7 +229,11 @@ fn a_taken_name_is_told_until_another_backup_is_made() {
 
 #[test]
 fn a_child_is_of_its_cron_backup_and_of_no_gitops_tool() {
-    let cron = cron(|spec| spec["timeZone"] = json!("Europe/Berlin"));
+    let cron = cron(|spec| {
+        spec["timeZone"] = json!("Europe/Berlin");
+        // The schema refuses it.
+        spec["template"]["spec"]["deletionPolicy"] = json!("Delete");
+    });
     let schedule = schedule(&cron).unwrap();
     let backup = build(&cron, run(FIRST, 0), &schedule.shown(at(FIRST)));
     let made = serde_json::to_value(&backup).unwrap();
@@ -248,4 +252,54 @@ fn a_child_is_of_its_cron_backup_and_of_no_gitops_tool() {
     );
     assert_eq!(made["spec"]["series"], "nightly");
     assert_eq!(made["spec"]["cluster"], "prod");
+    assert_eq!(made["spec"]["deletionPolicy"], "Retain");
+}
+
+#[test]
+fn a_backup_that_expires_ended_as_it_ended() {
+    let cron = cron(|_| ());
+    let completed = "2026-11-25T03:00:00Z";
+    let mut children = [child(
+        run(FIRST, 0),
+        Some(BackupPhase::PartiallyFailed),
+        Some(completed),
+    )];
+    let now = "2026-11-25T04:00:00Z";
+    let (_, before) = decided(&cron, &known(&cron, FIRST), &children, now);
+    assert_eq!(before.last_result, Some(BackupPhase::PartiallyFailed));
+    children[0].phase = Some(BackupPhase::Expired);
+    children[0].whole = false;
+    let (_, status) = decided(&cron, &before, &children, now);
+    assert_eq!(status.last_result, Some(BackupPhase::PartiallyFailed));
+    assert_eq!(status.last_successful_time, None);
+    children[0].whole = true;
+    let (_, status) = decided(&cron, &before, &children, now);
+    assert_eq!(status.last_successful_time, Some(Time(at(completed))));
+}
+
+#[test]
+fn whether_an_expired_backup_was_whole_is_read_from_its_nodes() {
+    let cron = cron(|_| ());
+    let mut backup = build(
+        &cron,
+        run(FIRST, 0),
+        &at(FIRST).to_zoned(jiff::tz::TimeZone::UTC),
+    );
+    backup.metadata.uid = Some("u".into());
+    let node = |phase: &str| json!({"pod": "c", "phase": phase, "attempt": 1, "runId": "r"});
+    let mut whole = |phase: &str, nodes: Value, without_pod: Value| {
+        let status = json!({
+            "phase": phase, "nodes": nodes, "ring": {"members": 2, "withoutPod": without_pod},
+        });
+        backup.status = Some(serde_json::from_value(status).unwrap());
+        Child::of(&cron, &backup).unwrap().has_succeeded()
+    };
+    let missing = json!([{"hostId": "h", "address": "a", "datacenter": "d", "rack": "r"}]);
+    let both = json!([node("Succeeded"), node("Succeeded")]);
+    let one = json!([node("Succeeded"), node("Failed")]);
+    assert!(whole("Expired", both.clone(), json!([])));
+    assert!(!whole("Expired", one, json!([])));
+    assert!(!whole("Expired", both.clone(), missing));
+    assert!(whole("Succeeded", both.clone(), json!([])));
+    assert!(!whole("PartiallyFailed", both, json!([])));
 }

@@ -65,6 +65,7 @@ pub(super) fn child(run: Run, phase: Option<BackupPhase>, completed: Option<&str
         run,
         phase,
         completed: completed.map(at),
+        whole: matches!(phase, Some(BackupPhase::Succeeded | BackupPhase::Expired)),
         cancelled: false,
         sweeping: false,
     }

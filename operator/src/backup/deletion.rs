@@ -1,0 +1,327 @@
+//! A backup that takes its data with it: the finalizer, and what happens before it goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, DeletionPolicy, NodePhase};
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use protocol::{DeleteRequest, Operation, PurgeLimits, Reason};
+use serde_json::json;
+
+use super::{Error, Guarded, HEARTBEAT, publish, runs};
+use crate::FIELD_MANAGER;
+use crate::conditions::{self, Is};
+use crate::context::Context;
+use crate::humane;
+use crate::retention::{Chore, Ended, Place, backoff, perform};
+
+/// Keeps the resource until its data is gone.
+pub(super) const FINALIZER: &str = "cassandrabackup.io/delete-data";
+/// Annotation that lets the resource go without its data.
+pub(super) const SKIP: &str = "cassandrabackup.io/skip-data-deletion";
+
+const DELETING: &str = "Deleting";
+const STALLED: &str = "Stalled";
+/// After somebody else wrote the resource meanwhile, or while another deletion is at the storage.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Nothing is deleted later than this after the start.
+const DEADLINE: Duration = Duration::from_secs(3600);
+/// For an agent to end by itself at the deadline that it was told.
+const MARGIN: Duration = Duration::from_secs(300);
+const LONGEST_MESSAGE: usize = 1024;
+/// Longest note that the API takes is 1 KiB.
+const NOTE: usize = 1000;
+
+/// What the resource's deletion asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing.
+    None,
+    /// To be kept until its data is gone, once somebody deletes it.
+    Protect,
+    /// To be cancelled: its data is not deleted while it is at work.
+    Cancel,
+    /// To go without its data, as somebody said so.
+    Skip,
+    /// To go: it has no data.
+    Release,
+    /// To go after its data.
+    Delete,
+}
+
+/// Decides from the resource.
+pub(super) fn step(backup: &CassandraBackup) -> Step {
+    let meta = backup.meta();
+    let protected = backup.finalizers().iter().any(|name| name == FINALIZER);
+    let status = backup.status.as_ref();
+    match (meta.deletion_timestamp.is_some(), protected) {
+        (false, false) if backup.spec.deletion_policy == DeletionPolicy::Delete => {
+            // Nobody deletes anything for one that has expired.
+            if status.is_some_and(|status| status.phase == Some(BackupPhase::Expired)) {
+                Step::None
+            } else {
+                Step::Protect
+            }
+        }
+        (true, true) if skips(backup) => Step::Skip,
+        (true, true) if !runs::is_over(status) => Step::Cancel,
+        (true, true) if status.is_some_and(has_data) => Step::Delete,
+        (true, true) => Step::Release,
+        _ => Step::None,
+    }
+}
+
+fn skips(backup: &CassandraBackup) -> bool {
+    let said = backup.annotations().get(SKIP);
+    said.is_some_and(|said| said == "true")
+}
+
+/// Whether it left a backup of its own in the storage. One that failed because its name was taken
+/// must not delete the other one's.
+fn has_data(status: &CassandraBackupStatus) -> bool {
+    status.phase != Some(BackupPhase::Expired)
+        && status.backup_name.is_some()
+        && status
+            .nodes
+            .iter()
+            .any(|node| node.phase == NodePhase::Succeeded)
+}
+
+/// Carries a step out that is not to cancel.
+pub(super) async fn carry_out(
+    step: Step,
+    backup: &CassandraBackup,
+    context: &Arc<Context>,
+    now: Timestamp,
+) -> Result<Action, Error> {
+    match step {
+        Step::None | Step::Cancel => Ok(Action::await_change()),
+        Step::Protect => {
+            let mut finalizers = backup.finalizers().to_vec();
+            finalizers.push(FINALIZER.into());
+            set_finalizers(backup, context, &finalizers).await
+        }
+        Step::Skip => {
+            let note = format!("the resource goes without its data: {SKIP} says so");
+            release(backup, context, Reason::DataDeletionSkipped, note).await
+        }
+        Step::Release => {
+            let note = "the backup left no data of its own, or it has expired".to_owned();
+            release(backup, context, Reason::DataDeleted, note).await
+        }
+        Step::Delete => delete(backup, context, now).await,
+    }
+}
+
+async fn delete(
+    backup: &CassandraBackup,
+    context: &Arc<Context>,
+    now: Timestamp,
+) -> Result<Action, Error> {
+    let uid = backup.uid().unwrap_or_default();
+    match context.chores.of(&uid) {
+        Some(Chore::Running) => Ok(Action::requeue(HEARTBEAT)),
+        Some(Chore::Ended { ended, .. }) if is_gone(&ended) => {
+            release(backup, context, Reason::DataDeleted, ended.message.clone()).await
+        }
+        Some(Chore::Ended { ended, failures }) => {
+            say(backup, context, Some(&ended), now).await?;
+            let again = ended
+                .ended
+                .saturating_add(backoff(i32::try_from(failures).unwrap_or(i32::MAX)))
+                .unwrap_or(Timestamp::MAX);
+            let rest = again.duration_since(now);
+            if rest.is_positive() {
+                return Ok(Action::requeue(wait(rest)));
+            }
+            Ok(start(backup, context))
+        }
+        None => {
+            say(backup, context, None, now).await?;
+            Ok(start(backup, context))
+        }
+    }
+}
+
+/// Whether nothing of it is left to be deleted.
+fn is_gone(ended: &Ended) -> bool {
+    ended.is_success() || ended.reason == Reason::BackupNotFound
+}
+
+fn wait(rest: SignedDuration) -> Duration {
+    Duration::try_from(rest).unwrap_or(AGAIN)
+}
+
+fn start(backup: &CassandraBackup, context: &Arc<Context>) -> Action {
+    let namespace = backup.namespace().unwrap_or_default();
+    let place = Place {
+        namespace: namespace.clone(),
+        storage: backup.spec.storage.name.clone(),
+        cluster: backup.spec.cluster.clone(),
+    };
+    let object = ObjectRef::<Guarded>::new(&backup.name_any()).within(&namespace);
+    let (waker, worker, of) = (Arc::clone(context), Arc::clone(context), backup.clone());
+    let started = context.chores.start(
+        backup.uid().unwrap_or_default(),
+        place,
+        async move { work(&worker, &of).await },
+        move || waker.wakes.wake(object),
+    );
+    Action::requeue(if started { HEARTBEAT } else { AGAIN })
+}
+
+async fn work(context: &Context, backup: &CassandraBackup) -> Ended {
+    let began = Timestamp::now();
+    let namespace = backup.namespace().unwrap_or_default();
+    let name = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.backup_name.clone());
+    let request = |storage| {
+        Operation::Delete(Box::new(DeleteRequest {
+            storage,
+            cluster: backup.spec.cluster.clone(),
+            backup: name.unwrap_or_default(),
+            // Who deletes it by name means it.
+            even_newest: true,
+            limits: PurgeLimits {
+                // Else what was uploaded today would stay until somebody purges. Intents keep what
+                // runs rely on.
+                grace_seconds: 0,
+                deadline_seconds: DEADLINE.as_secs(),
+                ..PurgeLimits::default()
+            },
+        }))
+    };
+    let told = perform(
+        context,
+        &namespace,
+        &backup.spec,
+        request,
+        DEADLINE + MARGIN,
+    )
+    .await;
+    let ended = Ended::of(began, told);
+    tracing::info!(
+        namespace, resource = backup.name_any(), reason = %ended.reason, message = ended.message,
+        "deletion of data ended"
+    );
+    ended
+}
+
+/// Says in the status that the data is being deleted, or what keeps it from that.
+async fn say(
+    backup: &CassandraBackup,
+    context: &Context,
+    failed: Option<&Ended>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let before = backup.status.clone().unwrap_or_default();
+    let (reason, message) = match failed {
+        None => (
+            Reason::DeletingData,
+            "the backup's data is being deleted".to_owned(),
+        ),
+        Some(ended) => {
+            let message = format!(
+                "the data is not deleted, and it is tried again: {}. To let the resource go without, annotate it with {SKIP}=true",
+                ended.message
+            );
+            (ended.reason, humane::shortened(&message, LONGEST_MESSAGE))
+        }
+    };
+    let mut status = before.clone();
+    let why = (reason.as_str(), message.as_str());
+    let generation = backup.meta().generation;
+    let all = &mut status.conditions;
+    conditions::set(all, DELETING, Is::True, why, generation, now);
+    conditions::set(all, STALLED, failed.is_some().into(), why, generation, now);
+    if status == before {
+        return Ok(());
+    }
+    match publish::write(&context.client, backup, &status).await {
+        Ok(()) => {}
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+            return Ok(());
+        }
+        Err(error) => return Err(Error::Write(Box::new(error))),
+    }
+    let type_ = if failed.is_some() {
+        EventType::Warning
+    } else {
+        EventType::Normal
+    };
+    tell(backup, context, type_, reason, &message).await;
+    Ok(())
+}
+
+/// Lets the resource go.
+async fn release(
+    backup: &CassandraBackup,
+    context: &Context,
+    reason: Reason,
+    note: String,
+) -> Result<Action, Error> {
+    let others: Vec<_> = backup
+        .finalizers()
+        .iter()
+        .filter(|name| *name != FINALIZER)
+        .cloned()
+        .collect();
+    let action = set_finalizers(backup, context, &others).await?;
+    if action == Action::await_change() {
+        context.chores.forget(&backup.uid().unwrap_or_default());
+        tell(backup, context, EventType::Normal, reason, &note).await;
+    }
+    Ok(action)
+}
+
+/// Writes the finalizers onto exactly what was seen.
+async fn set_finalizers(
+    backup: &CassandraBackup,
+    context: &Context,
+    finalizers: &[String],
+) -> Result<Action, Error> {
+    let namespace = backup.namespace().unwrap_or_default();
+    let api: Api<CassandraBackup> = Api::namespaced(context.client.clone(), &namespace);
+    let patch = Patch::Merge(json!({"metadata": {
+        "uid": backup.uid(),
+        "resourceVersion": backup.resource_version(),
+        "finalizers": finalizers,
+    }}));
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    match api.patch(&backup.name_any(), &parameters, &patch).await {
+        Ok(_) => Ok(Action::await_change()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Action::await_change()),
+        Err(kube::Error::Api(status)) if status.is_conflict() => Ok(Action::requeue(AGAIN)),
+        Err(error) => Err(Error::Protect(Box::new(error))),
+    }
+}
+
+async fn tell(
+    backup: &CassandraBackup,
+    context: &Context,
+    type_: EventType,
+    reason: Reason,
+    note: &str,
+) {
+    let event = Event {
+        type_,
+        reason: reason.to_string(),
+        note: Some(humane::shortened(note, NOTE)),
+        action: "Delete".into(),
+        secondary: None,
+    };
+    let of = backup.object_ref(&());
+    if let Err(error) = context.recorder.publish(&event, &of).await {
+        tracing::warn!(%error, "an Event could not be recorded");
+    }
+}

@@ -1,0 +1,81 @@
+//! Where a purge or a deletion is carried out: where its identity is nobody else's.
+
+use std::time::Duration;
+
+use crds::CassandraBackupSpec;
+use protocol::{Operation, Outcome, Reason, StorageAccess};
+
+use crate::access::{self, AccessError};
+use crate::context::Context;
+use crate::maintenance::{self, MaintenanceError};
+use crate::node::{Errand, ErrandError, errand};
+
+/// Nobody could be asked, or nobody said how it went.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotRun {
+    #[error(
+        "BackupStorage {storage} does not exist in namespace {namespace}: create it or correct its name"
+    )]
+    StorageNotFound { namespace: String, storage: String },
+    #[error("cannot read BackupStorage {storage}: {cause}")]
+    ReadStorage {
+        storage: String,
+        cause: Box<kube::Error>,
+    },
+    #[error("cannot list the CassandraBackups of namespace {namespace}: {cause}")]
+    List {
+        namespace: String,
+        cause: Box<kube::Error>,
+    },
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Child(#[from] MaintenanceError),
+    #[error(transparent)]
+    Pod(#[from] ErrandError),
+}
+
+impl NotRun {
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::StorageNotFound { .. } => Reason::BackupStorageNotFound,
+            Self::ReadStorage { .. } | Self::List { .. } => Reason::Failed,
+            Self::Access(error) => error.reason(),
+            Self::Child(MaintenanceError::TooSlow { .. }) => Reason::DeadlineExceeded,
+            Self::Child(MaintenanceError::NoResult) => Reason::Interrupted,
+            Self::Child(_) => Reason::Failed,
+            Self::Pod(error) => error.reason(),
+        }
+    }
+}
+
+/// Carries out the operation that `make` makes of the storage, for at most `limit`. The spec says
+/// which storage, and in which pods.
+pub(crate) async fn perform(
+    context: &Context,
+    namespace: &str,
+    spec: &CassandraBackupSpec,
+    make: impl FnOnce(StorageAccess) -> Operation,
+    limit: Duration,
+) -> Result<Outcome, NotRun> {
+    let cluster = &*context.tools.cluster;
+    let name = &spec.storage.name;
+    let storage = cluster
+        .storage(namespace, name)
+        .await
+        .map_err(|cause| NotRun::ReadStorage {
+            storage: name.clone(),
+            cause: Box::new(cause),
+        })?;
+    let storage = storage.ok_or_else(|| NotRun::StorageNotFound {
+        namespace: namespace.into(),
+        storage: name.clone(),
+    })?;
+    let access = access::maintenance_storage(cluster, namespace, &storage.spec).await?;
+    // A directory is mounted by the pods alone; all else comes with credentials of its own.
+    if matches!(access, StorageAccess::File { .. }) {
+        let of = Errand { namespace, spec };
+        return Ok(errand(&context.tools, &of, make(access), limit).await?);
+    }
+    Ok(maintenance::run(&context.agent_path, make(access), limit).await?)
+}
