@@ -16,7 +16,6 @@ mod tests;
 
 pub(crate) use chores::{Chore, Chores, Place};
 pub(crate) use due::{Facts, Next, backoff, next};
-#[cfg(test)]
 pub(crate) use perform::perform;
 pub(crate) use purge::purge;
 pub(crate) use report::{Ended, conditions, news, told, without};
