@@ -6,16 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup};
+use crds::{BackupPhase, BackupStorage, CassandraBackup};
 use e2e::backup::{Backup, Storage, restore};
 use e2e::bed::{Bed, Namespace};
 use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
 use e2e::product::{
-    BUCKET, DISK, back_up, bucket_server, ended, file_storage, resources, s3_storage, shared_disk,
-    start,
+    BUCKET, DISK, back_up, bucket_server, ended, resources, s3_storage, shared_disk, start,
 };
 use futures::future::try_join_all;
 use serde_json::json;
@@ -23,6 +23,7 @@ use serde_json::json;
 /// The StatefulSet, and the cluster id in the storages.
 const DB: &str = "db";
 const NODES: usize = 3;
+const MINUTES: Duration = Duration::from_secs(120);
 
 /// Every row on all nodes, and every row on one node alone: without that node's share of a backup
 /// it is lost.
@@ -91,10 +92,12 @@ async fn three_nodes_are_backed_up_to_files_and_to_s3_and_every_row_comes_back_f
             ..Options::new(DB)
         };
         let (cluster, _operator) = start(&bed, &namespace, options).await.unwrap();
-        file_storage(&namespace, "files", DISK).await.unwrap();
+        files_seen_by_all_pods(&namespace).await;
         s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
             .await
             .unwrap();
+        everything_works(&namespace, "bucket", &[]).await;
+        everything_works(&namespace, "files", &["Shared"]).await;
         data.create(&cluster).await;
         data.write(&cluster, 0..300).await;
 
@@ -154,6 +157,42 @@ async fn three_nodes_are_backed_up_to_files_and_to_s3_and_every_row_comes_back_f
     for (name, storage) in &storages {
         data.come_back(storage, &format!("{name}-2"), 0..400).await;
     }
+}
+
+/// A storage that the operator probes through the pods.
+async fn files_seen_by_all_pods(namespace: &Namespace) {
+    let pods = json!({"podSelector": {"matchLabels": {"app": DB}}});
+    let storage = json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1",
+        "kind": "BackupStorage",
+        "metadata": {"name": "files"},
+        "spec": {"file": {"path": DISK, "pods": pods}},
+    });
+    namespace.apply(&storage.to_string()).await.unwrap();
+}
+
+/// Every condition of a storage that says what works is True.
+async fn everything_works(namespace: &Namespace, name: &str, more: &[&str]) {
+    let works = |storage: &BackupStorage| {
+        let conditions = storage.status.iter().flat_map(|status| &status.conditions);
+        let works: Vec<_> = conditions
+            .filter(|condition| condition.status == "True")
+            .map(|condition| condition.type_.as_str())
+            .collect();
+        let usual = [
+            "Ready",
+            "Readable",
+            "Writable",
+            "CreateOnly",
+            "Touchable",
+            "Deletable",
+        ];
+        usual.iter().chain(more).all(|one| works.contains(one))
+    };
+    namespace
+        .wait_for::<BackupStorage>(name, "works in every way", MINUTES, works)
+        .await
+        .unwrap();
 }
 
 /// Makes a backup that must succeed, on all nodes, in their first attempts.

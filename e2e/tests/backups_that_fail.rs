@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup, NodePhase, NodeStatus};
+use crds::{BackupPhase, BackupStorage, CassandraBackup, NodePhase, NodeStatus};
 use e2e::backup::{Backup, Storage};
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
@@ -169,11 +169,27 @@ async fn wrong_credentials(ground: &Ground<'_>, minio: &Minio) {
     let backup = ground.back_up("denied", "bucket", json!({})).await;
     failed_everywhere(&backup, "StorageDenied", "SignatureDoesNotMatch");
     assert!(ground.bucket.list("").await.unwrap().is_empty());
+    storage_says(ground.namespace, "False", "StorageDenied").await;
     s3_storage(ground.namespace, "bucket", minio, BUCKET, minio.root())
         .await
         .unwrap();
+    storage_says(ground.namespace, "True", "Reachable").await;
     ground.whole("allowed", "bucket").await;
     ground.is_right(DB, "allowed").await;
+}
+
+/// The condition Ready of the storage, which follows its secret at once.
+async fn storage_says(namespace: &Namespace, ready: &str, reason: &str) {
+    let says = |storage: &BackupStorage| {
+        let conditions = storage.status.iter().flat_map(|status| &status.conditions);
+        let mut ready_ones = conditions.filter(|condition| condition.type_ == "Ready");
+        ready_ones.any(|condition| condition.status == ready && condition.reason == reason)
+    };
+    let what = format!("says {ready} for {reason}");
+    namespace
+        .wait_for::<BackupStorage>("bucket", &what, Duration::from_secs(60), says)
+        .await
+        .unwrap();
 }
 
 async fn missing_bucket(ground: &Ground<'_>, minio: &Minio) {

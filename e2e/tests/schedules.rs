@@ -146,7 +146,9 @@ async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resou
 
     at_once_and_applied_twice(&ground).await;
     names_of_others_are_left_alone(&ground).await;
+    data_goes_with_a_resource_that_says_so(&ground).await;
     long_backups_never_overlap(&ground).await;
+    only_the_last_one_stays(&ground).await;
     data_outlives_the_schedule(&ground).await;
     namespace.done().await.unwrap();
 }
@@ -211,9 +213,14 @@ async fn names_of_others_are_left_alone(ground: &Ground<'_>) {
     assert!(foreign.owner_references().is_empty());
 }
 
-/// Each backup takes more than a minute, and one is due every minute.
+/// Each backup takes more than a minute, and one is due every minute. Only the last of them stays
+/// in the storage.
 async fn long_backups_never_overlap(ground: &Ground<'_>) {
-    let spec = json!({"schedule": "* * * * *", "concurrencyPolicy": "Forbid"});
+    let spec = json!({
+        "schedule": "* * * * *",
+        "concurrencyPolicy": "Forbid",
+        "retention": {"keepLast": 1},
+    });
     let slow = json!({"cluster": "slow", "bandwidthPerNode": "110Ki", "keyspaces": ["shop"]});
     ground.apply("minutely", spec, slow).await;
     let waits = |cron: &CronBackupStatus| {
@@ -244,24 +251,76 @@ async fn long_backups_never_overlap(ground: &Ground<'_>) {
         .unwrap();
     ground.suspend("minutely").await;
     let second = ended(ground.namespace, &second).await.unwrap();
+    let phase = resources::phase(&second);
+    assert_eq!(phase, Some(BackupPhase::Succeeded), "{:#?}", second.status);
     let children = ground.children("minutely").await;
     assert_eq!(children.len(), 2, "{children:#?}");
     let first = children[0].status.as_ref().unwrap();
-    for child in &children {
-        let phase = resources::phase(child);
-        assert_eq!(phase, Some(BackupPhase::Succeeded), "{:#?}", child.status);
-    }
     let (ended, begun) = (first.completion_time.as_ref(), second.creation_timestamp());
     // The API server's times are in whole seconds.
     assert!(ended.unwrap().0.as_second() <= begun.unwrap().0.as_second());
 }
 
+/// The purge after the second backup took the first, and the resource says so.
+async fn only_the_last_one_stays(ground: &Ground<'_>) {
+    let purged = |cron: &CronBackupStatus| {
+        let retention = cron.retention.as_ref();
+        retention
+            .is_some_and(|it| it.deleted_backups == Some(1) && it.last_successful_time.is_some())
+    };
+    let cron = ground.reaches("minutely", "has purged", purged).await;
+    let children = ground.children("minutely").await;
+    let [first, second] = &children[..] else {
+        panic!("{children:#?}")
+    };
+    let message = status(&cron).retention.as_ref().unwrap().message.clone();
+    assert!(message.unwrap().contains(&stored(first)), "{cron:#?}");
+    assert!(ground.events("BackupsPurged").await > 0);
+    let expired = |backup: &CassandraBackup| resources::phase(backup) == Some(BackupPhase::Expired);
+    resources::reaches(ground.namespace, &first.name_any(), "has expired", expired)
+        .await
+        .unwrap();
+    assert_eq!(resources::phase(second), Some(BackupPhase::Succeeded));
+    let left = ground.bucket.list("slow/manifests").await.unwrap();
+    assert!(
+        !left.keys().any(|key| key.contains(&stored(first))),
+        "{left:?}"
+    );
+}
+
+/// A resource that takes its data with it.
+async fn data_goes_with_a_resource_that_says_so(ground: &Ground<'_>) {
+    let spec = json!({"cluster": "mortal", "deletionPolicy": "Delete", "keyspaces": ["shop"]});
+    back_up(ground.namespace, "mortal", DB, "bucket", spec)
+        .await
+        .unwrap();
+    let backup = ended(ground.namespace, "mortal").await.unwrap();
+    assert_eq!(resources::phase(&backup), Some(BackupPhase::Succeeded));
+    assert!(!ground.bucket.list("mortal/data").await.unwrap().is_empty());
+    let backups = ground.namespace.api::<CassandraBackup>();
+    backups
+        .delete("mortal", &DeleteParams::default())
+        .await
+        .unwrap();
+    let gone = async || Ok(backups.get_opt("mortal").await?.is_none().then_some(()));
+    until("the resource is gone", MINUTES, gone).await.unwrap();
+    for what in ["data", "tokens"] {
+        let left = ground.bucket.list(&format!("mortal/{what}")).await.unwrap();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    let left = ground.bucket.list("mortal/manifests").await.unwrap();
+    assert!(!left.keys().any(|key| key.ends_with(".jsonl")), "{left:?}");
+}
+
+/// The name of a backup in the storage.
+fn stored(backup: &CassandraBackup) -> String {
+    let status = backup.status.as_ref().unwrap();
+    status.backup_name.clone().unwrap()
+}
+
 async fn data_outlives_the_schedule(ground: &Ground<'_>) {
     let children = ground.children("minutely").await;
-    let names: Vec<_> = children
-        .iter()
-        .map(|child| child.status.as_ref().unwrap().backup_name.clone().unwrap())
-        .collect();
+    let last = stored(children.last().unwrap());
     let crons = ground.namespace.api::<CronBackup>();
     crons
         .delete("minutely", &DeleteParams::default())
@@ -271,8 +330,6 @@ async fn data_outlives_the_schedule(ground: &Ground<'_>) {
     until("the backups of the schedule are gone", MINUTES, gone)
         .await
         .unwrap();
-    for name in names {
-        let backup = Backup::read(&ground.bucket, "slow", &name).await.unwrap();
-        backup.verify(&ground.bucket).await.unwrap();
-    }
+    let backup = Backup::read(&ground.bucket, "slow", &last).await.unwrap();
+    backup.verify(&ground.bucket).await.unwrap();
 }

@@ -67,7 +67,7 @@ impl Default for Pace {
             reattach: Duration::from_secs(1),
             silence: Duration::from_secs(120),
             cancel: Duration::from_secs(60),
-            progress: Duration::from_secs(2),
+            progress: Duration::from_secs(5),
         }
     }
 }
