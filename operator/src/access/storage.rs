@@ -66,7 +66,35 @@ pub(crate) async fn maintenance_storage(
         azure.credentials = own.or(azure.credentials.take());
         azure.credentials.as_ref().ok_or_else(|| missing("azure"))?;
     }
-    storage(cluster, namespace, &spec).await
+    let access = storage(cluster, namespace, &spec).await?;
+    match access {
+        StorageAccess::Gcs(_) if !has_identity(&access) => Err(missing("gcs")),
+        access => Ok(access),
+    }
+}
+
+/// Whether it comes with an identity of its own, so that the operator may use it. Without, the
+/// operator's would be used, which is not for tenants to borrow. A federation of Google's is none: its
+/// file says which file or URL of the machine is sent to which address, and so could name our
+/// service account's token.
+pub(crate) fn has_identity(storage: &StorageAccess) -> bool {
+    match storage {
+        StorageAccess::File { .. } => false,
+        StorageAccess::S3(s3) => s3.credentials.is_some(),
+        StorageAccess::Gcs(gcs) => match &gcs.credentials {
+            None => false,
+            Some(GcsCredentials::Anonymous) => true,
+            Some(GcsCredentials::Json(file)) => {
+                let file: serde_json::Value =
+                    serde_json::from_str(file.reveal()).unwrap_or_default();
+                matches!(
+                    file["type"].as_str(),
+                    Some("service_account" | "authorized_user")
+                )
+            }
+        },
+        StorageAccess::Azure(azure) => azure.credentials.is_some(),
+    }
 }
 
 async fn s3(

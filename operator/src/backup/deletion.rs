@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, DeletionPolicy, NodePhase};
+use crds::{
+    BackupPhase, CassandraBackup, CassandraBackupStatus, DeletionPolicy, NodePhase, NodeStatus,
+};
 use jiff::{SignedDuration, Timestamp};
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -81,10 +83,13 @@ fn skips(backup: &CassandraBackup) -> bool {
     said.is_some_and(|said| said == "true")
 }
 
-/// Whether it left a backup of its own in the storage. One that failed because its name was taken
-/// must not delete the other one's.
+/// Whether it left a backup of its own in the storage. One that failed because its name was taken,
+/// if only on one node, must not delete the other one's.
 fn has_data(status: &CassandraBackupStatus) -> bool {
+    let taken = Reason::BackupExists.as_str();
+    let is_taken = |node: &NodeStatus| node.reason.as_deref() == Some(taken);
     status.phase != Some(BackupPhase::Expired)
+        && !status.nodes.iter().any(is_taken)
         && status.backup_name.is_some()
         && status
             .nodes

@@ -217,6 +217,7 @@ async fn a_resource_that_was_made_anew_meanwhile_is_left_alone() {
     let outcome = Outcome {
         purged: Some(Box::new(Purged {
             gone: vec!["manual-1".into()],
+            kept: 1,
             ..Purged::default()
         })),
         ..Outcome::ended(Reason::Succeeded, "m", 1)
@@ -232,4 +233,20 @@ async fn a_resource_that_was_made_anew_meanwhile_is_left_alone() {
         api.expect(Method::GET, &path, Ok(anew)).await;
         ends(purging).await;
     }
+}
+
+/// Another bucket, or a directory where nothing is mounted.
+#[tokio::test]
+async fn a_storage_where_nothing_of_the_cluster_is_expires_nothing() {
+    let outcome = Outcome {
+        purged: Some(Box::new(Purged {
+            gone: vec!["manual-1".into()],
+            finished: true,
+            ..Purged::default()
+        })),
+        ..Outcome::ended(Reason::Succeeded, "m", 1)
+    };
+    let (purging, _api, _directory) = begun(&["manual"], true, &outcome).await;
+    // Nothing is asked of the API server, which answers nobody here.
+    assert_eq!(ends(purging).await.result, PurgeResult::Succeeded);
 }

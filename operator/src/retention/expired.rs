@@ -82,7 +82,10 @@ pub(super) async fn say(
     there: &[There],
     purged: &Purged,
 ) {
-    if purged.dry_run {
+    // A storage without any backup of the cluster is rather another one, or a directory where
+    // nothing is mounted, than one that lost them all.
+    let nothing_there = purged.kept == 0 && purged.held == 0 && purged.expired.is_empty();
+    if purged.dry_run || nothing_there {
         return;
     }
     let reasons: BTreeMap<&str, &str> = purged

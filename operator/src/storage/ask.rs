@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crds::BackupStorageSpec;
-use protocol::{Operation, ProbeRequest, StorageAccess};
+use protocol::{Operation, ProbeRequest};
 
 use super::findings::{Asked, Findings};
 use super::{Error, shared};
@@ -34,7 +34,7 @@ pub(super) async fn ask(
     let object = (!spec.read_only).then(|| object.to_owned());
     let own = !spec.read_only && has_maintenance_credentials(spec);
     let pods = match access::storage(cluster, namespace, spec).await {
-        Ok(storage) if !is_given(&storage) => Asked::PodsOnly,
+        Ok(storage) if !access::has_identity(&storage) => Asked::PodsOnly,
         Ok(storage) => {
             let request = ProbeRequest {
                 storage,
@@ -103,15 +103,4 @@ fn has_maintenance_credentials(spec: &BackupStorageSpec) -> bool {
         .as_ref()
         .map(|it| it.maintenance_credentials.is_some());
     s3.or(gcs).or(azure).unwrap_or(false)
-}
-
-/// Whether it comes with an identity. Without, the operator's own would be used, which is not for
-/// tenants to borrow.
-fn is_given(storage: &StorageAccess) -> bool {
-    match storage {
-        StorageAccess::File { .. } => false,
-        StorageAccess::S3(s3) => s3.credentials.is_some(),
-        StorageAccess::Gcs(gcs) => gcs.credentials.is_some(),
-        StorageAccess::Azure(azure) => azure.credentials.is_some(),
-    }
 }
