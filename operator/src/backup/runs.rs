@@ -236,7 +236,11 @@ impl Runs {
         tracked.written = Some((status, Instant::now()));
         let tracked = Arc::new(tokio::sync::Mutex::new(tracked));
         lock(&self.tracked).insert(uid.clone(), Arc::clone(&tracked));
-        lock(&self.names).insert((namespace, name), uid);
+        let before = lock(&self.names).insert((namespace, name), uid.clone());
+        if let Some(before) = before.filter(|before| *before != uid) {
+            // It was made anew so soon that nobody saw it gone.
+            self.stop(&before).await;
+        }
         Ok(Some(tracked))
     }
 
@@ -254,13 +258,13 @@ impl Runs {
     pub(crate) async fn abandon(&self, namespace: &str, name: &str) {
         let uid = lock(&self.names).remove(&(namespace.to_owned(), name.to_owned()));
         let Some(uid) = uid else { return };
-        let tracked = lock(&self.tracked).remove(&uid);
+        self.stop(&uid).await;
+    }
+
+    async fn stop(&self, uid: &str) {
+        let tracked = lock(&self.tracked).remove(uid);
         if let Some(tracked) = tracked {
-            tracing::info!(
-                namespace,
-                resource = name,
-                "the resource was deleted, its runs are cancelled"
-            );
+            tracing::info!(uid, "the resource was deleted, its runs are cancelled");
             tracked.lock().await.stop_all();
         }
     }
@@ -280,4 +284,58 @@ pub(super) fn is_over(status: Option<&CassandraBackupStatus>) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::node::{Pace, Reporter};
+    use crate::played::context;
+
+    fn object(uid: &str) -> Value {
+        json!({
+            "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraBackup",
+            "metadata": {"name": "nightly", "namespace": "shop", "uid": uid},
+            "spec": {
+                "cluster": "prod", "storage": {"name": "main"},
+                "cassandra": {"podSelector": {"matchLabels": {"app": "cassandra"}}},
+            },
+            "status": {
+                "phase": "Uploading",
+                "nodes": [{"pod": "c-0", "phase": "Uploading", "attempt": 1, "runId": "r"}],
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_resource_made_anew_at_once_stops_the_runs_of_the_one_before_it() {
+        let (context, mut api) = context();
+        let path = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups/nightly";
+        let mut adopt = async |uid: &'static str| {
+            let adopting = Arc::clone(&context);
+            let adopted = tokio::spawn(async move {
+                let backup: CassandraBackup = serde_json::from_value(object(uid)).unwrap();
+                adopting.runs.adopt(&adopting.client, &backup).await
+            });
+            api.expect(Method::GET, path, Ok(object(uid))).await;
+            adopted.await.unwrap().unwrap().unwrap()
+        };
+        let first = adopt("first").await;
+        let (stop, stopped) = watch::channel(None);
+        let (turn, _its_turn) = watch::channel(false);
+        let node = first.lock().await.status.nodes[0].clone();
+        let (_reporter, report) = Reporter::new(node, Pace::default(), Box::new(|| ()));
+        let task = tokio::spawn(std::future::pending());
+        let orders = Orders { stop, turn };
+        first
+            .lock()
+            .await
+            .follow("c-0".into(), report, orders, task);
+        adopt("second").await;
+        assert_eq!(*stopped.borrow(), Some(Stop::Cancelled));
+        assert_eq!(context.runs.len(), 1);
+    }
 }

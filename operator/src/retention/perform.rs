@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crds::CassandraBackupSpec;
 use protocol::{Operation, Outcome, Reason, StorageAccess};
+use tokio::sync::Semaphore;
 
 use crate::access::{self, AccessError};
 use crate::context::Context;
@@ -49,6 +50,10 @@ impl NotRun {
     }
 }
 
+/// A purge of a million objects takes up to 128 MiB beside the operator's own memory, which the chart
+/// limits to 256 MiB together: the others wait.
+static CHILDREN: Semaphore = Semaphore::const_new(1);
+
 /// Carries out the operation that `make` makes of the storage, for at most `limit`. The spec says
 /// which storage, and in which pods.
 pub(crate) async fn perform(
@@ -77,5 +82,7 @@ pub(crate) async fn perform(
         let of = Errand { namespace, spec };
         return Ok(errand(&context.tools, &of, make(access), limit).await?);
     }
+    // It is never closed.
+    let _turn = CHILDREN.acquire().await.ok();
     Ok(maintenance::run(&context.agent_path, make(access), limit).await?)
 }
