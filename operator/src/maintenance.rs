@@ -10,6 +10,18 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+/// How the network is reached and whom to trust there: the chart's `env` may say so.
+const WAY: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
 /// The agent did not say how it went.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MaintenanceError {
@@ -50,10 +62,14 @@ pub(crate) async fn run(
     };
     let mut line = request.to_line().map_err(MaintenanceError::Request)?;
     line.push('\n');
-    // Nothing of the environment: the operator's own identity is not for tenants to borrow.
+    // Nothing else of the environment: the operator's own identity is not for tenants to borrow.
+    let way = WAY
+        .iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)));
     let mut child = Command::new(path)
         .args(["--request", "-"])
         .env_clear()
+        .envs(way)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
