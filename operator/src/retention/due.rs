@@ -93,6 +93,8 @@ fn due(facts: &Facts<'_>, now: Timestamp) -> Timestamp {
     }
     match facts.succeeded {
         Some(succeeded) if succeeded > last => succeeded.min(after(last, DAY)),
+        // A status has whole seconds: what ended in the second of the purge may have ended after it.
+        Some(succeeded) if succeeded == last => after(last, SignedDuration::from_secs(1)),
         _ => after(last, DAY),
     }
 }

@@ -60,7 +60,23 @@ fn a_purge_is_due_after_a_backup_that_succeeded_and_at_the_latest_daily() {
         // A backup has succeeded since, or not.
         (Some(two), 0, Some(three), false, three, due(three)),
         (Some(two), 0, Some(one), false, three, not_before(next_day)),
-        (Some(two), 0, Some(two), false, three, not_before(next_day)),
+        // In the same second, so perhaps after it: once more in the next one.
+        (
+            Some(two),
+            0,
+            Some(two),
+            false,
+            three,
+            due("2026-11-25T02:00:01Z"),
+        ),
+        (
+            Some(two),
+            0,
+            Some(two),
+            false,
+            two,
+            not_before("2026-11-25T02:00:01Z"),
+        ),
         (Some(two), 0, None, false, next_day, due(next_day)),
         // Not while a backup is at work, but not for ever.
         (Some(one), 0, Some(two), true, three, waits(two, next_day)),
