@@ -14,6 +14,7 @@ mod cron;
 mod election;
 mod exec;
 mod generate;
+mod guarded;
 mod http;
 mod humane;
 mod inject;

@@ -10,6 +10,7 @@ use futures::{FutureExt, StreamExt};
 use kube::api::{Api, ListParams};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{PredicateConfig, WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -29,6 +30,8 @@ use crate::metrics::Metrics;
 use crate::node::{Pace, Tools};
 use crate::{FIELD_MANAGER, cron, generate, logs, storage};
 
+/// What is shown of a deleted resource stays for so long.
+const FORGET: Duration = Duration::from_secs(30);
 /// After a reconciliation that did not go through.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -209,30 +212,47 @@ async fn definitions(context: &Context, scope: Option<&str>) {
 async fn backups(context: Arc<Context>, scope: Option<String>) {
     let wakes = context.wakes.subscribe(scope.clone());
     let runs = Arc::clone(&context);
-    Controller::new(
+    let controller = Controller::new(
         guarded_api::<CassandraBackup>(&context.client, scope.as_deref()),
         watcher::Config::default(),
-    )
-    .reconcile_on(wakes)
-    .run(
-        backup::reconcile,
-        |object, error, context: Arc<Context>| failed(&*object, "backup", error, &context),
-        context,
-    )
-    .for_each(|result| {
-        let runs = Arc::clone(&runs);
-        async move {
-            match result {
-                Err(controller::Error::ObjectNotFound(object)) => {
-                    let namespace = object.namespace.unwrap_or_default();
-                    runs.runs.abandon(&namespace, &object.name).await;
-                    runs.metrics.forget_backup(&namespace, &object.name);
+    );
+    let forgetting = forget_gone(Arc::clone(&context), controller.store(), scope);
+    let working = controller
+        .reconcile_on(wakes)
+        .run(
+            backup::reconcile,
+            |object, error, context: Arc<Context>| failed(&*object, "backup", error, &context),
+            context,
+        )
+        .for_each(|result| {
+            let runs = Arc::clone(&runs);
+            async move {
+                match result {
+                    Err(controller::Error::ObjectNotFound(object)) => {
+                        let namespace = object.namespace.unwrap_or_default();
+                        runs.runs.abandon(&namespace, &object.name).await;
+                        runs.metrics.forget_backup(&namespace, &object.name);
+                    }
+                    other => note(other),
                 }
-                other => note(other),
             }
-        }
-    })
-    .await;
+        });
+    select(forgetting.boxed(), working.boxed()).await;
+}
+
+/// Nobody is told of the deletion of a resource that nothing is done about any more, so what is shown
+/// of it is compared with what is there.
+async fn forget_gone(context: Arc<Context>, there: Store<backup::Guarded>, scope: Option<String>) {
+    if there.wait_until_ready().await.is_err() {
+        return std::future::pending().await;
+    }
+    loop {
+        sleep(FORGET).await;
+        context.metrics.forget_gone(|namespace, name| {
+            let elsewhere = scope.as_deref().is_some_and(|scope| scope != namespace);
+            elsewhere || there.get(&ObjectRef::new(name).within(namespace)).is_some()
+        });
+    }
 }
 
 async fn storages(context: Arc<Context>, scope: Option<String>) {

@@ -36,6 +36,7 @@ use tracing::Instrument;
 
 use crate::access;
 use crate::context::Context;
+use crate::guarded::readable;
 use crate::node::{self, Job, NodeRun, Reporter, sweep};
 use crate::{logs, names};
 use deletion::Step;
@@ -82,12 +83,8 @@ pub(crate) async fn reconcile(
     object: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let seen = match &object.0 {
-        Ok(backup) => backup,
-        Err(invalid) => {
-            tracing::warn!(name = ?invalid.metadata.name, error = %invalid.error, "a CassandraBackup that cannot be read");
-            return Ok(Action::await_change());
-        }
+    let Some(seen) = readable(&object) else {
+        return Ok(Action::await_change());
     };
     let span = logs::of_backup(
         &seen.namespace().unwrap_or_default(),

@@ -37,6 +37,7 @@ use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt};
 
 use crate::context::Context;
+use crate::guarded::readable;
 use act::Desk;
 use decide::{Decision, Facts, decide};
 use names::Run;
@@ -86,12 +87,8 @@ pub(crate) async fn reconcile(
     object: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let seen = match &object.0 {
-        Ok(cron) => cron,
-        Err(invalid) => {
-            tracing::warn!(name = ?invalid.metadata.name, error = %invalid.error, "a CronBackup that cannot be read");
-            return Ok(Action::await_change());
-        }
+    let Some(seen) = readable(&object) else {
+        return Ok(Action::await_change());
     };
     bring_forward(seen, &context, Timestamp::now()).await
 }

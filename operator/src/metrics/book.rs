@@ -55,13 +55,12 @@ impl Default for Book {
 }
 
 impl Book {
-    /// Shows a metric from now on.
-    pub(super) fn register<M: Metric + Labelled>(
-        &mut self,
-        name: &'static str,
-        help: &'static str,
-        metric: M,
-    ) {
+    /// A new metric, which is shown from now on.
+    pub(super) fn add<M>(&mut self, name: &'static str, help: &'static str) -> M
+    where
+        M: Metric + Labelled + Clone + Default,
+    {
+        let metric = M::default();
         let (kind, total) = match metric.metric_type() {
             MetricType::Counter => ("counter", "_total"),
             _ => ("gauge", ""),
@@ -72,7 +71,8 @@ impl Book {
             labels: M::labels(),
             help,
         });
-        self.registry.register(name, help, metric);
+        self.registry.register(name, help, metric.clone());
+        metric
     }
 
     /// All metrics as text.

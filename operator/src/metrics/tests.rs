@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
-use protocol::Outcome;
+use crds::{
+    BackupStorage, BackupStorageStatus, CassandraBackup, CassandraBackupStatus, CronBackup,
+    CronBackupStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+use protocol::{Outcome, Reason};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::retention::Ended;
 
 fn backup(name: &str, cluster: &str, status: Value) -> (CassandraBackup, CassandraBackupStatus) {
     let backup: CassandraBackup = serde_json::from_value(json!({
@@ -211,7 +216,7 @@ fn a_cluster_shows_its_last_backup_and_its_recovery_point_also_after_a_restart()
     assert_eq!(shown[&of("last_result", "result=\"Succeeded\"")], 1.0);
     assert!(!shown.contains_key(&of("recovery_point_timestamp_seconds", "")));
     assert!(!shown.contains_key(&of("last_result", "result=\"Failed\"")));
-    metrics.forget_backup("shop", "third");
+    metrics.forget_gone(|_, name| name != "third");
     let shown = series(&metrics);
     assert!(
         shown.keys().all(|name| !name.contains("prod")),

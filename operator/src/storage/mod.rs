@@ -28,6 +28,7 @@ use crate::FIELD_MANAGER;
 use crate::access::AccessError;
 use crate::conditions::{self, Is};
 use crate::context::Context;
+use crate::guarded::readable;
 use crate::humane;
 use findings::Finding;
 
@@ -61,12 +62,8 @@ pub(crate) async fn reconcile(
     object: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let storage = match &object.0 {
-        Ok(storage) => storage,
-        Err(invalid) => {
-            tracing::warn!(name = ?invalid.metadata.name, error = %invalid.error, "a BackupStorage that cannot be read");
-            return Ok(Action::await_change());
-        }
+    let Some(storage) = readable(&object) else {
+        return Ok(Action::await_change());
     };
     let namespace = storage.namespace().unwrap_or_default();
     // Before the probe: what changes meanwhile is seen at the next look.
