@@ -1,13 +1,37 @@
 //! From what a request says of a storage to the storage itself.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use protocol::{AzureAccess, GcsAccess, Reason, S3Access, S3Encryption, StorageAccess};
 use store::{
-    AzureConfig, AzureCredentials, AzureStore, Credentials, Encryption, FileStore, GcsConfig,
-    GcsCredentials, GcsStore, S3Config, S3Store, Store,
+    AzureConfig, AzureCredentials, AzureStore, Credentials, Encryption, FileStore, FileSystem,
+    GcsConfig, GcsCredentials, GcsStore, S3Config, S3Store, Store,
 };
+
+/// A directory that must not hold a storage.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// What is written there would be on the disk that it is to save, or in a container's layer; and
+    /// what was written elsewhere is not there.
+    #[error("{path} is on the same device as {other}: mount a volume of its own there")]
+    Shared {
+        /// The storage's directory.
+        path: String,
+        /// Whose device it is.
+        other: String,
+    },
+    /// One of the others.
+    #[error("cannot look at {path}: {cause}", path = .path.display())]
+    Look {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: std::io::Error,
+    },
+}
 
 /// Opens the storage.
 pub async fn open(access: &StorageAccess) -> Result<Arc<dyn Store>, store::Error> {
@@ -17,6 +41,31 @@ pub async fn open(access: &StorageAccess) -> Result<Arc<dyn Store>, store::Error
         StorageAccess::Gcs(access) => Ok(Arc::new(GcsStore::connect(gcs_config(access)).await?)),
         StorageAccess::Azure(access) => Ok(Arc::new(AzureStore::connect(azure_config(access))?)),
     }
+}
+
+/// Makes sure that a directory, on the file system on which it was reached, is on none of the
+/// devices of `others`. Other kinds of storage are on none.
+pub fn own_device<'a>(
+    access: &StorageAccess,
+    reached: Option<FileSystem>,
+    others: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), DeviceError> {
+    let (StorageAccess::File { path }, Some(reached)) = (access, reached) else {
+        return Ok(());
+    };
+    for other in others {
+        let metadata = std::fs::metadata(other).map_err(|cause| DeviceError::Look {
+            path: other.to_owned(),
+            cause,
+        })?;
+        if metadata.dev() == reached.device {
+            return Err(DeviceError::Shared {
+                path: path.clone(),
+                other: other.display().to_string(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The word for an error of the storage.

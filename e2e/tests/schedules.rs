@@ -146,7 +146,6 @@ async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resou
 
     at_once_and_applied_twice(&ground).await;
     names_of_others_are_left_alone(&ground).await;
-    data_goes_with_a_resource_that_says_so(&ground).await;
     long_backups_never_overlap(&ground).await;
     only_the_last_one_stays(&ground).await;
     data_outlives_the_schedule(&ground).await;
@@ -284,27 +283,6 @@ async fn only_the_last_one_stays(ground: &Ground<'_>) {
     let left = ground.bucket.list("slow/manifests").await.unwrap();
     let manifest = |key: &String| key.contains(&stored(first)) && key.ends_with(".jsonl");
     assert!(!left.keys().any(manifest), "{left:?}");
-}
-
-/// A resource that takes its backup with it. The data goes with a purge once the backup's own intent
-/// is not honoured any more.
-async fn data_goes_with_a_resource_that_says_so(ground: &Ground<'_>) {
-    let spec = json!({"cluster": "mortal", "deletionPolicy": "Delete", "keyspaces": ["shop"]});
-    back_up(ground.namespace, "mortal", DB, "bucket", spec)
-        .await
-        .unwrap();
-    let backup = ended(ground.namespace, "mortal").await.unwrap();
-    assert_eq!(resources::phase(&backup), Some(BackupPhase::Succeeded));
-    assert!(!ground.bucket.list("mortal/data").await.unwrap().is_empty());
-    let backups = ground.namespace.api::<CassandraBackup>();
-    backups
-        .delete("mortal", &DeleteParams::default())
-        .await
-        .unwrap();
-    let gone = async || Ok(backups.get_opt("mortal").await?.is_none().then_some(()));
-    until("the resource is gone", MINUTES, gone).await.unwrap();
-    let left = ground.bucket.list("mortal/manifests").await.unwrap();
-    assert!(!left.keys().any(|key| key.ends_with(".jsonl")), "{left:?}");
 }
 
 /// The name of a backup in the storage.

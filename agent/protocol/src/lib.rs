@@ -10,19 +10,24 @@ mod purge;
 mod reason;
 mod request;
 mod secret;
+mod storage;
 mod values;
 
 pub use event::{Event, EventKind, Outcome, Phase, Progress, Tally};
 pub use probe::{Probed, Seen, Verdict};
 pub use purge::{
-    DeleteRequest, ExpiredBackup, NAMED_BACKUPS, PurgeLimits, PurgeRequest, Purged, RetentionPolicy,
+    DeleteRequest, ExpiredBackup, MadeBy, NAMED_BACKUPS, PurgeLimits, PurgeRequest, Purged,
+    RetentionPolicy,
 };
 pub use reason::{ExitCode, Reason};
 pub use request::{
-    AzureAccess, AzureCredentials, BackupRequest, ClientCertificate, CoverageRequest, CqlAccess,
-    GcsAccess, GcsCredentials, InvalidRequest, JmxAccess, JmxTls, Limits, MAX_REQUEST_BYTES,
-    Operation, PROTOCOL_VERSION, Password, ProbeRequest, Request, S3Access, S3Credentials,
-    S3Encryption, StorageAccess, SweepRequest,
+    BackupRequest, ClientCertificate, CoverageRequest, CqlAccess, InvalidRequest, JmxAccess,
+    JmxTls, Limits, MAX_REQUEST_BYTES, Operation, PROTOCOL_VERSION, Password, ProbeRequest,
+    Request, SweepRequest,
 };
 pub use secret::Secret;
+pub use storage::{
+    AzureAccess, AzureCredentials, GcsAccess, GcsCredentials, S3Access, S3Credentials,
+    S3Encryption, StorageAccess,
+};
 pub use values::{KeyspaceCoverage, NodeIdentity, RingMember, Scope, SnapshotTimes};

@@ -1,6 +1,7 @@
 //! Deleting backups: by rules, or by name.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{StorageAccess, Tally};
 
@@ -44,12 +45,28 @@ pub struct DeleteRequest {
     pub cluster: String,
     /// Its name.
     pub backup: String,
+    /// The runs that made it: a backup of that name of which another run made a part is somebody
+    /// else's, and nothing is deleted. Without them, it does not matter who made it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<MadeBy>,
     /// Delete it even if it is the newest complete backup of its series and scope.
     #[serde(default)]
     pub even_newest: bool,
     /// How it goes about it.
     #[serde(default)]
     pub limits: PurgeLimits,
+}
+
+/// A run that made a node's part of a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MadeBy {
+    /// Its id.
+    pub run_id: Uuid,
+    /// It told that it had committed, and there was no other attempt of it: it writes nothing more,
+    /// and what its intent names need not be kept for it.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// How much is kept of each series and scope. A rule of 0 is no rule.
@@ -86,6 +103,9 @@ pub struct PurgeLimits {
     pub deadline_seconds: u64,
     /// How long other clients of a file system believe what they cached.
     pub attribute_cache_seconds: u64,
+    /// Refuse a directory on the root file system: nothing is mounted there, and an empty directory
+    /// would pass for a storage without backups.
+    pub require_own_device: bool,
 }
 
 impl Default for PurgeLimits {
@@ -94,6 +114,7 @@ impl Default for PurgeLimits {
             grace_seconds: 24 * 3600,
             deadline_seconds: 6 * 3600,
             attribute_cache_seconds: 60,
+            require_own_device: false,
         }
     }
 }

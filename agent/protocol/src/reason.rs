@@ -160,6 +160,11 @@ impl Reason {
     pub fn is_retryable(self) -> bool {
         self.exit_code() == ExitCode::Retry
     }
+
+    /// Whether somebody did not take the credentials.
+    pub fn is_denial(self) -> bool {
+        self.exit_code() == ExitCode::Denied
+    }
 }
 
 impl fmt::Display for Reason {

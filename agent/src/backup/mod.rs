@@ -23,8 +23,7 @@ use std::time::{Duration, Instant};
 
 use manifest::{BackupName, ClusterId, NodeLayout};
 use protocol::{
-    BackupRequest, NodeIdentity, Outcome, Phase, Progress, Reason, RingMember, SnapshotTimes,
-    StorageAccess, Tally,
+    BackupRequest, NodeIdentity, Outcome, Phase, Progress, Reason, RingMember, SnapshotTimes, Tally,
 };
 use store::Store;
 use tokio::task::JoinHandle;
@@ -226,33 +225,14 @@ async fn check_device(
     node: &Node,
     store: &dyn Store,
 ) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt;
-    let Some(file_system) = store.reach().await? else {
-        return Ok(());
-    };
-    let StorageAccess::File { path } = &request.storage else {
-        return Ok(());
-    };
+    let reached = store.reach().await?;
     if !request.require_own_device {
         return Ok(());
     }
-    let others = node
-        .data_directories
-        .iter()
-        .map(|d| d.as_path())
-        .chain([Path::new("/")]);
-    for other in others {
-        let device = std::fs::metadata(other)
-            .map_err(Error::io("look at", other))?
-            .dev();
-        if device == file_system.device {
-            let other = other.display();
-            return Err(Error::Unsuitable(format!(
-                "{path} is on the same device as {other}: mount a volume of its own there"
-            )));
-        }
-    }
-    Ok(())
+    let data = node.data_directories.iter().map(|path| path.as_path());
+    let others = data.chain([Path::new("/")]);
+    storage::own_device(&request.storage, reached, others)
+        .map_err(|error| Error::Unsuitable(error.to_string()))
 }
 
 /// The outcome of a run that has its manifest already; another run's manifest is an error.

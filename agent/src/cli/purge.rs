@@ -16,7 +16,7 @@ use super::spinner::Spinner;
 use super::values;
 use crate::expiry::{self, Done, ExpiryError};
 use crate::purge::{PurgeOptions, PurgeProgress, PurgeStep};
-use crate::retention::Policy;
+use crate::retention::{Named, Policy};
 use crate::state::StateDirectory;
 
 const PURGE_EXAMPLES: &str = "\
@@ -186,7 +186,12 @@ impl DeleteFlags {
             let store = store.as_ref();
             let spinner = Spinner::new();
             let told = |progress| tell(&spinner, progress);
-            let done = expiry::by_name(store, &cluster, &names, even_newest, options, &told).await;
+            let asked = Named {
+                names: &names,
+                even_newest,
+                runs: None,
+            };
+            let done = expiry::by_name(store, &cluster, asked, options, &told).await;
             spinner.end();
             let done = done?;
             common.print(&done)?;

@@ -3,18 +3,23 @@
 
 mod request;
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
+use std::time::SystemTime;
 
+use jiff::Timestamp;
 use manifest::{BackupName, ClusterId};
 use protocol::Reason;
 use store::Store;
+use uuid::Uuid;
 
 pub use request::{delete, purge};
 
 use crate::catalogue::{self, CatalogueError, Headers};
 use crate::chain;
+use crate::lease::MARGIN;
 use crate::purge::{self as sweep, Catalogue, PurgeError, PurgeOptions, PurgeReport, Told};
-use crate::retention::{self, Candidate, Decision, Policy, Refused, Verdict};
+use crate::retention::{self, Candidate, Decision, Named, Policy, Refused, Verdict};
 
 /// Why it ended early. Unless deletes had begun, nothing was deleted.
 #[derive(Debug, thiserror::Error)]
@@ -92,20 +97,65 @@ pub async fn by_policy(
 pub async fn by_name(
     store: &dyn Store,
     cluster: &ClusterId,
-    names: &[BackupName],
-    even_newest: bool,
+    asked: Named<'_>,
     options: PurgeOptions,
     told: &Told<'_>,
 ) -> Result<Done, ExpiryError> {
     let backups = catalogue::read(store, cluster, Headers::All).await?;
+    let of = |backup: &&catalogue::Backup| asked.names.contains(&backup.name);
+    if let Some(refused) = backups.iter().filter(of).find_map(unreadable) {
+        return Err(refused.into());
+    }
     let running = catalogue::running(store, &backups).await?;
     let there = retention::listed(&backups, &running);
-    retention::named(&there, names, even_newest)?;
-    // What can no longer go when the purge looks stays.
-    let decide = |candidates: &[Candidate]| {
-        retention::named(candidates, names, even_newest).unwrap_or_default()
+    match retention::named(&there, asked) {
+        // An earlier deletion may have come as far as its manifests.
+        Err(gone @ Refused::NotThere(_)) if !options.ended.is_empty() => {
+            run(store, cluster, &|_| Vec::new(), options, told).await?;
+            return Err(gone.into());
+        }
+        decided => decided?,
     };
+    let now = store.now().await.map_err(CatalogueError::from)?;
+    let young = |backup| just_committed(backup, &options.ended, now);
+    if let Some(refused) = backups.iter().filter(of).find_map(young) {
+        return Err(refused.into());
+    }
+    // What can no longer go when the purge looks stays.
+    let decide = |candidates: &[Candidate]| retention::named(candidates, asked).unwrap_or_default();
     run(store, cluster, &decide, options, told).await
+}
+
+/// Retention does not see a backup of which no header can be believed.
+fn unreadable(backup: &catalogue::Backup) -> Option<Refused> {
+    let cause = backup.unreadable.values().next()?;
+    Some(Refused::Unreadable {
+        name: backup.name.clone(),
+        cause: cause.clone(),
+    })
+}
+
+/// A lost answer makes a run write its manifest again, and the first request may arrive within the
+/// margin: a manifest that was deleted before would come back without its data.
+fn just_committed(
+    backup: &catalogue::Backup,
+    ended: &BTreeSet<Uuid>,
+    now: SystemTime,
+) -> Option<Refused> {
+    let by_ended = |node: &Uuid| {
+        let header = backup.headers.get(node);
+        header.is_some_and(|header| ended.contains(&header.run_id))
+    };
+    let manifests = backup.manifests.iter();
+    let committed = manifests
+        .filter(|(node, _)| by_ended(node))
+        .map(|(_, stored)| stored.modified)
+        .max()?;
+    let from = committed + MARGIN;
+    (now < from).then(|| Refused::JustCommitted {
+        name: backup.name.clone(),
+        from: Timestamp::try_from(from).unwrap_or(Timestamp::MAX),
+    })
 }
 
 async fn run(

@@ -1,6 +1,8 @@
 //! The same, as a caller of the protocol asks for it.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::HumanBytes;
@@ -11,14 +13,18 @@ use protocol::{
     DeleteRequest, ExpiredBackup, NAMED_BACKUPS, Outcome, PurgeLimits, PurgeRequest, Purged,
     Reason, RetentionPolicy, StorageAccess, Tally,
 };
+use store::Store;
+use uuid::Uuid;
 
 use super::{Done, ExpiryError, by_name, by_policy};
+use crate::backup::MEMORY_NEEDED;
 use crate::catalogue::CatalogueError;
+use crate::neighbour;
 use crate::probe::outcome;
 use crate::purge::{Amount, PurgeOptions};
-use crate::retention::{Policy, Verdict};
+use crate::retention::{Named, Policy, Verdict};
 use crate::run_context::Run;
-use crate::storage;
+use crate::storage::{self, DeviceError};
 
 /// Why a request is not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,12 @@ enum RequestError {
     },
     #[error("no time zone has the name {0:?}; an example is Europe/Berlin")]
     TimeZone(String),
+    #[error(
+        "only {left} MiB of memory are left in the container, a purge needs {needed} MiB beside Cassandra: raise the memory limit"
+    )]
+    Memory { left: u64, needed: u64 },
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     #[error(transparent)]
     Expiry(#[from] ExpiryError),
 }
@@ -39,6 +51,8 @@ impl RequestError {
     fn reason(&self) -> Reason {
         match self {
             Self::Name { .. } | Self::TimeZone(_) => Reason::InvalidRequest,
+            Self::Memory { .. } => Reason::OutOfMemory,
+            Self::Device(_) => Reason::StorageUnsuitable,
             Self::Expiry(error) => error.reason(),
         }
     }
@@ -55,8 +69,7 @@ pub async fn purge(run: &Run, request: &PurgeRequest) -> Outcome {
     let purged = async {
         let cluster = name::<ClusterId>("cluster", &request.cluster)?;
         let policy = policy(&request.policy)?;
-        let store = storage::open(&request.storage).await?;
-        store.reach().await?;
+        let store = open(&request.storage, request.limits).await?;
         let options = PurgeOptions {
             dry_run: request.dry_run,
             ..options(run, request.limits, &request.storage)
@@ -73,14 +86,42 @@ pub async fn delete(run: &Run, request: &DeleteRequest) -> Outcome {
     let deleted = async {
         let cluster = name::<ClusterId>("cluster", &request.cluster)?;
         let names = [name::<BackupName>("backup", &request.backup)?];
-        let store = storage::open(&request.storage).await?;
-        store.reach().await?;
-        let options = options(run, request.limits, &request.storage);
-        let even_newest = request.even_newest;
-        let done = by_name(&*store, &cluster, &names, even_newest, options, &|_| ()).await?;
+        let runs: BTreeSet<Uuid> = request.runs.iter().map(|made| made.run_id).collect();
+        let asked = Named {
+            names: &names,
+            even_newest: request.even_newest,
+            runs: (!runs.is_empty()).then_some(&runs),
+        };
+        let ended = request.runs.iter().filter(|made| made.ended);
+        let options = PurgeOptions {
+            ended: ended.map(|made| made.run_id).collect(),
+            ..options(run, request.limits, &request.storage)
+        };
+        let store = open(&request.storage, request.limits).await?;
+        let done = by_name(&*store, &cluster, asked, options, &|_| ()).await?;
         Ok((done.left_of(&names), done))
     };
     tell(run, false, &[], deleted.await)
+}
+
+/// Opens the storage, once it is sure that it is there and that Cassandra keeps its memory.
+async fn open(access: &StorageAccess, limits: PurgeLimits) -> Result<Arc<dyn Store>, RequestError> {
+    // Only directories are looked after in Cassandra's own containers.
+    let beside_cassandra = matches!(access, StorageAccess::File { .. });
+    if let Some(left) = neighbour::memory_left().filter(|_| beside_cassandra)
+        && left < MEMORY_NEEDED
+    {
+        return Err(RequestError::Memory {
+            left: left >> 20,
+            needed: MEMORY_NEEDED >> 20,
+        });
+    }
+    let store = storage::open(access).await?;
+    let reached = store.reach().await?;
+    if limits.require_own_device {
+        storage::own_device(access, reached, [Path::new("/")])?;
+    }
+    Ok(store)
 }
 
 fn name<T: std::str::FromStr<Err: std::fmt::Display>>(

@@ -199,18 +199,18 @@ impl Purge<'_> {
         let read = stream::iter(intents.into_iter().map(|(intent, key)| {
             let named = &named;
             async move {
+                let ended = self.options.ended.contains(&intent.run_id);
+                let is_honoured =
+                    |head: &Intent| !ended && lease::honoured(head.deadline, now, margin);
                 let read = read::keys(self.store, &key, |head: &Intent, name| {
-                    if lease::honoured(head.deadline, now, margin) {
+                    if is_honoured(head) {
                         lock(named).insert(&name);
                     }
                 });
                 match read.await {
                     Err(error) if error.is_not_found() => Ok(None),
                     Err(error) => Err(PurgeError::from(error)),
-                    Ok(head) => {
-                        let honoured = lease::honoured(head.deadline, now, margin);
-                        Ok(Some((intent, key, honoured)))
-                    }
+                    Ok(head) => Ok(Some((intent, key, is_honoured(&head)))),
                 }
             }
         }));

@@ -50,6 +50,9 @@ pub struct PurgeOptions {
     pub directory: PathBuf,
     /// Ends the purge: what is not deleted yet stays.
     pub cancel: CancellationToken,
+    /// Runs that have committed, [`MARGIN`] ago and more, and that nobody goes on with: their
+    /// intents are dead before their deadline.
+    pub ended: BTreeSet<Uuid>,
     /// The process's clock.
     pub timer: Arc<dyn Timer>,
     /// Every rule, outside tests.
@@ -68,6 +71,7 @@ impl PurgeOptions {
             attribute_cache: Duration::from_secs(60),
             directory: directory.into(),
             cancel: CancellationToken::new(),
+            ended: BTreeSet::new(),
             timer: Arc::new(SystemTimer),
             order: Order::RIGHT,
         }

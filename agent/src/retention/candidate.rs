@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use manifest::{BackupName, Scope};
+use uuid::Uuid;
 
 use crate::catalogue::{Backup as Listed, Completeness};
 use crate::purge::Catalogue;
@@ -21,6 +22,8 @@ pub struct Candidate {
     pub started: Timestamp,
     /// What became of it.
     pub state: State,
+    /// The runs that made its manifests.
+    pub runs: BTreeSet<Uuid>,
 }
 
 /// What became of a backup.
@@ -48,6 +51,11 @@ pub fn listed(backups: &[Listed], running: &BTreeSet<BackupName>) -> Vec<Candida
             scope: backup.scope()?.clone(),
             started: backup.started()?,
             state,
+            runs: backup
+                .headers
+                .values()
+                .map(|header| header.run_id)
+                .collect(),
         })
     };
     backups.iter().filter_map(of).collect()
@@ -69,6 +77,7 @@ pub fn candidates(catalogue: &Catalogue) -> Vec<Candidate> {
             scope: backup.scope.clone(),
             started: backup.started_at,
             state,
+            runs: backup.nodes.values().map(|node| node.run_id).collect(),
         }
     };
     catalogue.backups.iter().map(of).collect()

@@ -1,5 +1,7 @@
 //! Against what restic's documentation says of `forget`, and how its `ApplyPolicy` counts.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, ToSpan};
 use manifest::Scope;
 use proptest::prelude::*;
@@ -26,6 +28,7 @@ fn taken(at: Timestamp, number: usize) -> Candidate {
         scope: Scope::default(),
         started: at,
         state: State::Complete,
+        runs: BTreeSet::new(),
     }
 }
 

@@ -1,6 +1,9 @@
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 use manifest::Scope;
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
 
@@ -12,6 +15,7 @@ fn at(time: &str) -> Candidate {
         scope: Scope::default(),
         started: time.parse().unwrap(),
         state: State::Complete,
+        runs: BTreeSet::new(),
     }
 }
 
@@ -208,7 +212,7 @@ fn a_backup_goes_by_name_unless_it_is_the_newest_complete_one_or_at_work() {
     candidates[2].state = State::Running;
     let ask = |at: &[usize], even_newest| {
         let names: Vec<_> = at.iter().map(|at| candidates[*at].name.clone()).collect();
-        named(&candidates, &names, even_newest)
+        named(&candidates, asked(&names, even_newest))
     };
     let decisions = ask(&[0], false).unwrap();
     assert_eq!(decisions.len(), 1);
@@ -219,8 +223,40 @@ fn a_backup_goes_by_name_unless_it_is_the_newest_complete_one_or_at_work() {
     let refused = ask(&[2], true).unwrap_err();
     assert_eq!(refused, Refused::Running(candidates[2].name.clone()));
     let unknown: BackupName = "b9".parse().unwrap();
-    let refused = named(&candidates, std::slice::from_ref(&unknown), true).unwrap_err();
+    let refused = named(&candidates, asked(std::slice::from_ref(&unknown), true)).unwrap_err();
     assert_eq!(refused, Refused::NotThere(unknown));
+}
+
+fn asked(names: &[BackupName], even_newest: bool) -> Named<'_> {
+    Named {
+        names,
+        even_newest,
+        runs: None,
+    }
+}
+
+#[test]
+fn a_backup_of_the_same_name_that_another_run_made_a_part_of_stays() {
+    let mut candidate = at("2026-01-01T00:00:00Z");
+    let [ours, other] = [1, 2].map(Uuid::from_u128);
+    let names = [candidate.name.clone()];
+    let runs = BTreeSet::from([ours]);
+    candidate.runs = BTreeSet::from([ours, other]);
+    let ask = |candidate: &Candidate, runs| {
+        let asked = Named {
+            runs,
+            ..asked(&names, true)
+        };
+        named(std::slice::from_ref(candidate), asked)
+    };
+    let refused = Refused::Foreign {
+        name: names[0].clone(),
+        by: other,
+    };
+    assert_eq!(ask(&candidate, Some(&runs)), Err(refused));
+    assert_eq!(ask(&candidate, None).unwrap().len(), 1);
+    candidate.runs.remove(&other);
+    assert_eq!(ask(&candidate, Some(&runs)).unwrap().len(), 1);
 }
 
 /// Two scopes, of which one is written in two ways.
@@ -233,6 +269,7 @@ fn drawn() -> impl Strategy<Value = Vec<Candidate>> {
             .into_iter()
             .enumerate()
             .map(|(at, (seconds, series, state, scope))| Candidate {
+                runs: BTreeSet::new(),
                 name: format!("b{at}").parse().unwrap(),
                 series: (series > 0).then(|| format!("s{series}")),
                 scope: Scope {

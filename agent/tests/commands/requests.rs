@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::stage::{Backup, Stage, data_key, node};
+use crate::stage::{Backup, RUN, Stage, data_key, node};
 
 const RING: [Uuid; 1] = [Uuid::from_u128(1)];
 const SHARED: &str = "nb-1-big.00000001.20";
@@ -54,6 +54,14 @@ fn purge(stage: &Stage, mut with: Value) -> (i32, Value) {
 fn delete(stage: &Stage, backup: &str, even_newest: bool) -> (i32, Value) {
     let with = json!({
         "cluster": "prod", "backup": backup, "evenNewest": even_newest, "limits": now(),
+    });
+    stage.request("delete", with)
+}
+
+fn delete_made_by(stage: &Stage, backup: &str, run: Uuid, ended: bool) -> (i32, Value) {
+    let with = json!({
+        "cluster": "prod", "backup": backup, "evenNewest": true, "limits": now(),
+        "runs": [{"runId": run, "ended": ended}],
     });
     stage.request("delete", with)
 }
@@ -208,4 +216,88 @@ fn a_backup_that_a_run_relies_on_is_not_deleted() {
     assert_eq!((code, &held["reason"]), (11, &json!("Locked")), "{held}");
     assert_eq!(held["purged"]["held"], 1);
     assert!(stage.path(&manifest).exists() && has(&stage, &own("b2")));
+}
+
+#[test]
+fn a_backup_that_another_run_made_under_the_same_name_is_not_deleted() {
+    let stage = stage();
+    let (code, other) = delete_made_by(&stage, "b2", Uuid::from_u128(8), false);
+    let exists = protocol::Reason::BackupExists;
+    assert_eq!(
+        (code, &other["reason"]),
+        (exists.exit_code() as i32, &json!(exists))
+    );
+    assert_eq!(there(&stage).len(), 5);
+    assert!(has(&stage, &own("b2")));
+    let (code, ours) = delete_made_by(&stage, "b2", RUN, false);
+    assert_eq!((code, there(&stage).len()), (0, 4), "{ours}");
+}
+
+#[test]
+fn what_a_run_announced_goes_with_its_backup_once_it_is_known_to_have_ended() {
+    let stage = stage();
+    let data = ["b2", "b3"].map(|name| data_key(node(1), &own(name)));
+    let intents = ["b2", "b3"].map(|name| format!("manifests/{name}/{}.{RUN}.1.intent", node(1)));
+    for (name, data) in ["b2", "b3"].iter().zip(&data) {
+        stage.announce_run(name, node(1), RUN, "2999-01-01T00:00:00Z", &[data]);
+    }
+    // A request of a run that committed just now may still be on its way.
+    let (code, young) = delete_made_by(&stage, "b2", RUN, true);
+    assert_eq!((code, &young["reason"]), (11, &json!("Locked")), "{young}");
+    assert_eq!(there(&stage).len(), 5);
+
+    let older = std::time::SystemTime::now() - std::time::Duration::from_secs(601);
+    for name in ["b2", "b3"] {
+        let manifest = stage.path(&format!("manifests/{name}/{}.jsonl", node(1)));
+        let file = std::fs::File::options().write(true).open(manifest).unwrap();
+        file.set_modified(older).unwrap();
+    }
+    // Whoever does not know leaves what was announced alone, and another one can go on with it.
+    assert_eq!(delete_made_by(&stage, "b3", RUN, false).0, 0);
+    assert!(has(&stage, &own("b3")) && stage.path(&intents[1]).exists());
+    let (code, gone) = delete_made_by(&stage, "b3", RUN, true);
+    assert_eq!((code, &gone["reason"]), (10, &json!("BackupNotFound")));
+    assert!(!has(&stage, &own("b3")) && !stage.path(&intents[1]).exists());
+    assert!(has(&stage, &own("b2")) && has(&stage, SHARED));
+    let (code, whole) = delete_made_by(&stage, "b2", RUN, true);
+    assert_eq!(code, 0, "{whole}");
+    assert!(!has(&stage, &own("b2")) && has(&stage, SHARED));
+    assert_eq!(there(&stage), ["b0", "b1", "b4"]);
+}
+
+#[test]
+fn a_backup_whose_manifests_are_all_damaged_is_there_and_stays() {
+    let stage = stage();
+    stage.write(&format!("manifests/b2/{}.jsonl", node(1)), b"{}\n");
+    let (code, damaged) = delete(&stage, "b2", true);
+    assert_eq!(
+        (code, &damaged["reason"]),
+        (13, &json!("ContentMismatch")),
+        "{damaged}"
+    );
+    assert!(
+        damaged["message"].as_str().unwrap().contains("b2"),
+        "{damaged}"
+    );
+    assert!(has(&stage, &own("b2")));
+}
+
+#[test]
+fn an_empty_directory_on_the_root_file_system_does_not_pass_for_a_storage_without_backups() {
+    use std::os::unix::fs::MetadataExt;
+    let stage = stage();
+    let device = |path: &std::path::Path| std::fs::metadata(path).unwrap().dev();
+    let shared = device(&stage.path("")) == device("/".as_ref());
+    let limits = json!({
+        "graceSeconds": 0, "attributeCacheSeconds": 0, "requireOwnDevice": true,
+    });
+    let (code, told) = purge(&stage, json!({"policy": {"keepLast": 1}, "limits": limits}));
+    let reason = if shared {
+        "StorageUnsuitable"
+    } else {
+        "Succeeded"
+    };
+    assert_eq!(told["reason"], reason, "{told}");
+    assert_eq!(code == 0, !shared);
+    assert_eq!(there(&stage).len(), if shared { 5 } else { 2 });
 }

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+/// The run that makes every backup here.
+pub const RUN: Uuid = Uuid::from_u128(7);
+
 /// The directory of the one table.
 pub const TABLE: &str = "orders-0123456789abcdef0123456789abcdef";
 
@@ -102,8 +105,19 @@ impl Stage {
 
     /// The same, relying on these keys.
     pub fn announce_keys(&self, backup: &str, node: Uuid, deadline: &str, keys: &[&str]) {
+        self.announce_run(backup, node, Uuid::from_u128(99), deadline, keys);
+    }
+
+    /// The same, as a run.
+    pub fn announce_run(
+        &self,
+        backup: &str,
+        node: Uuid,
+        run_id: Uuid,
+        deadline: &str,
+        keys: &[&str],
+    ) {
         let layout = NodeLayout::new("prod".parse().unwrap(), node);
-        let run_id = Uuid::from_u128(99);
         let intent = Intent {
             format_version: FORMAT_VERSION.into(),
             run_id,
@@ -197,7 +211,7 @@ fn header(backup: &Backup<'_>, node: Uuid) -> Header {
     Header {
         format_version: FORMAT_VERSION.into(),
         backup: backup.name.parse().unwrap(),
-        run_id: Uuid::from_u128(7),
+        run_id: RUN,
         cluster: "prod".parse().unwrap(),
         series: backup.series.map(str::to_owned),
         scope: Scope::default(),

@@ -1,15 +1,17 @@
 //! Every rule of the protocol is needed: without it, a schedule loses something.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use agent::order::{Order, Rule};
 use agent::purge::Catalogue;
 use manifest::BackupName;
+use uuid::Uuid;
 
 use crate::right::{explain, on_every_core};
 use crate::scenario::{Focus, Scenario};
 use crate::schedule::{self, Search};
-use crate::world::Op;
+use crate::world::{Op, World};
 
 /// Seeds that are tried until one loses something.
 const SEEDS: u64 = 400_000;
@@ -92,6 +94,33 @@ fn a_retention_that_takes_the_newest_complete_backup_is_noticed() {
     };
     let (_, broken) = found(&search).expect("a schedule that loses");
     assert!(broken.contains("newest complete"), "{broken}");
+}
+
+#[test]
+fn a_run_at_work_that_is_counted_as_ended_loses() {
+    fn all(scenario: &Scenario, _: &World) -> BTreeSet<Uuid> {
+        let runs = scenario.attempts.iter();
+        runs.map(|attempt| Uuid::from_u128(attempt.run)).collect()
+    }
+    let search = Search {
+        known_ended: all,
+        ..Search::new(Order::RIGHT)
+    };
+    found(&search).expect("a schedule that loses");
+}
+
+/// An answer that was lost has made it write its manifest twice, and one request is on its way: it
+/// comes after the manifest has expired.
+#[test]
+fn a_run_that_is_counted_as_ended_as_soon_as_it_has_committed_loses() {
+    fn at_once(_: &Scenario, world: &World) -> BTreeSet<Uuid> {
+        world.committed.iter().map(|(run, _)| *run).collect()
+    }
+    let search = Search {
+        known_ended: at_once,
+        ..Search::new(Order::RIGHT)
+    };
+    found(&search).expect("a schedule that loses");
 }
 
 /// Too rare for seeds: a purge that has seen a dead intent is held up while another one removes it,

@@ -1,5 +1,6 @@
 //! The processes of a schedule: attempts and purges, as the product runs them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -23,12 +24,15 @@ use uuid::Uuid;
 use crate::invariant::content;
 use crate::scenario::{self, Attempt, Scenario};
 use crate::sim_store::{SimStore, SimTimer};
-use crate::world::{START, Shared};
+use crate::world::{START, Shared, World};
 
 pub type Process = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Says what has expired.
 pub type Decide = fn(&Scenario, &Catalogue) -> Vec<BackupName>;
+
+/// The runs whose intents a purge counts as dead.
+pub type Ended = fn(&Scenario, &World) -> BTreeSet<Uuid>;
 
 struct Nobody;
 
@@ -128,10 +132,15 @@ pub fn attempt(
             Ok(Closing { header, tokens })
         };
         let mut progress = Progress::default();
-        // How it ended is for the operator; what it left in the storage is looked at here.
-        let _ = exchange
+        // How it failed is for the operator; what it left in the storage is looked at here.
+        let ended = exchange
             .carry_out(&mut inventory, schema, closing, &mut progress)
             .await;
+        if ended.is_ok() {
+            let mut world = store.world.lock();
+            let now = world.now;
+            world.committed.push((run.id, now));
+        }
     })
 }
 
@@ -141,6 +150,7 @@ pub fn purging(
     process: usize,
     scenario: &Scenario,
     decide: Decide,
+    ended: Ended,
     order: Order,
 ) -> Process {
     let store = SimStore {
@@ -157,6 +167,9 @@ pub fn purging(
         options.attribute_cache = Duration::from_secs(scenario.cache.unwrap_or(0));
         options.timer = Arc::new(SimTimer(store.clone()));
         options.order = order;
+        if scenario.knows_ended {
+            options.ended = ended(&scenario, &store.world.lock());
+        }
         let cluster = "c".parse().unwrap();
         let decide = |catalogue: &Catalogue| decide(&scenario, catalogue);
         let purged = purge(&store, &cluster, &decide, options, &|_| {}).await;

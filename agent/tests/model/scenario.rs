@@ -1,8 +1,9 @@
 //! What a schedule has to begin with, and who takes part in it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use agent::lease::MARGIN;
 use agent::purge::Catalogue;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use crate::invariant::{Invariant, content};
 use crate::process::header;
 use crate::random::Random;
-use crate::world::{START, Stored};
+use crate::world::{START, Stored, World};
 
 /// Nobody of a schedule.
 pub const NOBODY: usize = usize::MAX;
@@ -52,6 +53,8 @@ pub struct Scenario {
     pub concurrency: usize,
     /// Complete backups that retention keeps.
     pub keep: usize,
+    /// Purges are told which runs have ended.
+    pub knows_ended: bool,
 }
 
 /// In the storage: `a` and `b` of the oldest backup, `b` and `c` of the next one, and `d` and `e`
@@ -99,6 +102,7 @@ impl Scenario {
             page: random.pick(&[2, 5, 1_000]),
             concurrency: random.pick(&[1, 2, 32]),
             keep: random.pick(&[1, 1, 2]),
+            knows_ended: random.one_in(2),
         };
         for n in 0..attempts {
             let objects = random.pick(&OBJECTS);
@@ -168,6 +172,18 @@ impl Scenario {
             backup.started_at < oldest_kept.started_at && !catalogue.running.contains_key(name)
         });
         expired.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Runs that have committed so long ago that nothing of theirs is on its way, and of which there
+    /// is one attempt.
+    pub fn ended(&self, world: &World) -> BTreeSet<Uuid> {
+        let margin = MARGIN.as_millis() as u64;
+        let old = world.committed.iter().filter(|(run, at)| {
+            let attempts = self.attempts.iter();
+            let attempts = attempts.filter(|one| Uuid::from_u128(one.run) == *run);
+            world.now >= at + margin && attempts.count() == 1
+        });
+        old.map(|(run, _)| *run).collect()
     }
 
     /// How old the first objects are, in seconds.

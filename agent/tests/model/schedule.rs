@@ -21,6 +21,7 @@ const MAX_STEPS: usize = 5_000;
 pub struct Search {
     pub order: Order,
     pub decide: Decide,
+    pub known_ended: process::Ended,
     pub focus: Focus,
 }
 
@@ -29,6 +30,7 @@ impl Search {
         Self {
             order,
             decide: Scenario::expired,
+            known_ended: Scenario::ended,
             focus: Focus::All,
         }
     }
@@ -144,7 +146,12 @@ impl Schedule {
     }
 
     fn new(scenario: Scenario, mut random: Random, search: &Search, trace: bool) -> Self {
-        let Search { order, decide, .. } = *search;
+        let Search {
+            order,
+            decide,
+            known_ended,
+            ..
+        } = *search;
         let (objects, invariant) = scenario.begin();
         let count = scenario.attempts.len() + scenario.purges;
         let world = Shared::new(World {
@@ -158,6 +165,7 @@ impl Schedule {
             page: scenario.page,
             cache: scenario.cache.map(|seconds| seconds * 1_000),
             views: vec![0; count],
+            committed: Vec::new(),
             instants: Vec::new(),
             random: random.clone(),
         });
@@ -166,7 +174,8 @@ impl Schedule {
             .map(|(n, plan)| Some(process::attempt(&world, n, &scenario, plan, order)))
             .collect();
         for n in processes.len()..count {
-            processes.push(Some(process::purging(&world, n, &scenario, decide, order)));
+            let purge = process::purging(&world, n, &scenario, decide, known_ended, order);
+            processes.push(Some(purge));
         }
         let by_priority = !random.one_in(3);
         let priorities = by_priority.then(|| (0..count).map(|_| random.next()).collect());

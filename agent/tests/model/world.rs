@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use agent::lease::MARGIN;
 use bytes::Bytes;
 use store::Key;
+use uuid::Uuid;
 
 use crate::invariant::Invariant;
 use crate::random::Random;
@@ -103,6 +104,8 @@ pub struct World {
     pub cache: Option<u64>,
     /// Up to when each process has seen the storage.
     pub views: Vec<u64>,
+    /// Runs that said that they had committed, and when they did.
+    pub committed: Vec<(Uuid, u64)>,
     /// Deadlines, and when they are no longer honoured.
     pub instants: Vec<u64>,
     pub random: Random,

@@ -94,6 +94,15 @@ pub struct BackupStorageSpec {
     pub probe_interval_seconds: i64,
 }
 
+impl BackupStorageSpec {
+    /// Whether a directory has to be on a volume of its own.
+    pub fn requires_own_device(&self) -> bool {
+        self.file
+            .as_ref()
+            .is_some_and(|file| !file.allow_shared_device)
+    }
+}
+
 fn probe_interval() -> i64 {
     600
 }

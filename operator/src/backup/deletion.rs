@@ -12,7 +12,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
-use protocol::{DeleteRequest, Operation, PurgeLimits, Reason};
+use protocol::{DeleteRequest, MadeBy, Operation, PurgeLimits, Reason};
 use serde_json::json;
 
 use super::{Error, Guarded, HEARTBEAT, publish, runs};
@@ -20,7 +20,7 @@ use crate::FIELD_MANAGER;
 use crate::conditions::{self, Is};
 use crate::context::Context;
 use crate::humane;
-use crate::retention::{Chore, Ended, Place, backoff, perform};
+use crate::retention::{Chore, Ended, Maintained, Place, backoff, perform};
 
 /// Keeps the resource until its data is gone.
 pub(super) const FINALIZER: &str = "cassandrabackup.io/delete-data";
@@ -35,6 +35,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 const DEADLINE: Duration = Duration::from_secs(3600);
 /// For an agent to end by itself at the deadline that it was told.
 const MARGIN: Duration = Duration::from_secs(300);
+/// A request of a run may arrive so long after the run has ended, as the agent's protocol has it, and
+/// the storage's clock may differ from ours. Data is deleted after that.
+const SETTLED: SignedDuration = SignedDuration::from_secs(630);
 const LONGEST_MESSAGE: usize = 1024;
 /// Longest note that the API takes is 1 KiB.
 const NOTE: usize = 1000;
@@ -72,7 +75,7 @@ pub(super) fn step(backup: &CassandraBackup) -> Step {
         }
         (true, true) if skips(backup) => Step::Skip,
         (true, true) if !runs::is_over(status) => Step::Cancel,
-        (true, true) if status.is_some_and(has_data) => Step::Delete,
+        (true, true) if status.is_some_and(may_have_data) => Step::Delete,
         (true, true) => Step::Release,
         _ => Step::None,
     }
@@ -83,9 +86,10 @@ fn skips(backup: &CassandraBackup) -> bool {
     said.is_some_and(|said| said == "true")
 }
 
-/// Whether it left a backup of its own in the storage. One that failed because its name was taken,
-/// if only on one node, must not delete the other one's.
-fn has_data(status: &CassandraBackupStatus) -> bool {
+/// Whether it may have left a backup of its own in the storage: also a node of which nobody heard the
+/// end may have committed. One that failed because its name was taken, if only on one node, must not
+/// delete the other one's.
+fn may_have_data(status: &CassandraBackupStatus) -> bool {
     let taken = Reason::BackupExists.as_str();
     let is_taken = |node: &NodeStatus| node.reason.as_deref() == Some(taken);
     status.phase != Some(BackupPhase::Expired)
@@ -94,7 +98,7 @@ fn has_data(status: &CassandraBackupStatus) -> bool {
         && status
             .nodes
             .iter()
-            .any(|node| node.phase == NodePhase::Succeeded)
+            .any(|node| node.phase == NodePhase::Succeeded || node.started_at.is_some())
 }
 
 /// Carries a step out that is not to cancel.
@@ -112,7 +116,11 @@ pub(super) async fn carry_out(
             set_finalizers(backup, context, &finalizers).await
         }
         Step::Skip => {
-            let note = format!("the resource goes without its data: {SKIP} says so");
+            let at_work = context.chores.stop(&backup.uid().unwrap_or_default());
+            let mut note = format!("the resource goes without its data: {SKIP} says so");
+            if at_work {
+                note.push_str("; a deletion was at work, which may have deleted some of it, and in a pod goes on to its end");
+            }
             release(backup, context, Reason::DataDeletionSkipped, note).await
         }
         Step::Release => {
@@ -134,8 +142,18 @@ async fn delete(
         Some(Chore::Ended { ended, .. }) if is_gone(&ended) => {
             release(backup, context, Reason::DataDeleted, ended.message.clone()).await
         }
+        // Ours is not there, and was not before.
+        Some(Chore::Ended { ended, .. }) if ended.reason == Reason::BackupExists => {
+            release(
+                backup,
+                context,
+                Reason::DataDeletionSkipped,
+                ended.message.clone(),
+            )
+            .await
+        }
         Some(Chore::Ended { ended, failures }) => {
-            say(backup, context, Some(&ended), now).await?;
+            say(backup, context, Told::Failed(&ended), now).await?;
             let again = ended
                 .ended
                 .saturating_add(backoff(i32::try_from(failures).unwrap_or(i32::MAX)))
@@ -147,10 +165,21 @@ async fn delete(
             Ok(start(backup, context))
         }
         None => {
-            say(backup, context, None, now).await?;
+            let settled = backup.status.as_ref().and_then(settled);
+            if let Some(at) = settled.filter(|at| *at > now) {
+                say(backup, context, Told::Waits(at), now).await?;
+                return Ok(Action::requeue(wait(at.duration_since(now))));
+            }
+            say(backup, context, Told::Begins, now).await?;
             Ok(start(backup, context))
         }
     }
+}
+
+/// From when on nothing of its runs can be on its way to the storage.
+fn settled(status: &CassandraBackupStatus) -> Option<Timestamp> {
+    let ended = status.completion_time.as_ref()?.0;
+    ended.checked_add(SETTLED).ok()
 }
 
 /// Whether nothing of it is left to be deleted.
@@ -183,15 +212,17 @@ fn start(backup: &CassandraBackup, context: &Arc<Context>) -> Action {
 async fn work(context: &Context, backup: &CassandraBackup) -> Ended {
     let began = Timestamp::now();
     let namespace = backup.namespace().unwrap_or_default();
-    let name = backup
-        .status
-        .as_ref()
-        .and_then(|status| status.backup_name.clone());
-    let request = |storage| {
+    let status = backup.status.as_ref();
+    let request = |storage: Maintained| {
         Operation::Delete(Box::new(DeleteRequest {
-            storage,
+            storage: storage.access,
             cluster: backup.spec.cluster.clone(),
-            backup: name.unwrap_or_default(),
+            backup: status
+                .and_then(|status| status.backup_name.clone())
+                .unwrap_or_default(),
+            runs: status
+                .map(|status| made_by(&status.nodes))
+                .unwrap_or_default(),
             // Who deletes it by name means it.
             even_newest: true,
             limits: PurgeLimits {
@@ -199,6 +230,7 @@ async fn work(context: &Context, backup: &CassandraBackup) -> Ended {
                 // runs rely on.
                 grace_seconds: 0,
                 deadline_seconds: DEADLINE.as_secs(),
+                require_own_device: storage.require_own_device,
                 ..PurgeLimits::default()
             },
         }))
@@ -219,20 +251,46 @@ async fn work(context: &Context, backup: &CassandraBackup) -> Ended {
     ended
 }
 
+/// The runs that the backup is made of. One of which there was a second attempt may have a first one
+/// at work where nobody sees it.
+fn made_by(nodes: &[NodeStatus]) -> Vec<MadeBy> {
+    let made = nodes.iter().filter_map(|node| {
+        Some(MadeBy {
+            run_id: node.run_id.parse().ok()?,
+            ended: node.phase == NodePhase::Succeeded && node.attempt == 1,
+        })
+    });
+    made.collect()
+}
+
+/// How far the deletion is.
+enum Told<'a> {
+    /// It begins then.
+    Waits(Timestamp),
+    Begins,
+    Failed(&'a Ended),
+}
+
 /// Says in the status that the data is being deleted, or what keeps it from that.
 async fn say(
     backup: &CassandraBackup,
     context: &Context,
-    failed: Option<&Ended>,
+    told: Told<'_>,
     now: Timestamp,
 ) -> Result<(), Error> {
     let before = backup.status.clone().unwrap_or_default();
-    let (reason, message) = match failed {
-        None => (
+    let (reason, message) = match &told {
+        Told::Waits(at) => (
+            Reason::DeletingData,
+            format!(
+                "the backup's data is deleted at {at}: until then a request of its run may still be on its way to the storage"
+            ),
+        ),
+        Told::Begins => (
             Reason::DeletingData,
             "the backup's data is being deleted".to_owned(),
         ),
-        Some(ended) => {
+        Told::Failed(ended) => {
             let message = format!(
                 "the data is not deleted, and it is tried again: {}. To let the resource go without, annotate it with {SKIP}=true",
                 ended.message
@@ -240,12 +298,13 @@ async fn say(
             (ended.reason, humane::shortened(&message, LONGEST_MESSAGE))
         }
     };
+    let failed = matches!(told, Told::Failed(_));
     let mut status = before.clone();
     let why = (reason.as_str(), message.as_str());
     let generation = backup.meta().generation;
     let all = &mut status.conditions;
     conditions::set(all, DELETING, Is::True, why, generation, now);
-    conditions::set(all, STALLED, failed.is_some().into(), why, generation, now);
+    conditions::set(all, STALLED, failed.into(), why, generation, now);
     if status == before {
         return Ok(());
     }
@@ -256,7 +315,7 @@ async fn say(
         }
         Err(error) => return Err(Error::Write(Box::new(error))),
     }
-    let type_ = if failed.is_some() {
+    let type_ = if failed {
         EventType::Warning
     } else {
         EventType::Normal

@@ -160,6 +160,37 @@ async fn what_is_not_in_the_storage_is_deleted() {
 }
 
 #[tokio::test]
+async fn another_ones_backup_of_the_same_name_stays() {
+    let (context, mut api) = context();
+    ended(&context, PurgeResult::Failed, Reason::BackupExists).await;
+    let object = deleted(|_| ());
+    let reconciled = begun(&context, &object).await;
+    release(&mut api, &object).await;
+    assert_eq!(event(&mut api).await, "DataDeletionSkipped");
+    ends(reconciled).await;
+}
+
+#[tokio::test]
+async fn it_is_deleted_once_nothing_of_its_runs_can_arrive_any_more() {
+    let (context, mut api) = context();
+    let just_now = Timestamp::now();
+    let mut object = deleted(|it| it["status"]["completionTime"] = json!(just_now));
+    let reconciled = begun(&context, &object).await;
+    let patch = api.expect_status().await;
+    let (is, reason, message) = condition(&patch, "Deleting");
+    assert_eq!((is, reason), ("True", "DeletingData"));
+    assert!(message.contains("may still be on its way"), "{message}");
+    assert_eq!(condition(&patch, "Stalled").0, "False");
+    assert_eq!(event(&mut api).await, "DeletingData");
+    assert_ne!(ends(reconciled).await, Action::requeue(HEARTBEAT));
+    assert!(context.chores.of(UID).is_none());
+    // Told once.
+    object["status"]["conditions"] = patch["status"]["conditions"].clone();
+    let reconciled = begun(&context, &object).await;
+    assert_ne!(ends(reconciled).await, Action::await_change());
+}
+
+#[tokio::test]
 async fn the_deletion_is_told_before_it_begins_and_an_unreachable_storage_stays_in_the_status() {
     let (context, mut api) = context();
     let mut object = deleted(|_| ());
@@ -216,6 +247,30 @@ async fn an_annotation_lets_it_go_without_its_data() {
         assert_eq!(event(&mut api).await, "DataDeletionSkipped");
         assert_eq!(ends(reconciled).await, Action::await_change());
     }
+}
+
+#[tokio::test]
+async fn a_deletion_at_work_ends_when_its_resource_goes_without_its_data() {
+    let (context, mut api) = context();
+    let place = Place {
+        namespace: "shop".into(),
+        storage: "main".into(),
+        cluster: "prod".into(),
+    };
+    let (alive, ended) = tokio::sync::oneshot::channel::<()>();
+    let work = async {
+        let _alive = alive;
+        std::future::pending().await
+    };
+    assert!(context.chores.start(UID.into(), place, work, || ()));
+    let object = deleted(|it| it["metadata"]["annotations"] = json!({SKIP: "true"}));
+    let reconciled = begun(&context, &object).await;
+    release(&mut api, &object).await;
+    assert_eq!(event(&mut api).await, "DataDeletionSkipped");
+    ends(reconciled).await;
+    let ended = timeout(Duration::from_secs(5), ended).await;
+    assert!(ended.expect("the work is ended").is_err());
+    assert!(context.chores.of(UID).is_none());
 }
 
 #[tokio::test]

@@ -166,6 +166,7 @@ async fn run(
         storage: StorageAccess::File { path: "/b".into() },
         cluster: "prod".into(),
         backup: "b1".into(),
+        runs: Vec::new(),
         even_newest: true,
         limits: PurgeLimits::default(),
     }));

@@ -36,6 +36,24 @@ pub(crate) struct Fetched {
     pub(crate) cql: Option<Password>,
 }
 
+/// What proves to storage and Cassandra who asks.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Secrets {
+    storage: StorageAccess,
+    jmx: JmxAccess,
+    cql: Option<Password>,
+}
+
+impl Fetched {
+    pub(super) fn secrets(&self) -> Secrets {
+        Secrets {
+            storage: self.storage.clone(),
+            jmx: self.jmx.clone(),
+            cql: self.cql.clone(),
+        }
+    }
+}
+
 /// Which run, and from where on it is told.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Telling {
@@ -96,11 +114,7 @@ impl Job {
         now: Timestamp,
     ) -> Request {
         let spec = &self.spec;
-        let require_own_device = fetched
-            .storage_spec
-            .file
-            .as_ref()
-            .is_some_and(|file| !file.allow_shared_device);
+        let require_own_device = fetched.storage_spec.requires_own_device();
         request(
             telling,
             placed,

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::task::AbortHandle;
 
 use super::report::Ended;
 
@@ -44,6 +45,7 @@ struct Inner {
 struct Known {
     /// None while it is at work.
     ended: Option<Arc<Ended>>,
+    work: Option<AbortHandle>,
     failures: u32,
 }
 
@@ -70,7 +72,7 @@ impl Chores {
         work: impl Future<Output = Ended> + Send + 'static,
         wake: impl FnOnce() + Send + 'static,
     ) -> bool {
-        {
+        let work = {
             let mut inner = self.lock();
             let running = inner.known.get(&uid).is_some_and(|it| it.ended.is_none());
             if running || !inner.busy.insert(place.clone()) {
@@ -82,12 +84,16 @@ impl Chores {
                 let ended = known.ended.as_ref();
                 ended.is_none_or(|it| long_ago.as_ref().is_ok_and(|long_ago| it.ended > *long_ago))
             });
-            inner.known.entry(uid.clone()).or_default().ended = None;
-        }
+            // Apart, for a panic would leave it at work for ever.
+            let work = tokio::spawn(work);
+            let known = inner.known.entry(uid.clone()).or_default();
+            known.ended = None;
+            known.work = Some(work.abort_handle());
+            work
+        };
         let chores = Arc::clone(self);
         tokio::spawn(async move {
-            // Else a panic would leave it at work for ever.
-            let ended = tokio::spawn(work).await.unwrap_or_else(Ended::panicked);
+            let ended = work.await.unwrap_or_else(Ended::panicked);
             let mut inner = chores.lock();
             inner.busy.remove(&place);
             if let Some(known) = inner.known.get_mut(&uid) {
@@ -102,6 +108,14 @@ impl Chores {
             wake();
         });
         true
+    }
+
+    /// Ends what is at work, without waking anybody, and forgets it; whether something was.
+    pub(crate) fn stop(&self, uid: &str) -> bool {
+        let known = self.lock().known.remove(uid);
+        let work = known.filter(|known| known.ended.is_none());
+        let work = work.and_then(|known| known.work);
+        work.map(|work| work.abort()).is_some()
     }
 
     /// Forgets what has ended. What is at work goes on, and nobody is told how it ends.

@@ -16,6 +16,6 @@ mod tests;
 
 pub(crate) use chores::{Chore, Chores, Place};
 pub(crate) use due::{Facts, Next, backoff, next};
-pub(crate) use perform::perform;
+pub(crate) use perform::{Maintained, perform};
 pub(crate) use purge::purge;
 pub(crate) use report::{Ended, conditions, news, told, without};

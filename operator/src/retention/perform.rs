@@ -54,13 +54,20 @@ impl NotRun {
 /// limits to 256 MiB together: the others wait.
 static CHILDREN: Semaphore = Semaphore::const_new(1);
 
+/// A storage that is maintained.
+pub(crate) struct Maintained {
+    pub(crate) access: StorageAccess,
+    /// Whether a directory has to be on a volume of its own.
+    pub(crate) require_own_device: bool,
+}
+
 /// Carries out the operation that `make` makes of the storage, for at most `limit`. The spec says
 /// which storage, and in which pods.
 pub(crate) async fn perform(
     context: &Context,
     namespace: &str,
     spec: &CassandraBackupSpec,
-    make: impl FnOnce(StorageAccess) -> Operation,
+    make: impl FnOnce(Maintained) -> Operation,
     limit: Duration,
 ) -> Result<Outcome, NotRun> {
     let cluster = &*context.tools.cluster;
@@ -78,11 +85,16 @@ pub(crate) async fn perform(
     })?;
     let access = access::maintenance_storage(cluster, namespace, &storage.spec).await?;
     // A directory is mounted by the pods alone; all else comes with credentials of its own.
-    if matches!(access, StorageAccess::File { .. }) {
+    let in_pods = matches!(access, StorageAccess::File { .. });
+    let operation = make(Maintained {
+        access,
+        require_own_device: storage.spec.requires_own_device(),
+    });
+    if in_pods {
         let of = Errand { namespace, spec };
-        return Ok(errand(&context.tools, &of, make(access), limit).await?);
+        return Ok(errand(&context.tools, &of, operation, limit).await?);
     }
     // It is never closed.
     let _turn = CHILDREN.acquire().await.ok();
-    Ok(maintenance::run(&context.agent_path, make(access), limit).await?)
+    Ok(maintenance::run(&context.agent_path, operation, limit).await?)
 }

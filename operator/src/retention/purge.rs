@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use protocol::{Operation, PurgeLimits, PurgeRequest, RetentionPolicy};
 
 use super::expired;
-use super::perform::{NotRun, perform};
+use super::perform::{Maintained, NotRun, perform};
 use super::report::Ended;
 use crate::context::Context;
 
@@ -36,13 +36,16 @@ async fn attempt(context: &Context, cron: &CronBackup) -> Result<protocol::Outco
     let spec = &cron.spec.template.spec;
     let there = expired::there(&context.client, &namespace, spec).await?;
     let known = there.iter().map(|known| known.backup.clone()).collect();
-    let request = |storage| {
+    let request = |storage: Maintained| {
         Operation::Purge(Box::new(PurgeRequest {
-            storage,
+            storage: storage.access,
             cluster: spec.cluster.clone(),
             series: Some(cron.name_any()),
             policy: policy(cron.spec.retention.as_ref(), &cron.spec.time_zone),
-            limits: limits(cron.spec.retention.as_ref()),
+            limits: PurgeLimits {
+                require_own_device: storage.require_own_device,
+                ..limits(cron.spec.retention.as_ref())
+            },
             dry_run: false,
             known,
         }))
