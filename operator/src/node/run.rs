@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crds::NodePhase;
 use jiff::Timestamp;
-use protocol::Reason;
+use protocol::{ExitCode, Reason};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::attach::{Asked, attach};
 use super::decide::{End, Finish, Next, Tries, decide};
-use super::job::{Fetched, Job, Telling};
+use super::job::{Fetched, Job, Secrets, Telling};
 use super::obstacle::{Obstacle, access_obstacle, exec_obstacle};
 use super::place::Place;
 use super::state::{Reporter, apply, apply_outcome};
@@ -54,11 +54,15 @@ pub(super) struct Loop {
     pub(super) place: Option<Place>,
     /// The executable may be gone from there.
     pub(super) doubtful: bool,
+    /// Whether somebody was asked how far the run is.
+    asked: bool,
     /// Events up to this number were heard from the journal at `place`.
     pub(super) heard: u64,
     /// Last time that an event came or a pod was waited for in vain for the first time.
     pub(super) contact: Instant,
     pub(super) failures: u32,
+    /// What the attempt began with; unknown where it was attached to.
+    secrets: Option<Secrets>,
 }
 
 impl NodeRun {
@@ -87,15 +91,21 @@ impl NodeRun {
             tries: Tries::new(self.job.spec.retry.limit, attempt),
             place: None,
             doubtful: false,
+            asked: false,
             heard: 0,
             contact: Instant::now(),
             failures: 0,
+            secrets: None,
         };
         loop {
             let stop = *self.stop.borrow();
             if let Some(stop) = stop {
-                return self.give_up(&state, stop).await;
+                // One that was found after a restart may have ended long ago: its journal says how.
+                if !state.open || state.asked {
+                    return self.give_up(&state, stop).await;
+                }
             }
+            state.asked = true;
             match self.ask(&mut state).await {
                 Ok(end) => {
                     state.failures = 0;
@@ -129,8 +139,18 @@ impl NodeRun {
 
     /// Sends the request once and follows the stream to its end.
     async fn ask(&mut self, state: &mut Loop) -> Result<End, Obstacle> {
+        let attached = state.open;
         let place = self.place(state).await?;
+        let stop = *self.stop.borrow();
+        if let Some(stop) = stop.filter(|_| !state.open) {
+            let begun = self.reporter.node().started_at.is_some();
+            return Err(Obstacle::Lasting(stopped_finish(stop, begun)));
+        }
         let fetched = self.fetch().await?;
+        // A run that is attached to began with what was there then.
+        if !attached || !state.open {
+            state.secrets = Some(fetched.secrets());
+        }
         let telling = Telling {
             run_id: self.run_id,
             attempt: state.attempt,
@@ -212,8 +232,11 @@ impl NodeRun {
     }
 
     /// What follows from the end of a stream; `None` means to ask again.
-    async fn proceed(&mut self, end: End, state: &mut Loop) -> Option<Finish> {
-        if let End::Result(outcome) = &end {
+    async fn proceed(&mut self, mut end: End, state: &mut Loop) -> Option<Finish> {
+        if let End::Result(outcome) = &mut end {
+            if outcome.reason.is_denial() && self.were_exchanged(state).await {
+                outcome.exit_code = ExitCode::Retry as u8;
+            }
             state.open = false;
             self.reporter
                 .change(|report| apply_outcome(outcome, report));
@@ -254,6 +277,13 @@ impl NodeRun {
         }
     }
 
+    /// Whether keys and passwords are others than those that the attempt began with: then that it was
+    /// denied says nothing about these.
+    async fn were_exchanged(&self, state: &Loop) -> bool {
+        let now = self.fetch().await;
+        now.is_ok_and(|now| state.secrets.as_ref() != Some(&now.secrets()))
+    }
+
     /// Storage and passwords, read anew so that a rotated secret is taken up.
     async fn fetch(&self) -> Result<Fetched, Obstacle> {
         let (cluster, job) = (&*self.tools.cluster, &*self.job);
@@ -292,6 +322,7 @@ impl NodeRun {
             let tell = async {
                 let mut state = Loop {
                     place: state.place.clone(),
+                    secrets: None,
                     ..*state
                 };
                 if let Ok(place) = self.place(&mut state).await {

@@ -50,6 +50,8 @@ pub(super) struct Stage {
     /// Whether runs hold after their snapshot.
     pub(super) holds: bool,
     pub(super) hash: String,
+    /// After so many requests the password is another one.
+    pub(super) exchanged_after: usize,
     /// The container's id after so many requests.
     pub(super) restarts: BTreeMap<usize, &'static str>,
 }
@@ -189,7 +191,12 @@ impl Cluster for Stage {
         _: &str,
         name: &str,
     ) -> Result<Option<BTreeMap<String, Vec<u8>>>, kube::Error> {
-        let data = [("username", "u"), ("password", PASSWORD)]
+        let asked = self.requests.lock().unwrap().len();
+        let password = match asked < self.exchanged_after {
+            true => PASSWORD,
+            false => "hunter3",
+        };
+        let data = [("username", "u"), ("password", password)]
             .map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
         Ok((name == "jmx").then(|| data.into()))
     }
@@ -212,6 +219,7 @@ pub(super) fn stage(scenes: Vec<Scene>) -> Stage {
         shell: true,
         holds: false,
         hash: AgentBinary::new(b"agent".to_vec()).hash,
+        exchanged_after: usize::MAX,
         restarts: BTreeMap::new(),
     }
 }

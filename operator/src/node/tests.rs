@@ -147,6 +147,28 @@ async fn what_may_pass_is_tried_again_until_the_limit_and_the_last_reason_stays(
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_denied_with_a_password_that_was_exchanged_meanwhile_is_tried_again_with_the_new_one()
+ {
+    for reason in [Reason::StorageDenied, Reason::JmxDenied] {
+        let denied = |attempt| vec![started(attempt), result(reason, attempt)];
+        let again = Stage {
+            exchanged_after: 1,
+            ..stage(vec![
+                Scene::Says(1, denied(1), Exit::Code(12)),
+                Scene::Says(3, denied(2), Exit::Code(12)),
+            ])
+        };
+        let (node, requests) = play_from(again, super::stage::node()).end().await;
+        assert_eq!((node.phase, node.attempt), (NodePhase::Failed, 2));
+        assert_eq!(node.reason.as_deref(), Some(reason.as_str()));
+        let same = stage(vec![Scene::Says(1, denied(1), Exit::Code(12))]);
+        let (node, _) = play_from(same, super::stage::node()).end().await;
+        assert_eq!((node.phase, node.attempt), (NodePhase::Failed, 1));
+        assert_eq!(requests.len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_result_of_an_earlier_attempt_is_history() {
     let node = NodeStatus {
         attempt: 2,
@@ -162,20 +184,46 @@ async fn the_result_of_an_earlier_attempt_is_history() {
     assert_eq!(play.end().await.0.phase, NodePhase::Succeeded);
 }
 
-#[tokio::test(start_paused = true)]
-async fn after_a_restart_of_the_operator_the_status_goes_on_where_it_was() {
-    let known = NodeStatus {
+/// A node that is at work, as a status from before a restart of the operator says it.
+fn found() -> NodeStatus {
+    NodeStatus {
         phase: NodePhase::Uploading,
         container_id: Some("one".into()),
-        started_at: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-            Timestamp::UNIX_EPOCH,
-        )),
+        started_at: Some(Time(Timestamp::UNIX_EPOCH)),
         last_seq: Some(3),
         ..node()
-    };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_committed_before_a_restart_is_not_told_as_cancelled_after_it() {
+    let journal = vec![started(1), result(Reason::Succeeded, 1)];
+    let scenes = vec![Scene::Says(1, journal, Exit::Code(0))];
+    let play = play_from(stage(scenes), found());
+    play.stop.send_replace(Some(Stop::Cancelled));
+    assert_eq!(play.end().await.0.phase, NodePhase::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_asked_after_a_restart_is_told_to_stop_and_swept() {
+    for scene in [Scene::Unreachable, Scene::Hangs(vec![started(1)])] {
+        let play = play_from(stage(vec![scene]), found());
+        play.stop.send_replace(Some(Stop::Cancelled));
+        let stage = Arc::clone(&play.stage);
+        let (node, _) = play.end().await;
+        assert_eq!(
+            (node.phase, node.sweep_pending),
+            (NodePhase::Cancelled, true)
+        );
+        assert_eq!(*stage.told.lock().unwrap(), ["cancel"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_of_the_operator_the_status_goes_on_where_it_was() {
     // The journal is told from its beginning, and the status must not go back with it.
     let journal = vec![started(1), phase(Phase::Preparing), phase(Phase::Uploading)];
-    let mut play = play_from(stage(vec![Scene::Hangs(journal)]), known);
+    let mut play = play_from(stage(vec![Scene::Hangs(journal)]), found());
     let seen = Arc::new(Mutex::new(Vec::new()));
     for _ in 0..50 {
         seen.lock()
