@@ -127,6 +127,12 @@ async fn start(ground: &Ground, executable: PathBuf, pause: &images::Image) -> R
     usable(ground).await
 }
 
+/// Ends the API server and starts it again as it was.
+pub async fn restart_api_server(ground: &Ground) -> Result<()> {
+    programs::restart_api_server(ground).await?;
+    usable(ground).await
+}
+
 /// Waits until pods can be created: the node is ready, and the controllers have made the service
 /// account that every pod needs.
 async fn usable(ground: &Ground) -> Result<()> {

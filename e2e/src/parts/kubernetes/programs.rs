@@ -2,7 +2,7 @@
 //! never on an address that others can reach.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,9 +17,11 @@ use crate::parts::{containerd, etcd, network};
 /// The API server, for whoever runs on this machine or in a pod.
 pub const SERVER: &str = "https://10.88.0.1:6443";
 
+const API_SERVER: &str = "kube-apiserver";
+
 /// The names of the programs, which are the names of their daemons.
 pub const ALL: [&str; 5] = [
-    "kube-apiserver",
+    API_SERVER,
     "kube-controller-manager",
     "kube-scheduler",
     "kubelet",
@@ -36,11 +38,38 @@ pub struct Programs<'a> {
     pub credentials: Credentials,
 }
 
+async fn start_api_server(ground: &Ground, command: Command, kubeconfig: &Path) -> Result<()> {
+    let daemons = ground.daemons();
+    let daemon = daemons.start(API_SERVER, command).await?;
+    let client = crate::bed::client(kubeconfig).await?;
+    let ready = async || {
+        let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
+            return false;
+        };
+        client.request_text(request).await.is_ok()
+    };
+    daemons.ready(&daemon, Duration::from_secs(90), ready).await
+}
+
+/// Ends the API server that runs, and starts it as it was started.
+pub(super) async fn restart_api_server(ground: &Ground) -> Result<()> {
+    let daemon = ground
+        .daemons()
+        .get(API_SERVER)
+        .context("it does not run")?;
+    let line = fs::read(format!("/proc/{}/cmdline", daemon.process.pid))?;
+    let line = String::from_utf8(line)?;
+    let mut words = line.trim_end_matches('\0').split('\0');
+    let mut command = Command::new(words.next().context("it has no command")?);
+    command.args(words);
+    start_api_server(ground, command, &ground.kubeconfig()).await
+}
+
 impl Programs<'_> {
     /// Starts the API server and waits until it is ready.
     pub async fn api_server(&self) -> Result<()> {
         let file = |name| self.credentials.file(name).display().to_string();
-        let mut command = self.program("kube-apiserver");
+        let mut command = self.program(API_SERVER);
         command
             .arg(format!("--advertise-address={}", network::NODE))
             .arg(format!("--bind-address={}", network::NODE))
@@ -64,16 +93,8 @@ impl Programs<'_> {
             .arg(format!("--tls-private-key-file={}", file("api-server.key")))
             // The API server watches itself through etcd only; nothing else needs its ports.
             .arg("--profiling=false");
-        let daemons = self.ground.daemons();
-        let daemon = daemons.start("kube-apiserver", command).await?;
-        let client = crate::bed::client(&self.credentials.kubeconfig("admin")).await?;
-        let ready = async || {
-            let Ok(request) = http::Request::get("/readyz").body(Vec::new()) else {
-                return false;
-            };
-            client.request_text(request).await.is_ok()
-        };
-        daemons.ready(&daemon, Duration::from_secs(90), ready).await
+        let kubeconfig = self.credentials.kubeconfig("admin");
+        start_api_server(self.ground, command, &kubeconfig).await
     }
 
     /// Starts the controller manager.
