@@ -42,6 +42,17 @@ async fn build_now() -> Result<Binaries> {
     })
 }
 
+/// An example of the agent's, as the tests have it: not optimised.
+pub async fn example(name: &str) -> Result<PathBuf> {
+    tools::require(&[tools::CARGO])?;
+    let cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--message-format=json-render-diagnostics"])
+        .args(["-p", "cassandra-backup", "--example", name])
+        .dir(workspace()?);
+    let messages = step(format!("build {name}"), cargo.output()).await?;
+    executable(&messages, name)
+}
+
 /// The root of the workspace.
 pub fn workspace() -> Result<&'static Path> {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -14,6 +14,7 @@ pub mod helm;
 pub mod images;
 pub mod jdk;
 pub mod kubernetes;
+pub mod kwok;
 pub mod medusa;
 pub mod minio;
 pub mod network;

@@ -1,0 +1,140 @@
+//! kwok, which plays nodes and their kubelets: pods that are nothing but a status, and whose `exec` runs
+//! its command on this machine. For more pods than fit on it.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::bed::ground::Ground;
+use crate::host::child::Child;
+use crate::host::go::{Program, Source};
+
+/// The annotation of a node that is played, and the key of its taint.
+pub const PLAYED: &str = "kwok.x-k8s.io/node";
+const ADDRESS: &str = "127.0.0.1";
+
+/// Every command of every pod runs here, and a container has an id, which kwok's own stage forgets.
+const CONFIGURATION: &str = r#"
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: ClusterExec
+metadata: {name: here}
+spec: {execs: [{local: {}}]}
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-ready}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
+    - {key: .status.podIP, operator: DoesNotExist}
+  next:
+    statusTemplate: |
+      {{ $now := Now }}
+      phase: Running
+      startTime: {{ $now | Quote }}
+      hostIP: 127.0.0.1
+      {{ $ips := PodIPsWith .spec.nodeName false .metadata.uid .metadata.name .metadata.namespace }}
+      podIP: {{ index $ips 0 | Quote }}
+      podIPs: [{ip: {{ index $ips 0 | Quote }}}]
+      conditions:
+      - {type: Initialized, status: "True", lastTransitionTime: {{ $now | Quote }}}
+      - {type: Ready, status: "True", lastTransitionTime: {{ $now | Quote }}}
+      - {type: ContainersReady, status: "True", lastTransitionTime: {{ $now | Quote }}}
+      containerStatuses:
+      {{ range .spec.containers }}
+      - name: {{ .name | Quote }}
+        image: {{ .image | Quote }}
+        containerID: {{ printf "kwok://%s" $.metadata.uid | Quote }}
+        ready: true
+        started: true
+        restartCount: 0
+        state: {running: {startedAt: {{ $now | Quote }}}}
+      {{ end }}
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-delete}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: .metadata.deletionTimestamp, operator: Exists}
+  next:
+    finalizers: {empty: true}
+    delete: true
+"#;
+
+/// The program, built when it is not in the cache: 2 min on two idle cores.
+pub async fn ensure() -> Result<PathBuf> {
+    Program {
+        name: "kwok",
+        source: Source::Package("sigs.k8s.io/kwok/cmd/kwok@v0.8.0"),
+        ldflags: "",
+    }
+    .ensure()
+    .await
+}
+
+/// It runs. Dropping it ends it; its nodes are not ready then.
+#[derive(Debug)]
+pub struct Kwok {
+    _child: Child,
+    address: SocketAddr,
+    _home: TempDir,
+}
+
+impl Kwok {
+    /// Plays every node of the bed's cluster that has the annotation [`PLAYED`].
+    pub async fn start(ground: &Ground) -> Result<Self> {
+        let program = ensure().await?;
+        let home = tempfile::Builder::new().prefix("bed-kwok-").tempdir()?;
+        let file = |name: &str| home.path().join(name);
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(vec![ADDRESS.to_owned()])?.self_signed(&key)?;
+        fs::write(file("tls.crt"), certificate.pem())?;
+        fs::write(file("tls.key"), key.serialize_pem())?;
+        fs::write(file("kwok.yaml"), CONFIGURATION)?;
+        let ip: IpAddr = ADDRESS.parse()?;
+        // Taken by nobody else in the moment that the server needs, as good as surely.
+        let address = TcpListener::bind((ip, 0))
+            .with_context(|| format!("no free port on {ip}"))?
+            .local_addr()?;
+        let child = Child::start("kwok", &program, &file("kwok.log"), |kwok| {
+            kwok.arg(format!("--kubeconfig={}", ground.kubeconfig().display()))
+                .arg(format!("--config={}", file("kwok.yaml").display()))
+                .arg("--manage-all-nodes=false")
+                .arg(format!("--manage-nodes-with-annotation-selector={PLAYED}"))
+                .arg(format!("--node-ip={ip}"))
+                .arg(format!("--node-port={}", address.port()))
+                .arg(format!("--server-address={address}"))
+                .arg(format!("--tls-cert-file={}", file("tls.crt").display()))
+                .arg(format!(
+                    "--tls-private-key-file={}",
+                    file("tls.key").display()
+                ))
+                .arg("--node-lease-duration-seconds=200")
+                .arg("--cidr=10.1.0.1/16")
+                .env("HOME", home.path());
+        })?;
+        let listens = async || TcpStream::connect(address).await.is_ok();
+        child.ready(Duration::from_secs(60), listens).await?;
+        Ok(Self {
+            _child: child,
+            address,
+            _home: home,
+        })
+    }
+
+    /// Where its kubelets listen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
