@@ -19,12 +19,32 @@ use crate::host::go::{Program, Source};
 pub const PLAYED: &str = "kwok.x-k8s.io/node";
 const ADDRESS: &str = "127.0.0.1";
 
-/// Every command of every pod runs here, and a container has an id, which kwok's own stage forgets.
+/// Every command of every pod runs here. `PORT` stands for that of the kubelets. A container has an id,
+/// which kwok's own stage leaves out.
 const CONFIGURATION: &str = r#"
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: ClusterExec
 metadata: {name: here}
 spec: {execs: [{local: {}}]}
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: node-ready}
+spec:
+  resourceRef: {apiGroup: v1, kind: Node}
+  selector:
+    matchExpressions:
+    - {key: .status.daemonEndpoints.kubeletEndpoint.Port, operator: NotIn, values: ["PORT"]}
+  next:
+    statusTemplate: |
+      {{ $now := Now }}
+      addresses: [{type: InternalIP, address: 127.0.0.1}]
+      allocatable: {cpu: 1k, memory: 1Ti, pods: 1M}
+      capacity: {cpu: 1k, memory: 1Ti, pods: 1M}
+      conditions:
+      - {type: Ready, status: "True", reason: Played, message: "", lastHeartbeatTime: {{ $now | Quote }}, lastTransitionTime: {{ $now | Quote }}}
+      daemonEndpoints: {kubeletEndpoint: {Port: PORT}}
+      phase: Running
 ---
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: Stage
@@ -101,12 +121,13 @@ impl Kwok {
         let certificate = CertificateParams::new(vec![ADDRESS.to_owned()])?.self_signed(&key)?;
         fs::write(file("tls.crt"), certificate.pem())?;
         fs::write(file("tls.key"), key.serialize_pem())?;
-        fs::write(file("kwok.yaml"), CONFIGURATION)?;
         let ip: IpAddr = ADDRESS.parse()?;
         // Taken by nobody else in the moment that the server needs, as good as surely.
         let address = TcpListener::bind((ip, 0))
             .with_context(|| format!("no free port on {ip}"))?
             .local_addr()?;
+        let configuration = CONFIGURATION.replace("PORT", &address.port().to_string());
+        fs::write(file("kwok.yaml"), configuration)?;
         let child = Child::start("kwok", &program, &file("kwok.log"), |kwok| {
             kwok.arg(format!("--kubeconfig={}", ground.kubeconfig().display()))
                 .arg(format!("--config={}", file("kwok.yaml").display()))
@@ -122,6 +143,8 @@ impl Kwok {
                 ))
                 .arg("--node-lease-duration-seconds=200")
                 .arg("--cidr=10.1.0.1/16")
+                // The bed's etcd is too old for lists that are watches.
+                .env("KUBE_FEATURE_WatchListClient", "false")
                 .env("HOME", home.path());
         })?;
         let listens = async || TcpStream::connect(address).await.is_ok();
