@@ -14,6 +14,7 @@ mod publish;
 mod ring;
 mod runs;
 mod start;
+mod throttle;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -345,6 +346,7 @@ fn job(backup: &CassandraBackup, status: &CassandraBackupStatus) -> Arc<Job> {
         snapshot_at: status.snapshot_at.as_ref().map(|time| time.0),
         hold: plan::holds(&backup.spec, status),
         deadline: plan::deadline(&backup.spec, status),
+        rings: Arc::default(),
     })
 }
 
@@ -400,8 +402,12 @@ fn act(
         return;
     };
     let object = ObjectRef::<Guarded>::new(&backup.name_any()).within(&job.namespace);
-    let waker = Arc::clone(context);
-    let wake = move || waker.wakes.wake(object.clone());
+    let (waker, throttle) = (Arc::clone(context), Arc::clone(&tracked.wakes));
+    let nodes = tracked.status.nodes.len();
+    let wake = move || {
+        let (waker, object) = (Arc::clone(&waker), object.clone());
+        throttle.wake(nodes, move || waker.wakes.wake(object));
+    };
     match action {
         plan::Action::Stop { pod, stop } => tracked.stop(&pod, stop),
         plan::Action::Proceed { pod } => tracked.proceed(&pod),

@@ -14,8 +14,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::exclusion::Exclusion;
+use super::throttle::Throttle;
 use super::{coverage, ring};
-use crate::node::{Job, NodeReport, Stop};
+use crate::node::{Job, NodeReport, Ring, Stop};
 
 /// Warnings that a status keeps.
 const WARNINGS: usize = 50;
@@ -29,6 +30,9 @@ pub(crate) struct Tracked {
     /// What its nodes have in common, once it has begun.
     pub(super) job: Option<Arc<Job>>,
     pub(super) exclusion: Exclusion,
+    pub(super) wakes: Arc<Throttle>,
+    /// The ring that was folded into the status last.
+    ring: Option<Ring>,
     following: BTreeMap<String, Following>,
     sweeping: BTreeMap<String, JoinHandle<()>>,
     measuring: Option<(String, JoinHandle<CoverageStatus>)>,
@@ -55,6 +59,8 @@ impl Tracked {
             written: None,
             job: None,
             exclusion: Exclusion::default(),
+            wakes: Arc::default(),
+            ring: None,
             following: BTreeMap::new(),
             sweeping: BTreeMap::new(),
             measuring: None,
@@ -122,11 +128,19 @@ impl Tracked {
     /// Folds what the tasks report into the status, and lets go of those that ended.
     pub(super) fn collect(&mut self, datacenters: &[String]) {
         let mut ended = Vec::new();
-        for (pod, following) in &self.following {
+        for (pod, following) in &mut self.following {
             // Looked at first: what is reported before the end is then not missed.
             let task_ended = following.task.is_finished();
-            let report = following.report.borrow().clone();
-            fold(&mut self.status, report, datacenters);
+            if following.report.has_changed().unwrap_or(true) {
+                let report = following.report.borrow_and_update().clone();
+                if let Some(ring) = &report.ring
+                    && !self.ring.as_ref().is_some_and(|last| Arc::ptr_eq(last, ring))
+                {
+                    ring::fold(&mut self.status, ring, datacenters);
+                    self.ring = Some(Arc::clone(ring));
+                }
+                fold(&mut self.status, report);
+            }
             if task_ended {
                 ended.push(pod.clone());
             }
@@ -178,12 +192,8 @@ impl Drop for Tracked {
     }
 }
 
-fn fold(status: &mut CassandraBackupStatus, report: NodeReport, datacenters: &[String]) {
-    let NodeReport {
-        node,
-        ring,
-        warnings,
-    } = report;
+fn fold(status: &mut CassandraBackupStatus, report: NodeReport) {
+    let NodeReport { node, warnings, .. } = report;
     for warning in warnings {
         if status.warnings.len() < WARNINGS && !status.warnings.contains(&warning) {
             status.warnings.push(warning);
@@ -194,9 +204,6 @@ fn fold(status: &mut CassandraBackupStatus, report: NodeReport, datacenters: &[S
         let turn_at = known.turn_at.take();
         *known = node;
         known.turn_at = turn_at;
-    }
-    if !ring.is_empty() {
-        ring::fold(status, &ring, datacenters);
     }
 }
 

@@ -4,6 +4,7 @@ mod kube;
 #[cfg(test)]
 pub(crate) mod local;
 mod output;
+mod stream;
 
 use std::any::Any;
 

@@ -1,5 +1,7 @@
 //! What the nodes of a backup have in common, and the requests that follow from it.
 
+use std::sync::Arc;
+
 use crds::{AgentMode, BackupStorageSpec, CassandraBackupSpec};
 use jiff::Timestamp;
 use protocol::{
@@ -8,6 +10,7 @@ use protocol::{
 };
 use uuid::Uuid;
 
+use super::state::Rings;
 use crate::inject::Placed;
 
 /// What the nodes of a backup have in common.
@@ -26,6 +29,7 @@ pub(crate) struct Job {
     /// Whether nodes hold after their snapshot until it is their turn.
     pub(crate) hold: bool,
     pub(crate) deadline: Option<Timestamp>,
+    pub(crate) rings: Arc<Rings>,
 }
 
 /// What a request needs that is fetched anew each time: storage, passwords.
@@ -77,6 +81,7 @@ impl Job {
             snapshot_at: None,
             hold: false,
             deadline: None,
+            rings: Arc::default(),
         }
     }
 

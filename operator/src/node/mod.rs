@@ -26,7 +26,7 @@ pub(crate) use errand::{Errand, ErrandError, errand};
 pub(crate) use job::Job;
 pub(crate) use probe::probe;
 pub(crate) use run::{NodeRun, Tools};
-pub(crate) use state::{NodeReport, Reporter};
+pub(crate) use state::{NodeReport, Reporter, Ring};
 pub(crate) use stop::Stop;
 pub(crate) use visit::{coverage, sweep};
 

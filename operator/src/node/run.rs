@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crds::NodePhase;
 use jiff::Timestamp;
 use protocol::{ExitCode, Reason};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 use uuid::Uuid;
@@ -24,6 +24,10 @@ use crate::agent_binary::AgentBinary;
 use crate::cluster::Cluster;
 use crate::exec::PodExec;
 use crate::logs;
+
+/// Streams that are opened at the same time. The first of a pod brings the agent, and each is several
+/// connections to the API server.
+static OPENINGS: Semaphore = Semaphore::const_new(64);
 
 /// What all runs need.
 pub(crate) struct Tools {
@@ -140,6 +144,11 @@ impl NodeRun {
     /// Sends the request once and follows the stream to its end.
     async fn ask(&mut self, state: &mut Loop) -> Result<End, Obstacle> {
         let attached = state.open;
+        // Never closed. Whoever was told to stop does not wait.
+        let opening = tokio::select! {
+            opening = OPENINGS.acquire() => opening.ok(),
+            _ = stopped(&mut self.stop) => None,
+        };
         let place = self.place(state).await?;
         let stop = *self.stop.borrow();
         if let Some(stop) = stop.filter(|_| !state.open) {
@@ -175,6 +184,7 @@ impl NodeRun {
             .start(&place.target, &command)
             .await
             .map_err(|error| exec_obstacle(error, state.open))?;
+        drop(opening);
         self.attach(session, &request, &place, state).await
     }
 
@@ -238,8 +248,11 @@ impl NodeRun {
                 outcome.exit_code = ExitCode::Retry as u8;
             }
             state.open = false;
-            self.reporter
-                .change(|report| apply_outcome(outcome, report));
+            let ring = self.job.rings.shared(&outcome.ring);
+            self.reporter.change(|report| {
+                apply_outcome(outcome, report);
+                report.ring = ring;
+            });
         }
         if matches!(end, End::TooOften)
             && let Some(place) = &state.place

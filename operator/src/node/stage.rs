@@ -274,6 +274,7 @@ pub(super) fn play_from(stage: Stage, node: NodeStatus) -> Play {
             snapshot_at: None,
             hold: stage.holds,
             deadline: None,
+            rings: Arc::default(),
         }),
         run_id: names::run_id(UID, POD),
         pod: POD.into(),

@@ -1,5 +1,7 @@
 //! What a run says, folded into the node's status.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crds::{NodePhase, NodeStatus, NodeWarning, SnapshotStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -18,8 +20,35 @@ const LONGEST_MESSAGE: usize = 1024;
 pub(crate) struct NodeReport {
     pub(crate) node: NodeStatus,
     /// The ring, once a result told it.
-    pub(crate) ring: Vec<RingMember>,
+    pub(crate) ring: Option<Ring>,
     pub(crate) warnings: Vec<NodeWarning>,
+}
+
+/// The members of a ring, by host id. Nodes that see the same one share it.
+pub(crate) type Ring = Arc<[RingMember]>;
+
+/// The ring that nodes of a backup told last: a thousand of them tell it a thousand times.
+#[derive(Debug, Default)]
+pub(crate) struct Rings(Mutex<Option<Ring>>);
+
+impl Rings {
+    /// The ring as a node told it, if it told one.
+    pub(super) fn shared(&self, told: &[RingMember]) -> Option<Ring> {
+        if told.is_empty() {
+            return None;
+        }
+        let mut sorted: Vec<&RingMember> = told.iter().collect();
+        sorted.sort_by_key(|member| member.host_id);
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(ring) if ring.iter().eq(sorted.iter().copied()) => Some(Arc::clone(ring)),
+            _ => {
+                let ring: Ring = sorted.into_iter().cloned().collect();
+                *last = Some(Arc::clone(&ring));
+                Some(ring)
+            }
+        }
+    }
 }
 
 /// Tells the rest of the operator what a run says.
@@ -39,7 +68,7 @@ impl Reporter {
     ) -> (Self, watch::Receiver<NodeReport>) {
         let (sender, receiver) = watch::channel(NodeReport {
             node,
-            ring: Vec::new(),
+            ring: None,
             warnings: Vec::new(),
         });
         let reporter = Self {
@@ -163,7 +192,6 @@ pub(crate) fn apply_outcome(outcome: &Outcome, report: &mut NodeReport) {
         });
     }
     node.manifest.clone_from(&outcome.manifest);
-    report.ring.clone_from(&outcome.ring);
 }
 
 fn running(node: &mut NodeStatus) {
