@@ -8,6 +8,7 @@
 
 #![allow(clippy::expect_used)] // a program for tests
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use agent::run_context::Run;
 use agent::serve;
 use jiff::Timestamp;
 use protocol::{
-    BackupRequest, NodeIdentity, Operation, Outcome, Phase, Progress, Reason, RingMember,
+    BackupRequest, NodeIdentity, Operation, Outcome, Phase, Progress, Reason, Request, RingMember,
     SnapshotTimes, Tally,
 };
 use tokio::time::sleep;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() != Some("--request") {
         return ExitCode::SUCCESS;
     }
+    of_its_own().expect("a request on standard input");
     let code = serve::standard_input(None, async |run, operation| match operation {
         Operation::Backup(request) => back_up(&run, &request).await,
         _ => Outcome::ended(
@@ -37,6 +39,19 @@ fn main() -> ExitCode {
         ),
     });
     ExitCode::from(code)
+}
+
+/// All pods are this machine: gives each run a state directory of its own, as pods have one.
+fn of_its_own() -> std::io::Result<()> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    let mut request = Request::parse(line.trim_end().as_bytes()).map_err(std::io::Error::other)?;
+    let shared = request.state_directory.take().unwrap_or_default();
+    request.state_directory = Some(format!("{shared}/{}", request.run_id));
+    let line = request.to_line().map_err(std::io::Error::other)? + "\n";
+    let (reader, writer) = rustix::pipe::pipe()?;
+    std::fs::File::from(writer).write_all(line.as_bytes())?;
+    Ok(rustix::stdio::dup2_stdin(reader)?)
 }
 
 async fn back_up(run: &Run, request: &BackupRequest) -> Outcome {
@@ -93,7 +108,10 @@ async fn back_up(run: &Run, request: &BackupRequest) -> Outcome {
             "{}/manifests/{}/{}.jsonl",
             request.cluster, request.backup, node.host_id
         )),
-        ring: (0..nodes).map(member).collect(),
+        ring: match request.without_ring {
+            true => Vec::new(),
+            false => (0..nodes).map(member).collect(),
+        },
         node: Some(node),
         snapshot: Some(snapshot),
         progress,

@@ -87,6 +87,9 @@ pub struct BackupRequest {
     /// theirs at the same time and upload in turns.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hold: bool,
+    /// Tell no ring in the result: nodes enough of a large cluster do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_ring: bool,
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
@@ -312,6 +315,7 @@ mod tests {
                 pod: None,
                 snapshot_at: None,
                 hold: false,
+                without_ring: false,
                 limits: Limits::default(),
                 touch_after_seconds: 0,
                 allow_corrupt: false,

@@ -176,7 +176,9 @@ async fn prepare(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
     let cassandra = node::connect(&request.jmx).await?;
     let (node, cluster) = node::read(&cassandra).await?;
     known.node = Some(node.identity.clone());
-    known.ring = cluster.members();
+    if !request.without_ring {
+        known.ring = cluster.members();
+    }
     let datacenters = &request.scope.datacenters;
     if !datacenters.is_empty() && !datacenters.contains(&node.identity.datacenter) {
         let text = format!(

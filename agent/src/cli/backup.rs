@@ -165,6 +165,7 @@ impl BackupFlags {
             pod: None,
             snapshot_at: None,
             hold: false,
+            without_ring: false,
             limits: Limits {
                 bandwidth: self.bandwidth,
                 concurrency: self.concurrency,

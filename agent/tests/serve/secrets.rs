@@ -48,6 +48,7 @@ fn with_secrets(place: &Place) -> protocol::Request {
         pod: None,
         snapshot_at: None,
         hold: false,
+        without_ring: false,
         limits: Limits::default(),
         touch_after_seconds: 0,
         allow_corrupt: false,

@@ -14,9 +14,9 @@ mod publish;
 mod ring;
 mod runs;
 mod start;
-mod throttle;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod verdict;
 
 pub(crate) use expire::{expire, was_whole};
@@ -412,7 +412,8 @@ fn act(
         plan::Action::Stop { pod, stop } => tracked.stop(&pod, stop),
         plan::Action::Proceed { pod } => tracked.proceed(&pod),
         plan::Action::Follow { pod } => {
-            let Some(node) = tracked.status.nodes.iter().find(|node| node.pod == pod) else {
+            let mut all = tracked.status.nodes.iter().enumerate();
+            let Some((at, node)) = all.find(|(_, node)| node.pod == pod) else {
                 return;
             };
             let (reporter, report) =
@@ -424,6 +425,7 @@ fn act(
                 run_id: names::run_id(&job.uid, &pod),
                 pod: pod.clone(),
                 reporter,
+                tells_ring: plan::tells_ring(at, nodes),
                 stop: stopped,
                 turn: its_turn,
                 job,

@@ -24,6 +24,15 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(3600);
 /// How long an agent has to end by itself at the deadline that it was told.
 const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
 
+/// Nodes that tell the ring. In a ring of a thousand, one that all tell is 150 MB.
+const RING_TELLERS: usize = 30;
+
+/// Whether the node at this place of so many tells the ring: some of each part of the list, since pods
+/// of a rack lie beside each other.
+pub(super) fn tells_ring(at: usize, nodes: usize) -> bool {
+    at.is_multiple_of(nodes.div_ceil(RING_TELLERS).max(1))
+}
+
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {

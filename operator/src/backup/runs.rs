@@ -134,7 +134,10 @@ impl Tracked {
             if following.report.has_changed().unwrap_or(true) {
                 let report = following.report.borrow_and_update().clone();
                 if let Some(ring) = &report.ring
-                    && !self.ring.as_ref().is_some_and(|last| Arc::ptr_eq(last, ring))
+                    && !self
+                        .ring
+                        .as_ref()
+                        .is_some_and(|last| Arc::ptr_eq(last, ring))
                 {
                     ring::fold(&mut self.status, ring, datacenters);
                     self.ring = Some(Arc::clone(ring));

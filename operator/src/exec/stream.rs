@@ -82,7 +82,10 @@ where
 async fn carry<S>(
     socket: WebSocketStream<S>,
     mut input: impl AsyncRead + Unpin,
-    (out, err): (&mut (impl AsyncWrite + Unpin), &mut (impl AsyncWrite + Unpin)),
+    (out, err): (
+        &mut (impl AsyncWrite + Unpin),
+        &mut (impl AsyncWrite + Unpin),
+    ),
     closes: bool,
 ) -> Exit
 where

@@ -1,9 +1,11 @@
 //! One stream to a run: the request goes in, events come out.
 
+use std::io;
 use std::time::Duration;
 
 use protocol::{Event, EventKind, Outcome};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -12,6 +14,9 @@ use crate::exec::{Bounded, Exit, Session};
 
 /// The longest event is the result with a ring of some thousand members.
 const LONGEST_LINE: usize = 8 << 20;
+/// Longer ones are read by a few at a time: when a thousand nodes end together, all tell the ring.
+const SHORT_LINE: usize = 8 << 10;
+static LONG_LINES: Semaphore = Semaphore::const_new(8);
 /// The request is small and the agent reads it first.
 const REQUEST_SENT: Duration = Duration::from_secs(30);
 /// After both outputs ended, the process's exit is told at once or never.
@@ -55,16 +60,18 @@ pub(crate) async fn attach(
 
     let mut lines = BufReader::new(stdout);
     let mut line = Vec::new();
+    let mut turn = None;
     let mut heard = false;
     let silence = sleep_until(Instant::now() + asked.silence);
     tokio::pin!(silence);
     let cut = loop {
         tokio::select! {
-            read = lines.read_until(b'\n', &mut line) => match read {
-                Ok(1..) if line.ends_with(b"\n") && line.len() <= LONGEST_LINE => {
+            read = read_line(&mut lines, &mut line, &mut turn) => match read {
+                Ok(true) => {
                     silence.as_mut().reset(Instant::now() + asked.silence);
                     let event = read_event(&line, asked.run_id);
-                    line.clear();
+                    line = Vec::new();
+                    turn = None;
                     let Some(event) = event else { continue };
                     if event.seq > 0 {
                         heard = true;
@@ -94,6 +101,31 @@ pub(crate) async fn attach(
         exit,
         stderr,
         heard,
+    }
+}
+
+/// Reads on in a line, to its end: false if the stream ends before. May be dropped and called again.
+async fn read_line(
+    lines: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+    turn: &mut Option<SemaphorePermit<'static>>,
+) -> io::Result<bool> {
+    loop {
+        let bytes = lines.fill_buf().await?;
+        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let count = end.map_or(bytes.len(), |end| end + 1);
+        if count == 0 || line.len() + count > LONGEST_LINE {
+            return Ok(false);
+        }
+        line.extend_from_slice(&bytes[..count]);
+        lines.consume(count);
+        if end.is_some() {
+            return Ok(true);
+        }
+        if line.len() > SHORT_LINE && turn.is_none() {
+            // It is never closed.
+            *turn = LONG_LINES.acquire().await.ok();
+        }
     }
 }
 

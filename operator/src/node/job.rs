@@ -66,6 +66,8 @@ pub(crate) struct Telling {
     pub(crate) from_seq: u64,
     /// Whether it holds after its snapshot until it is told to go on.
     pub(crate) hold: bool,
+    /// Whether it tells the ring.
+    pub(crate) ring: bool,
 }
 
 impl Job {
@@ -142,6 +144,7 @@ impl Job {
                 pod: Some(pod.to_owned()),
                 snapshot_at: self.snapshot_at,
                 hold: telling.hold,
+                without_ring: !telling.ring,
                 limits: Limits {
                     bandwidth: self.bandwidth,
                     concurrency: None,

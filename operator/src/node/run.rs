@@ -44,6 +44,8 @@ pub(crate) struct NodeRun {
     pub(crate) run_id: Uuid,
     pub(crate) pod: String,
     pub(crate) reporter: Reporter,
+    /// Whether it tells the ring in its result.
+    pub(crate) tells_ring: bool,
     pub(crate) stop: watch::Receiver<Option<Stop>>,
     /// Whether it may go on after its snapshot, where the job holds.
     pub(crate) turn: watch::Receiver<bool>,
@@ -165,6 +167,7 @@ impl NodeRun {
             attempt: state.attempt,
             from_seq: state.heard,
             hold: self.job.hold && !*self.turn.borrow(),
+            ring: self.tells_ring,
         };
         let request = self
             .job

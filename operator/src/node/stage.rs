@@ -279,6 +279,7 @@ pub(super) fn play_from(stage: Stage, node: NodeStatus) -> Play {
         run_id: names::run_id(UID, POD),
         pod: POD.into(),
         reporter,
+        tells_ring: true,
         stop: stopped,
         turn: its_turn,
     };

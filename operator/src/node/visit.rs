@@ -78,6 +78,7 @@ async fn visit(
         attempt: 1,
         from_seq: 0,
         hold: false,
+        ring: false,
     };
     let request = request(telling, &agent, operation(jmx))
         .to_line()

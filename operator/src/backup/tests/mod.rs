@@ -261,3 +261,11 @@ fn events_tell_the_begin_each_failed_node_and_the_end_once() {
     assert_eq!(reasons(&running, &failed), ["NoSpace", "NoSpace"]);
     assert!(reasons(&failed, &failed).is_empty());
 }
+
+#[test]
+fn all_nodes_of_a_small_cluster_tell_the_ring_and_thirty_of_a_large_one() {
+    use super::plan::tells_ring;
+    let tell = |nodes| (0..nodes).filter(|at| tells_ring(*at, nodes)).count();
+    assert_eq!([1, 3, 30].map(tell), [1, 3, 30]);
+    assert_eq!([31, 100, 1_000].map(tell), [16, 25, 30]);
+}
