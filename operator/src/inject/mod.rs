@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::agent_binary::AgentBinary;
+use crate::agent_binary::{AgentBinary, AgentUnreadable};
 use crate::exec::{ExecError, Exit, Output, PodExec, Target, run_to_end};
 
 /// Directories that are tried after those of the resource, in this order. `/tmp` first, because it
@@ -39,6 +39,8 @@ pub(crate) struct Placed {
 pub(crate) enum InjectError {
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error(transparent)]
+    Agent(#[from] AgentUnreadable),
     /// The stream broke; the same may succeed later.
     #[error("the agent was not copied: {0}")]
     Interrupted(String),
@@ -84,7 +86,8 @@ pub(crate) async fn inject(
         return Ok(placed(directory, &name));
     }
 
-    let bytes = agent.bytes.len().to_string();
+    let content = agent.content().await?;
+    let bytes = agent.size.to_string();
     let mut tried = Vec::new();
     loop {
         let arguments = [name.as_str(), bytes.as_str()];
@@ -94,7 +97,7 @@ pub(crate) async fn inject(
             PLACE,
             &arguments,
             &directories,
-            &agent.bytes,
+            &content,
             COPY,
         )
         .await?;

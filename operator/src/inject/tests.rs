@@ -89,7 +89,8 @@ async fn the_agent_arrives_unchanged_and_alone_in_a_private_directory() {
             .await
             .unwrap();
         assert_eq!(placed.path, format!("{directory}/{}", agent.file_name()));
-        assert_eq!(std::fs::read(&placed.path).unwrap(), agent.bytes);
+        let content = agent.content().await.unwrap();
+        assert_eq!(std::fs::read(&placed.path).unwrap(), *content);
         assert_eq!(container.files("a"), [agent.file_name()]);
         let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{:?}", exec.shell);
@@ -128,7 +129,8 @@ async fn an_agent_whose_content_changed_is_copied_again() {
         inject(&exec, &target(), &agent, &directories)
             .await
             .unwrap();
-        assert_eq!(std::fs::read(&placed.path).unwrap(), agent.bytes);
+        let content = agent.content().await.unwrap();
+        assert_eq!(std::fs::read(&placed.path).unwrap(), *content);
     }
 }
 
@@ -164,7 +166,8 @@ async fn without_head_the_agent_is_copied_with_dd() {
     let placed = inject(&exec, &target(), &agent, &[container.directory("a")])
         .await
         .unwrap();
-    assert_eq!(std::fs::read(&placed.path).unwrap(), agent.bytes);
+    let content = agent.content().await.unwrap();
+    assert_eq!(std::fs::read(&placed.path).unwrap(), *content);
 }
 
 fn which(tool: &str) -> std::path::PathBuf {

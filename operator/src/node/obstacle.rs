@@ -33,7 +33,7 @@ pub(super) fn inject_obstacle(error: InjectError, open: bool) -> Obstacle {
         return Obstacle::Passing(Reason::PodNotReady, error.to_string());
     }
     let reason = match error {
-        InjectError::Exec(_) => Reason::Failed,
+        InjectError::Exec(_) | InjectError::Agent(_) => Reason::Failed,
         _ => Reason::AgentNotInjectable,
     };
     Obstacle::Lasting(Finish::failed(reason, error.to_string(), open))
