@@ -111,8 +111,11 @@ pub async fn by_name(
     match retention::named(&there, asked) {
         // An earlier deletion may have come as far as its manifests.
         Err(gone @ Refused::NotThere(_)) if !options.ended.is_empty() => {
-            run(store, cluster, &|_| Vec::new(), options, told).await?;
-            return Err(gone.into());
+            let done = run(store, cluster, &|_| Vec::new(), options, told).await?;
+            return match done.left() {
+                None => Err(gone.into()),
+                Some(_) => Ok(done),
+            };
         }
         decided => decided?,
     };

@@ -98,7 +98,19 @@ fn may_have_data(status: &CassandraBackupStatus) -> bool {
         && status
             .nodes
             .iter()
-            .any(|node| node.phase == NodePhase::Succeeded || node.started_at.is_some())
+            .any(|node| node.phase == NodePhase::Succeeded || may_have_committed(node))
+}
+
+/// Whether nobody heard how a run ended that had begun.
+fn may_have_committed(node: &NodeStatus) -> bool {
+    let unheard = [
+        Reason::Interrupted,
+        Reason::PodNotReady,
+        Reason::DeadlineExceeded,
+        Reason::Cancelled,
+    ];
+    let reason = node.reason.as_deref();
+    node.started_at.is_some() && unheard.iter().any(|one| reason == Some(one.as_str()))
 }
 
 /// Carries a step out that is not to cancel.

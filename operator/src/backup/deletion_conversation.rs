@@ -275,7 +275,7 @@ async fn a_deletion_at_work_ends_when_its_resource_goes_without_its_data() {
 
 #[tokio::test]
 async fn who_left_nothing_of_his_own_deletes_nothing() {
-    let without: [fn(&mut Value); 3] = [
+    let without: [fn(&mut Value); 4] = [
         |it| it["status"]["phase"] = json!("Expired"),
         |it| {
             it["status"]["phase"] = json!("Failed");
@@ -284,6 +284,13 @@ async fn who_left_nothing_of_his_own_deletes_nothing() {
             it["status"]["nodes"][0]["reason"] = json!("BackupExists");
         },
         |it| it["status"] = json!({"phase": "Cancelled"}),
+        |it| {
+            it["status"]["phase"] = json!("Failed");
+            // It said itself how it ended.
+            it["status"]["nodes"][0]["phase"] = json!("Failed");
+            it["status"]["nodes"][0]["reason"] = json!("StorageDenied");
+            it["status"]["nodes"][0]["startedAt"] = json!("2026-11-24T02:30:00Z");
+        },
     ];
     for change in without {
         let (context, mut api) = context();
@@ -292,6 +299,24 @@ async fn who_left_nothing_of_his_own_deletes_nothing() {
         release(&mut api, &object).await;
         assert_eq!(event(&mut api).await, "DataDeleted");
         assert_eq!(ends(reconciled).await, Action::await_change());
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_been_committed_though_nobody_heard_so_is_deleted_too() {
+    for reason in ["Interrupted", "Cancelled"] {
+        let (context, mut api) = context();
+        let object = deleted(|it| {
+            it["status"]["phase"] = json!("Failed");
+            it["status"]["nodes"][0]["phase"] = json!("Failed");
+            it["status"]["nodes"][0]["reason"] = json!(reason);
+            it["status"]["nodes"][0]["startedAt"] = json!("2026-11-24T02:30:00Z");
+        });
+        let reconciled = begun(&context, &object).await;
+        let patch = api.expect_status().await;
+        assert_eq!(condition(&patch, "Deleting").0, "True");
+        assert_eq!(event(&mut api).await, "DeletingData");
+        ends(reconciled).await;
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::{FutureExt, SinkExt, StreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::client::Connection;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, simplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex, simplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_tungstenite::WebSocketStream;
@@ -34,7 +34,7 @@ const INPUT: usize = 64 << 10;
 const PING: Duration = Duration::from_secs(30);
 
 /// Cuts the connection when it is dropped.
-struct Connected(JoinHandle<Exit>);
+struct Connected(JoinHandle<()>);
 
 impl Drop for Connected {
     fn drop(&mut self) {
@@ -59,15 +59,13 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (input, stdin) = simplex(INPUT);
-    let (stdout, mut out) = simplex(OUTPUT);
-    let (stderr, mut err) = simplex(OUTPUT);
+    // These end when the task does, however it does.
+    let (stdout, mut out) = duplex(OUTPUT);
+    let (stderr, mut err) = duplex(OUTPUT);
     let (told, exit) = tokio::sync::oneshot::channel();
     let task = tokio::spawn(async move {
         let exit = carry(socket, input, (&mut out, &mut err), closes).await;
-        // However it ended: nobody shuts a pipe down that is only dropped.
-        let _ = (out.shutdown().await, err.shutdown().await);
-        let _ = told.send(exit.clone());
-        exit
+        let _ = told.send(exit);
     });
     Session {
         stdin: Box::new(stdin),
@@ -233,6 +231,17 @@ mod tests {
         drop(session.connection);
         let end = timeout(MINUTE, server.next()).await.expect("it ends");
         assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn outputs_end_when_the_session_is_dropped() {
+        let (mut session, mut server) = connected().await;
+        says(&mut server, STDERR, "a complaint").await;
+        tokio::task::yield_now().await;
+        drop(session.connection);
+        let mut err = String::new();
+        let read = timeout(MINUTE, session.stderr.read_to_string(&mut err)).await;
+        read.expect("it ends").unwrap();
     }
 
     #[tokio::test(start_paused = true)]

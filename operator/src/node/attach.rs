@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::{Event, EventKind, Outcome};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 
@@ -65,9 +65,15 @@ pub(crate) async fn attach(
     let silence = sleep_until(Instant::now() + asked.silence);
     tokio::pin!(silence);
     let cut = loop {
+        if line.len() > SHORT_LINE && turn.is_none() {
+            // Never closed. Its turn is not its silence.
+            turn = LONG_LINES.acquire().await.ok();
+            silence.as_mut().reset(Instant::now() + asked.silence);
+        }
         tokio::select! {
-            read = read_line(&mut lines, &mut line, &mut turn) => match read {
-                Ok(true) => {
+            read = read_on(&mut lines, &mut line) => match read {
+                Ok(Piece::Some) => {}
+                Ok(Piece::Line) => {
                     silence.as_mut().reset(Instant::now() + asked.silence);
                     let event = read_event(&line, asked.run_id);
                     line = Vec::new();
@@ -104,29 +110,30 @@ pub(crate) async fn attach(
     }
 }
 
-/// Reads on in a line, to its end: false if the stream ends before. May be dropped and called again.
-async fn read_line(
-    lines: &mut (impl AsyncBufRead + Unpin),
-    line: &mut Vec<u8>,
-    turn: &mut Option<SemaphorePermit<'static>>,
-) -> io::Result<bool> {
-    loop {
-        let bytes = lines.fill_buf().await?;
-        let end = bytes.iter().position(|byte| *byte == b'\n');
-        let count = end.map_or(bytes.len(), |end| end + 1);
-        if count == 0 || line.len() + count > LONGEST_LINE {
-            return Ok(false);
-        }
-        line.extend_from_slice(&bytes[..count]);
-        lines.consume(count);
-        if end.is_some() {
-            return Ok(true);
-        }
-        if line.len() > SHORT_LINE && turn.is_none() {
-            // It is never closed.
-            *turn = LONG_LINES.acquire().await.ok();
-        }
+/// How far a line was read.
+enum Piece {
+    /// Some of it.
+    Some,
+    /// To its end.
+    Line,
+    /// The stream ends before, or the line is too long.
+    End,
+}
+
+/// Reads on in a line. May be dropped and called again.
+async fn read_on(lines: &mut (impl AsyncBufRead + Unpin), line: &mut Vec<u8>) -> io::Result<Piece> {
+    let bytes = lines.fill_buf().await?;
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    let count = end.map_or(bytes.len(), |end| end + 1);
+    if count == 0 || line.len() + count > LONGEST_LINE {
+        return Ok(Piece::End);
     }
+    line.extend_from_slice(&bytes[..count]);
+    lines.consume(count);
+    Ok(match end {
+        Some(_) => Piece::Line,
+        None => Piece::Some,
+    })
 }
 
 /// An event of this run, or a refusal to make it one, which has no number. What is no event, such

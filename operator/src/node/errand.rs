@@ -67,6 +67,8 @@ impl ErrandError {
     }
 }
 
+const NONE: &str = "no pod matches spec.cassandra.podSelector";
+
 /// Runs the operation in one pod that is ready, for at most `limit`.
 pub(crate) async fn errand(
     tools: &Tools,
@@ -75,9 +77,27 @@ pub(crate) async fn errand(
     limit: Duration,
 ) -> Result<Outcome, ErrandError> {
     let job = Job::of(of.namespace, of.spec);
-    let target = ready(tools, &job).await?;
+    let mut told = None;
+    for target in ready(tools, &job).await? {
+        let outcome = in_pod(tools, &job, target, operation.clone(), limit).await?;
+        // Another pod may have more room.
+        if outcome.reason != Reason::OutOfMemory {
+            return Ok(outcome);
+        }
+        told = Some(outcome);
+    }
+    told.ok_or_else(|| ErrandError::NoPod(NONE.to_owned()))
+}
+
+async fn in_pod(
+    tools: &Tools,
+    job: &Job,
+    target: Target,
+    operation: Operation,
+    limit: Duration,
+) -> Result<Outcome, ErrandError> {
     let pod = target.pod.clone();
-    let agent = agent_in(tools, &job, &target)
+    let agent = agent_in(tools, job, &target)
         .await
         .map_err(|cause| ErrandError::Inject {
             pod: pod.clone(),
@@ -89,27 +109,28 @@ pub(crate) async fn errand(
     }
 }
 
-/// The first pod that is ready, by name.
-async fn ready(tools: &Tools, job: &Job) -> Result<Target, ErrandError> {
+/// The pods that are ready, by name: at least one.
+async fn ready(tools: &Tools, job: &Job) -> Result<Vec<Target>, ErrandError> {
     let selector = Selector::try_from(job.spec.cassandra.pod_selector.clone())
         .map_err(|error| ErrandError::Selector(error.to_string()))?;
     let pods = tools.cluster.pods(&job.namespace, &selector).await;
     let pods = pods.map_err(|cause| ErrandError::ReadPods(Box::new(cause)))?;
-    let mut why = "no pod matches spec.cassandra.podSelector".to_owned();
+    let (mut ready, mut why) = (Vec::new(), NONE.to_owned());
     for pod in pods.iter().filter(|pod| !pod.ended) {
         match pod.container(job.container()) {
-            Ok(container) if pod.ready => {
-                return Ok(Target {
-                    namespace: job.namespace.clone(),
-                    pod: pod.name.clone(),
-                    container: container.name.clone(),
-                });
-            }
+            Ok(container) if pod.ready => ready.push(Target {
+                namespace: job.namespace.clone(),
+                pod: pod.name.clone(),
+                container: container.name.clone(),
+            }),
             Ok(_) => why = format!("pod {} runs but is not ready", pod.name),
             Err(problem) => why = problem.to_string(),
         }
     }
-    Err(ErrandError::NoPod(why))
+    if ready.is_empty() {
+        return Err(ErrandError::NoPod(why));
+    }
+    Ok(ready)
 }
 
 /// Asks again when a stream ends without a result: the same run never runs twice.

@@ -195,6 +195,23 @@ async fn the_first_pod_that_is_ready_is_asked_until_it_says_how_it_went() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_a_pod_has_no_room_the_next_one_is_asked() {
+    let mut two = pods();
+    two.push(pod_view("c-4", &[("sidecar", true)]));
+    let scenes = vec![
+        Scene::Result(Reason::OutOfMemory),
+        Scene::Result(Reason::Succeeded),
+    ];
+    let (told, asked) = run(two, scenes).await;
+    assert_eq!(told.unwrap().reason, Reason::Succeeded);
+    let names: Vec<_> = asked.iter().map(|(pod, _)| pod.as_str()).collect();
+    assert_eq!(names, ["c-3", "c-4"]);
+    let scenes = vec![Scene::Result(Reason::OutOfMemory)];
+    let (told, _) = run(pods(), scenes).await;
+    assert_eq!(told.unwrap().reason, Reason::OutOfMemory);
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_pod_that_is_ready_nobody_is_asked_and_it_is_told_why() {
     let mut none = pods();
     none.pop();

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::TryFutureExt;
 use protocol::Reason;
 use tokio::time::Instant;
 
 use super::decide::Finish;
 use super::job::Job;
 use super::obstacle::{Obstacle, inject_obstacle, not_ready};
-use super::run::{Loop, NodeRun, Tools};
+use super::run::{Loop, NodeRun, Tools, in_time};
 use crate::exec::Target;
 use crate::inject::{InjectError, Placed, inject};
 use crate::pod::{ContainerProblem, PodView};
@@ -45,11 +46,10 @@ impl NodeRun {
     /// The container that runs, with the agent in it.
     pub(super) async fn place(&mut self, state: &mut Loop) -> Result<Place, Obstacle> {
         let job = Arc::clone(&self.job);
-        let pod = match self.tools.cluster.pod(&job.namespace, &self.pod).await {
-            Ok(Some(pod)) => pod,
-            Ok(None) => return Err(not_ready(format!("pod {} does not exist", self.pod))),
-            Err(error) => return Err(Obstacle::Passing(Reason::PodNotReady, error.to_string())),
-        };
+        let pod = self.tools.cluster.pod(&job.namespace, &self.pod);
+        let unread = |error: kube::Error| Obstacle::Passing(Reason::PodNotReady, error.to_string());
+        let pod = in_time(pod.map_err(unread)).await?;
+        let pod = pod.ok_or_else(|| not_ready(format!("pod {} does not exist", self.pod)))?;
         let container = pod
             .container(job.container())
             .map_err(|problem| match problem {

@@ -1,8 +1,10 @@
 //! Following a node's run until it has a result.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crds::NodePhase;
+use futures::TryFutureExt;
 use jiff::Timestamp;
 use protocol::{ExitCode, Reason};
 use tokio::sync::{Semaphore, watch};
@@ -22,12 +24,28 @@ use super::{Pace, backoff};
 use crate::access;
 use crate::agent_binary::AgentBinary;
 use crate::cluster::Cluster;
-use crate::exec::PodExec;
+use crate::exec::{PodExec, Session};
 use crate::logs;
 
 /// Streams that are opened at the same time. The first of a pod brings the agent, and each is several
 /// connections to the API server.
-static OPENINGS: Semaphore = Semaphore::const_new(64);
+pub(super) static OPENINGS: Semaphore = Semaphore::const_new(64);
+/// With the agent that is copied, for which there are 300 s a directory.
+const LONGEST_OPENING: Duration = Duration::from_secs(600);
+/// For one answer of the API server. It has no limit of its own, and a connection may be dead.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Waits for an answer of the API server.
+pub(super) async fn in_time<T>(
+    answer: impl Future<Output = Result<T, Obstacle>>,
+) -> Result<T, Obstacle> {
+    let late = |_| Err(interrupted("the API server does not answer"));
+    timeout(ANSWER, answer).await.unwrap_or_else(late)
+}
+
+fn interrupted(message: &str) -> Obstacle {
+    Obstacle::Passing(Reason::Interrupted, message.into())
+}
 
 /// What all runs need.
 pub(crate) struct Tools {
@@ -145,19 +163,46 @@ impl NodeRun {
 
     /// Sends the request once and follows the stream to its end.
     async fn ask(&mut self, state: &mut Loop) -> Result<End, Obstacle> {
-        let attached = state.open;
+        self.is_wanted(state)?;
+        let queued = Instant::now();
         // Never closed. Whoever was told to stop does not wait.
-        let opening = tokio::select! {
-            opening = OPENINGS.acquire() => opening.ok(),
+        let turn = tokio::select! {
+            turn = OPENINGS.acquire() => turn.ok(),
             _ = stopped(&mut self.stop) => None,
         };
-        let place = self.place(state).await?;
+        state.contact += queued.elapsed();
+        // Whoever asks a run that is to stop asks for its end, and once.
+        let was_stopped = self.stop.borrow().is_some();
+        let mut stop = self.stop.clone();
+        let opened = tokio::select! {
+            opened = timeout(LONGEST_OPENING, self.open(state)) => opened,
+            _ = stopped(&mut stop), if !was_stopped => return Err(interrupted("told to stop")),
+        };
+        drop(turn);
+        let (session, request, place) = opened
+            .unwrap_or_else(|_| Err(interrupted("the API server or the pod does not answer")))?;
+        self.attach(session, request, &place, state).await
+    }
+
+    /// Whether there is still something to be asked: a run that has not begun need not, once it is to stop.
+    fn is_wanted(&self, state: &Loop) -> Result<(), Obstacle> {
         let stop = *self.stop.borrow();
-        if let Some(stop) = stop.filter(|_| !state.open) {
-            let begun = self.reporter.node().started_at.is_some();
-            return Err(Obstacle::Lasting(stopped_finish(stop, begun)));
+        match stop.filter(|_| !state.open) {
+            None => Ok(()),
+            Some(stop) => {
+                let begun = self.reporter.node().started_at.is_some();
+                Err(Obstacle::Lasting(stopped_finish(stop, begun)))
+            }
         }
-        let fetched = self.fetch().await?;
+    }
+
+    /// Opens a stream to the agent, with the request that goes into it.
+    async fn open(&mut self, state: &mut Loop) -> Result<(Session, String, Place), Obstacle> {
+        let attached = state.open;
+        let place = self.place(state).await?;
+        // The container may be another one.
+        self.is_wanted(state)?;
+        let fetched = in_time(self.fetch()).await?;
         // A run that is attached to began with what was there then.
         if !attached || !state.open {
             state.secrets = Some(fetched.secrets());
@@ -181,20 +226,16 @@ impl NodeRun {
                 ))
             })?;
         let command = [place.agent.path.clone(), "--request".into(), "-".into()];
-        let session = self
-            .tools
-            .exec
-            .start(&place.target, &command)
-            .await
-            .map_err(|error| exec_obstacle(error, state.open))?;
-        drop(opening);
-        self.attach(session, &request, &place, state).await
+        let start = self.tools.exec.start(&place.target, &command);
+        let started = start.map_err(|error| exec_obstacle(error, state.open));
+        let session = in_time(started).await?;
+        Ok((session, request, place))
     }
 
     async fn attach(
         &mut self,
-        session: crate::exec::Session,
-        request: &str,
+        session: Session,
+        request: String,
         place: &Place,
         state: &mut Loop,
     ) -> Result<End, Obstacle> {
@@ -214,7 +255,7 @@ impl NodeRun {
             &mut state.open,
             &mut state.contact,
         );
-        let following = attach(session, request, &asked, |event| {
+        let following = attach(session, &request, &asked, |event| {
             *heard = event.seq;
             *open = true;
             *contact = Instant::now();
@@ -225,8 +266,11 @@ impl NodeRun {
         let cancel = async {
             let stop = stopped(&mut self.stop).await;
             tracing::info!(?stop, "telling the agent to stop");
-            if let Err(error) = cancel(&self.tools, place, self.run_id).await {
-                tracing::warn!(%error, "the agent could not be told to stop");
+            let limit = self.tools.pace.cancel;
+            match timeout(limit, cancel(&self.tools, place, self.run_id)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the agent could not be told to stop"),
+                Err(_) => tracing::warn!("no run listens that could be told to stop"),
             }
             sleep(self.tools.pace.cancel).await;
         };
@@ -261,7 +305,8 @@ impl NodeRun {
             && let Some(place) = &state.place
         {
             // It is at work again, without anybody who wants to wait for it.
-            let _ = cancel(&self.tools, place, self.run_id).await;
+            let limit = self.tools.pace.cancel;
+            let _ = timeout(limit, cancel(&self.tools, place, self.run_id)).await;
         }
         let stop = *self.stop.borrow();
         let confirmed = matches!(end, End::Result(_));

@@ -4,12 +4,16 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::place::Place;
-use super::run::Tools;
+use super::run::{OPENINGS, Tools};
 use crate::exec::{ExecError, Exit, run_to_end};
 
-/// Tells the agent to cancel the run.
+/// Tells the agent to cancel the run, again and again until it has understood: the run may not listen
+/// yet, or not be there.
 pub(super) async fn cancel(tools: &Tools, place: &Place, run_id: Uuid) -> Result<(), ExecError> {
-    tell(tools, place, run_id, "cancel").await.map(drop)
+    while tell(tools, place, run_id, "cancel").await? != Exit::Code(0) {
+        tokio::time::sleep(tools.pace.poll).await;
+    }
+    Ok(())
 }
 
 /// Once it is the run's turn, tells the agent to go on after its snapshot, again and again until
@@ -38,6 +42,8 @@ async fn tell(tools: &Tools, place: &Place, run_id: Uuid, what: &str) -> Result<
         "--run".into(),
         run_id.to_string(),
     ];
+    // Never closed.
+    let _turn = OPENINGS.acquire().await.ok();
     let output = run_to_end(
         &*tools.exec,
         &place.target,

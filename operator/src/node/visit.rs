@@ -12,7 +12,7 @@ use super::attach::{Asked, attach};
 use super::decide::End;
 use super::job::{Job, Telling, request};
 use super::place::agent_in;
-use super::run::Tools;
+use super::run::{OPENINGS, Tools};
 use crate::access;
 use crate::exec::Target;
 
@@ -52,6 +52,8 @@ async fn visit(
     pod: &str,
     operation: impl FnOnce(JmxAccess) -> Operation,
 ) -> Result<Outcome, String> {
+    // Never closed.
+    let turn = OPENINGS.acquire().await.ok();
     let view = tools
         .cluster
         .pod(&job.namespace, pod)
@@ -89,6 +91,7 @@ async fn visit(
         .start(&target, &command)
         .await
         .map_err(|error| error.to_string())?;
+    drop(turn);
     let asked = Asked {
         run_id,
         attempt: 1,

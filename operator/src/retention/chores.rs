@@ -110,7 +110,8 @@ impl Chores {
         true
     }
 
-    /// Ends what is at work, without waking anybody, and forgets it; whether something was.
+    /// Ends what is at work and forgets it; whether something was. Its condemned list stays in the storage
+    /// until its deadline.
     pub(crate) fn stop(&self, uid: &str) -> bool {
         let known = self.lock().known.remove(uid);
         let work = known.filter(|known| known.ended.is_none());
