@@ -110,12 +110,12 @@ reasons! {
     StorageNotFound, NotFound, "The bucket or directory does not exist.", "Create it or correct its name.";
 
     Locked, Locked, "Another run is at work on this node; the message names it.", "Wait for its end, or cancel it.";
-    ClusterBusy, Locked, "Another backup or restore of this cluster is at work; the message names it. This one begins when that has ended.", "Wait, or cancel one of them.";
+    ClusterBusy, Locked, "Another backup of this cluster is at work; the message names it. This one begins when that has ended.", "Wait, or cancel one of them.";
     StorageDenied, Denied, "The storage refused the credentials, or they lack a permission.", "Correct the secret or the policy.";
     JmxDenied, Denied, "Cassandra's JMX refused the password or the certificate, these lack a permission, or its own certificate is not trusted.", "Correct the secret.";
 
     CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum: the disk or the file is damaged.", "Scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
-    ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.", "`cassandra-backup verify --repair` removes such objects, and the next backup uploads them again.";
+    ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.", "`cassandra-backup verify --repair` removes such objects; the next backup uploads them again if the node still has the file, so save first what you may need.";
 
     NoSpace, NoSpace, "The storage is full.", "Free space or enlarge it.";
 
