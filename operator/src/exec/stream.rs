@@ -154,10 +154,26 @@ fn exit(status: Option<Status>) -> Exit {
                 .then(|| cause.message.as_deref()?.parse().ok())
                 .flatten()
         });
+    let message = status.message.unwrap_or_default();
     match code {
         Some(code) => Exit::Code(code),
-        None => Exit::NotRun(status.message.unwrap_or_default()),
+        None if says_not_run(&message) => Exit::NotRun(message),
+        // The kubelet did not answer, or the connection to it broke.
+        None => Exit::Unknown,
     }
+}
+
+/// Whether the container runtime says that there is no such program. containerd and CRI-O pass on what
+/// runc says: `OCI runtime exec failed: exec failed: unable to start container process: exec: "sh":
+/// executable file not found in $PATH`, `no such file or directory`, `permission denied`.
+fn says_not_run(message: &str) -> bool {
+    let words = [
+        "exec failed",
+        "executable file not found",
+        "no such file",
+        "permission denied",
+    ];
+    words.iter().any(|word| message.contains(word))
 }
 
 #[cfg(test)]
@@ -273,6 +289,10 @@ mod tests {
             status(json!({"status": "Failure", "message": "no such file"})),
             Exit::NotRun("no such file".into())
         );
+        // A kubelet that is not there, as the API server tells it.
+        let lost = "Internal error occurred: error sending request: Post \"https://10.0.0.1:10250/exec/shop/c-0/cassandra?command=sh\": EOF";
+        let lost = json!({"status": "Failure", "reason": "InternalError", "message": lost});
+        assert_eq!(status(lost), Exit::Unknown);
         assert_eq!(exit(None), Exit::Unknown);
     }
 }
