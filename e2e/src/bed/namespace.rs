@@ -218,9 +218,15 @@ async fn fail(kubeconfig: &Path, name: &str) -> Result<()> {
     delete(&client, name).await
 }
 
-/// Writes objects, events and logs of a namespace to `folder`.
+/// Writes objects, events and logs of a namespace, and the logs of the bed, to `folder`.
 async fn dump(client: &Client, name: &str, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
+    // The next bed begins with empty ones.
+    let logs = fs::read_dir(Ground::here().state().join("log"));
+    for log in logs.into_iter().flatten().flatten() {
+        let name = format!("bed-{}", log.file_name().to_string_lossy());
+        fs::copy(log.path(), folder.join(name))?;
+    }
     list::<Event>(client, name, &folder.join("events.json")).await?;
     list::<PersistentVolumeClaim>(client, name, &folder.join("claims.json")).await?;
     let pods = Api::<Pod>::namespaced(client.clone(), name);
