@@ -151,6 +151,8 @@ async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resou
     back_up(&namespace, MORTAL, DB, "bucket", takes_its_data)
         .await
         .unwrap();
+    // Alone, so that it needs one attempt.
+    ended(&namespace, MORTAL).await.unwrap();
     at_once_and_applied_twice(&ground).await;
     names_of_others_are_left_alone(&ground).await;
     long_backups_never_overlap(&ground).await;
