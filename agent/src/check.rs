@@ -11,7 +11,7 @@ use protocol::{CqlAccess, JmxAccess, Reason, StorageAccess};
 use store::{Key, Store, WriteReport};
 
 use crate::backup::node::{self, Node};
-use crate::backup::{MEMORY_NEEDED, snapshot};
+use crate::backup::snapshot;
 use crate::catalogue::{self, Headers};
 use crate::{chain, neighbour, schema, storage};
 
@@ -297,18 +297,10 @@ fn files(node: &Node, access: Option<&StorageAccess>, state: &std::path::Path) -
 
 fn memory() -> Check {
     const WHAT: &str = "memory";
-    match neighbour::memory_left() {
-        None => Check::works(WHAT, "no limit"),
-        Some(left) if left < MEMORY_NEEDED => Check::fails(
-            WHAT,
-            Reason::OutOfMemory,
-            format!(
-                "{} MiB are left in the cgroup, {} are needed: raise the limit",
-                left >> 20,
-                MEMORY_NEEDED >> 20
-            ),
-        ),
-        Some(left) => Check::works(WHAT, format!("{} MiB are left in the cgroup", left >> 20)),
+    match neighbour::enough_memory() {
+        Ok(None) => Check::works(WHAT, "no limit"),
+        Ok(Some(left)) => Check::works(WHAT, format!("{} MiB are left in the cgroup", left >> 20)),
+        Err(none) => Check::fails(WHAT, Reason::OutOfMemory, none.to_string()),
     }
 }
 

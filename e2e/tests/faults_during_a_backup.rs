@@ -7,15 +7,12 @@
 use std::time::Duration;
 
 use crds::{BackupPhase, CassandraBackup, NodePhase, NodeStatus};
-use e2e::backup::{Backup, Storage};
+use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
-use e2e::parts::cassandra::cluster::Cluster;
-use e2e::parts::cassandra::manifests::Options;
-use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::kubernetes;
 use e2e::parts::minio::{Key, Minio, Setup, User};
-use e2e::product::{BUCKET, Operator, back_up, bucket_server, ended, resources, s3_storage, start};
+use e2e::product::{BUCKET, OneNode, STORAGE, back_up, ended, one_node, resources, s3_storage};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -33,16 +30,13 @@ const S3_ACTIONS: [&str; 4] = [
 struct Ground<'n> {
     bed: &'n Bed,
     namespace: &'n Namespace,
-    cluster: Cluster<'n>,
-    _operator: Operator<'n>,
-    minio: Minio,
-    bucket: Storage,
+    parts: OneNode<'n>,
 }
 
 impl Ground<'_> {
     async fn start(&self, name: &str, mut spec: Value) {
         spec["keyspaces"] = json!(["shop"]);
-        back_up(self.namespace, name, DB, "bucket", spec)
+        back_up(self.namespace, name, DB, STORAGE, spec)
             .await
             .unwrap();
     }
@@ -66,12 +60,12 @@ impl Ground<'_> {
         let backup = ended(self.namespace, name).await.unwrap();
         let phase = resources::phase(&backup);
         assert_eq!(phase, Some(BackupPhase::Succeeded), "{:#?}", backup.status);
-        let read = Backup::read(&self.bucket, &backup.spec.cluster, name);
+        let read = Backup::read(&self.parts.bucket, &backup.spec.cluster, name);
         let read = read.await.unwrap();
-        read.verify(&self.bucket).await.unwrap();
+        read.verify(&self.parts.bucket).await.unwrap();
         let node = nodes(&backup)[0].clone();
         assert_eq!(read.nodes[0].header["runId"], node.run_id);
-        assert!(self.cluster.snapshots().unwrap().is_empty());
+        assert!(self.parts.cluster.snapshots().unwrap().is_empty());
         node
     }
 
@@ -89,7 +83,11 @@ impl Ground<'_> {
     }
 
     async fn manifests(&self, cluster: &str) -> usize {
-        let found = self.bucket.list(&format!("{cluster}/manifests")).await;
+        let found = self
+            .parts
+            .bucket
+            .list(&format!("{cluster}/manifests"))
+            .await;
         let found = found.unwrap();
         found.keys().filter(|key| key.ends_with(".jsonl")).count()
     }
@@ -107,26 +105,11 @@ fn phase(backup: &CassandraBackup) -> BackupPhase {
 async fn backups_end_in_their_true_state_whatever_happens_around_them() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("faults").await.unwrap();
-    let (minio, bucket) = bucket_server().await.unwrap();
-    let options = Options {
-        replicas: 1,
-        ..Options::new(DB)
-    };
-    let (cluster, operator) = start(&bed, &namespace, options).await.unwrap();
-    s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
-        .await
-        .unwrap();
-    let rows = Rows::new("shop", "orders").with_bytes(20_000);
-    let session = cluster.session().await.unwrap();
-    rows.create(&session, "dc1", 1).await.unwrap();
-    rows.write(&session, 0..400).await.unwrap();
+    let parts = one_node(&bed, &namespace, DB, json!({})).await.unwrap();
     let ground = Ground {
         bed: &bed,
         namespace: &namespace,
-        cluster,
-        _operator: operator,
-        minio,
-        bucket,
+        parts,
     };
 
     one_waits_for_the_other(&ground).await;
@@ -168,11 +151,11 @@ async fn one_waits_for_the_other(ground: &Ground<'_>) {
 /// Connections stay open and nothing answers.
 async fn the_storage_is_cut_off_for_a_minute(ground: &Ground<'_>) {
     ground.under_way("cut-off").await;
-    ground.minio.pause().unwrap();
+    ground.parts.minio.pause().unwrap();
     sleep(MINUTE).await;
     let meanwhile = ground.get("cut-off").await.unwrap();
     assert!(!phase(&meanwhile).is_final(), "{:#?}", meanwhile.status);
-    ground.minio.resume().unwrap();
+    ground.parts.minio.resume().unwrap();
     ground.succeeds("cut-off").await;
 }
 
@@ -191,20 +174,20 @@ async fn user(minio: &Minio, name: &str, secret: &str) -> Key {
 
 /// The new key is in the Secret before the old one is worth nothing.
 async fn the_key_is_exchanged(ground: &Ground<'_>) {
-    let minio = &ground.minio;
+    let minio = &ground.parts.minio;
     let old = user(minio, "old-user", "old-secret").await;
     let new = user(minio, "new-user", "new-secret").await;
-    s3_storage(ground.namespace, "bucket", minio, BUCKET, &old)
+    s3_storage(ground.namespace, STORAGE, minio, BUCKET, &old)
         .await
         .unwrap();
     ground.under_way("exchanged").await;
-    s3_storage(ground.namespace, "bucket", minio, BUCKET, &new)
+    s3_storage(ground.namespace, STORAGE, minio, BUCKET, &new)
         .await
         .unwrap();
     user(minio, "old-user", "another-secret").await;
     let node = ground.succeeds("exchanged").await;
     assert_eq!(node.attempt, 2, "{node:?}");
-    s3_storage(ground.namespace, "bucket", minio, BUCKET, minio.root())
+    s3_storage(ground.namespace, STORAGE, minio, BUCKET, minio.root())
         .await
         .unwrap();
 }
@@ -222,7 +205,7 @@ async fn the_api_server_is_restarted(ground: &Ground<'_>) {
 async fn the_resource_is_deleted(ground: &Ground<'_>) {
     ground.under_way("deleted").await;
     ground.delete("deleted").await;
-    let none = async || Ok(ground.cluster.snapshots()?.is_empty().then_some(()));
+    let none = async || Ok(ground.parts.cluster.snapshots()?.is_empty().then_some(()));
     until("no snapshot is there", MINUTE, none).await.unwrap();
     assert!(ground.get("deleted").await.is_none());
     let next = json!({"cluster": "deleted"});

@@ -7,13 +7,10 @@
 use std::time::Duration;
 
 use crds::{BackupPhase, CassandraBackup, CronBackup, CronBackupStatus};
-use e2e::backup::{Backup, Storage};
+use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
-use e2e::parts::cassandra::cluster::Cluster;
-use e2e::parts::cassandra::manifests::Options;
-use e2e::parts::cassandra::rows::Rows;
-use e2e::product::{BUCKET, Operator, back_up, bucket_server, ended, resources, s3_storage, start};
+use e2e::product::{OneNode, STORAGE, back_up, ended, one_node, resources};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use k8s_openapi::api::core::v1::Event;
@@ -30,9 +27,7 @@ const CHILD: &str = "cassandrabackup.io/cron-backup";
 
 struct Ground<'n> {
     namespace: &'n Namespace,
-    operator: Operator<'n>,
-    bucket: Storage,
-    _cluster: Cluster<'n>,
+    parts: OneNode<'n>,
 }
 
 impl Ground<'_> {
@@ -86,7 +81,7 @@ impl Ground<'_> {
 fn schedule(name: &str, spec: Value, template: Value) -> Value {
     let mut of_backups = json!({
         "cluster": DB,
-        "storage": {"name": "bucket"},
+        "storage": {"name": STORAGE},
         "cassandra": {"podSelector": {"matchLabels": {"app": DB}}},
     });
     extend(&mut of_backups, template);
@@ -126,29 +121,15 @@ fn child_name(schedule: &str, time: Timestamp) -> String {
 async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resources() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("cron").await.unwrap();
-    let (minio, bucket) = bucket_server().await.unwrap();
-    let options = Options {
-        replicas: 1,
-        ..Options::new(DB)
-    };
-    let (cluster, operator) = start(&bed, &namespace, options).await.unwrap();
-    s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
-        .await
-        .unwrap();
-    let rows = Rows::new("shop", "orders").with_bytes(20_000);
-    let session = cluster.session().await.unwrap();
-    rows.create(&session, "dc1", 1).await.unwrap();
-    rows.write(&session, 0..400).await.unwrap();
+    let parts = one_node(&bed, &namespace, DB, json!({})).await.unwrap();
     let ground = Ground {
         namespace: &namespace,
-        operator,
-        bucket,
-        _cluster: cluster,
+        parts,
     };
 
     // Its data can be deleted ten minutes after its end.
     let takes_its_data = json!({"cluster": MORTAL, "deletionPolicy": "Delete"});
-    back_up(&namespace, MORTAL, DB, "bucket", takes_its_data)
+    back_up(&namespace, MORTAL, DB, STORAGE, takes_its_data)
         .await
         .unwrap();
     // Alone, so that it needs one attempt.
@@ -177,7 +158,7 @@ async fn at_once_and_applied_twice(ground: &Ground<'_>) {
     assert_eq!(children[0].spec.series.as_deref(), Some("yearly"));
 
     ground.apply("yearly", spec, json!({})).await;
-    ground.operator.kill().await.unwrap();
+    ground.parts.operator.kill().await.unwrap();
     // The new operator has looked at it once it has looked at one that was made after it.
     let later = json!({"schedule": "0 0 1 1 *"});
     ground.apply("later", later, json!({})).await;
@@ -199,7 +180,7 @@ async fn names_of_others_are_left_alone(ground: &Ground<'_>) {
             ground.namespace,
             &name,
             DB,
-            "bucket",
+            STORAGE,
             json!({"cancel": true}),
         )
         .await
@@ -240,7 +221,7 @@ async fn long_backups_never_overlap(ground: &Ground<'_>) {
         .await;
     let waiting = status(&cron).pending_schedule_time.clone().unwrap().0;
     assert_eq!(status(&cron).active.len(), 1, "{cron:?}");
-    ground.operator.kill().await.unwrap();
+    ground.parts.operator.kill().await.unwrap();
 
     let second = child_name("minutely", waiting);
     let begun = async || {
@@ -290,7 +271,7 @@ async fn only_the_last_one_stays(ground: &Ground<'_>) {
         .await
         .unwrap();
     assert_eq!(resources::phase(second), Some(BackupPhase::Succeeded));
-    let left = ground.bucket.list("slow/manifests").await.unwrap();
+    let left = ground.parts.bucket.list("slow/manifests").await.unwrap();
     let manifest = |key: &String| key.contains(&stored(first)) && key.ends_with(".jsonl");
     assert!(!left.keys().any(manifest), "{left:?}");
 }
@@ -299,7 +280,7 @@ async fn only_the_last_one_stays(ground: &Ground<'_>) {
 async fn data_goes_with_a_resource_that_says_so(ground: &Ground<'_>) {
     let backup = ended(ground.namespace, MORTAL).await.unwrap();
     assert_eq!(resources::phase(&backup), Some(BackupPhase::Succeeded));
-    let data = ground.bucket.list(&format!("{MORTAL}/data")).await;
+    let data = ground.parts.bucket.list(&format!("{MORTAL}/data")).await;
     assert!(!data.unwrap().is_empty());
     let backups = ground.namespace.api::<CassandraBackup>();
     backups
@@ -312,12 +293,12 @@ async fn data_goes_with_a_resource_that_says_so(ground: &Ground<'_>) {
     resources::reaches(ground.namespace, MORTAL, "is being deleted", deleting)
         .await
         .unwrap();
-    ground.operator.kill().await.unwrap();
+    ground.parts.operator.kill().await.unwrap();
     let gone = async || Ok(backups.get_opt(MORTAL).await?.is_none().then_some(()));
     until("the resource is gone", 3 * MINUTES, gone)
         .await
         .unwrap();
-    let left = ground.bucket.list(MORTAL).await.unwrap();
+    let left = ground.parts.bucket.list(MORTAL).await.unwrap();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -339,6 +320,8 @@ async fn data_outlives_the_schedule(ground: &Ground<'_>) {
     until("the backups of the schedule are gone", MINUTES, gone)
         .await
         .unwrap();
-    let backup = Backup::read(&ground.bucket, "slow", &last).await.unwrap();
-    backup.verify(&ground.bucket).await.unwrap();
+    let backup = Backup::read(&ground.parts.bucket, "slow", &last)
+        .await
+        .unwrap();
+    backup.verify(&ground.parts.bucket).await.unwrap();
 }

@@ -9,11 +9,8 @@ use crds::{BackupPhase, CassandraBackup, NodePhase};
 use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
-use e2e::parts::cassandra::cluster::Cluster;
-use e2e::parts::cassandra::manifests::Options;
-use e2e::parts::cassandra::rows::Rows;
 use e2e::product::operator::RELEASE;
-use e2e::product::{BUCKET, Operator, back_up, bucket_server, ended, resources, s3_storage};
+use e2e::product::{STORAGE, back_up, ended, one_node, resources};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
@@ -42,28 +39,12 @@ async fn another_leads(namespace: &Namespace, old: &str) -> Duration {
 async fn another_operator_goes_on_where_the_one_that_worked_is_killed_or_told_to_end() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("several").await.unwrap();
-    let (minio, bucket) = bucket_server().await.unwrap();
-    let options = Options {
-        replicas: 1,
-        ..Options::new(DB)
-    };
-    let two = json!({"watchNamespaces": [namespace.name()], "replicas": 2});
-    let (cluster, _operator) = tokio::try_join!(
-        Cluster::start(&bed, &namespace, options),
-        Operator::install_with(&bed, &namespace, two)
-    )
-    .unwrap();
-    s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
-        .await
-        .unwrap();
-    let rows = Rows::new("shop", "orders").with_bytes(20_000);
-    let session = cluster.session().await.unwrap();
-    rows.create(&session, "dc1", 1).await.unwrap();
-    rows.write(&session, 0..400).await.unwrap();
+    let two = json!({"replicas": 2});
+    let parts = one_node(&bed, &namespace, DB, two).await.unwrap();
 
     // A minute's work.
     let slow = json!({"bandwidthPerNode": "140Ki", "keyspaces": ["shop"]});
-    back_up(&namespace, "handed-over", DB, "bucket", slow)
+    back_up(&namespace, "handed-over", DB, STORAGE, slow)
         .await
         .unwrap();
     let uploads = |backup: &CassandraBackup| {
@@ -87,8 +68,10 @@ async fn another_operator_goes_on_where_the_one_that_worked_is_killed_or_told_to
     let status = backup.status.as_ref().unwrap();
     assert_eq!(status.phase, Some(BackupPhase::Succeeded), "{status:#?}");
     assert_eq!(status.nodes[0].attempt, 1, "{status:#?}");
-    let read = Backup::read(&bucket, DB, "handed-over").await.unwrap();
-    read.verify(&bucket).await.unwrap();
-    assert!(cluster.snapshots().unwrap().is_empty());
+    let read = Backup::read(&parts.bucket, DB, "handed-over")
+        .await
+        .unwrap();
+    read.verify(&parts.bucket).await.unwrap();
+    assert!(parts.cluster.snapshots().unwrap().is_empty());
     namespace.done().await.unwrap();
 }

@@ -8,6 +8,7 @@ use store::InvalidKey;
 use uuid::Uuid;
 
 use super::scan::ScanError;
+use crate::neighbour::NoMemory;
 use crate::read::ReadFailure;
 use crate::source::{Changed, Corrupt};
 use crate::storage;
@@ -51,15 +52,8 @@ pub enum Error {
     #[error("{0}")]
     Owner(String),
     /// The container has no room for the agent.
-    #[error(
-        "only {left} MiB of memory are left in the container, the agent needs {needed} MiB beside Cassandra: raise the memory limit"
-    )]
-    Memory {
-        /// What is left.
-        left: u64,
-        /// What is needed.
-        needed: u64,
-    },
+    #[error(transparent)]
+    Memory(#[from] NoMemory),
     /// The storage must not be used like this.
     #[error("{0}")]
     Unsuitable(String),
@@ -196,7 +190,7 @@ impl Error {
             Self::KeyspaceNotFound(_) => Reason::KeyspaceNotFound,
             Self::TableNotFound(_) => Reason::TableNotFound,
             Self::Locked(_) => Reason::Locked,
-            Self::Memory { .. } => Reason::OutOfMemory,
+            Self::Memory(_) => Reason::OutOfMemory,
             Self::Unsuitable(_) => Reason::StorageUnsuitable,
             Self::Exists { .. } => Reason::BackupExists,
             Self::Snapshot(ScanError::TableMissing { .. } | ScanError::FileMissing { .. }) => {

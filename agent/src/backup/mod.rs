@@ -44,9 +44,6 @@ use crate::{neighbour, storage};
 /// Where the caller sets no deadline.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// What the agent may need at its peak, with room for Cassandra beside it.
-pub(crate) const MEMORY_NEEDED: u64 = 128 << 20;
-
 /// Backs up this node. Whatever happens is in the outcome.
 pub async fn run(run: &Run, request: &BackupRequest) -> Outcome {
     let mut known = Known::default();
@@ -165,14 +162,7 @@ struct Prepared {
 async fn prepare(run: &Run, request: &BackupRequest, known: &mut Known) -> Result<Prepared, Error> {
     let backup: BackupName = request.backup.parse()?;
     let cluster_id: ClusterId = request.cluster.parse()?;
-    if let Some(left) = neighbour::memory_left()
-        && left < MEMORY_NEEDED
-    {
-        return Err(Error::Memory {
-            left: left >> 20,
-            needed: MEMORY_NEEDED >> 20,
-        });
-    }
+    neighbour::enough_memory()?;
     let cassandra = node::connect(&request.jmx).await?;
     let (node, cluster) = node::read(&cassandra).await?;
     known.node = Some(node.identity.clone());

@@ -16,7 +16,7 @@ use super::spinner::Spinner;
 use super::values;
 use crate::expiry::{self, Done, ExpiryError};
 use crate::purge::{PurgeOptions, PurgeProgress, PurgeStep};
-use crate::retention::{Named, Policy};
+use crate::retention::{ByName, Policy};
 use crate::state::StateDirectory;
 
 const PURGE_EXAMPLES: &str = "\
@@ -186,7 +186,7 @@ impl DeleteFlags {
             let store = store.as_ref();
             let spinner = Spinner::new();
             let told = |progress| tell(&spinner, progress);
-            let asked = Named {
+            let asked = ByName {
                 names: &names,
                 even_newest,
                 runs: None,

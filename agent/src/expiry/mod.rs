@@ -19,7 +19,7 @@ use crate::catalogue::{self, CatalogueError, Headers};
 use crate::chain;
 use crate::lease::MARGIN;
 use crate::purge::{self as sweep, Catalogue, PurgeError, PurgeOptions, PurgeReport, Told};
-use crate::retention::{self, Candidate, Decision, Named, Policy, Refused, Verdict};
+use crate::retention::{self, ByName, Candidate, Decision, Policy, Refused, Verdict};
 
 /// Why it ended early. Unless deletes had begun, nothing was deleted.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ pub async fn by_policy(
 pub async fn by_name(
     store: &dyn Store,
     cluster: &ClusterId,
-    asked: Named<'_>,
+    asked: ByName<'_>,
     options: PurgeOptions,
     told: &Told<'_>,
 ) -> Result<Done, ExpiryError> {

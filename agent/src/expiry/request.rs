@@ -17,12 +17,11 @@ use store::Store;
 use uuid::Uuid;
 
 use super::{Done, ExpiryError, by_name, by_policy};
-use crate::backup::MEMORY_NEEDED;
 use crate::catalogue::CatalogueError;
-use crate::neighbour;
+use crate::neighbour::{self, NoMemory};
 use crate::probe::outcome;
 use crate::purge::{Amount, PurgeOptions};
-use crate::retention::{Named, Policy, Verdict};
+use crate::retention::{ByName, Policy, Verdict};
 use crate::run_context::Run;
 use crate::storage::{self, DeviceError};
 
@@ -37,10 +36,8 @@ enum RequestError {
     },
     #[error("no time zone has the name {0:?}; an example is Europe/Berlin")]
     TimeZone(String),
-    #[error(
-        "only {left} MiB of memory are left in the container, a purge needs {needed} MiB beside Cassandra: raise the memory limit"
-    )]
-    Memory { left: u64, needed: u64 },
+    #[error(transparent)]
+    Memory(#[from] NoMemory),
     #[error(transparent)]
     Device(#[from] DeviceError),
     #[error(transparent)]
@@ -51,7 +48,7 @@ impl RequestError {
     fn reason(&self) -> Reason {
         match self {
             Self::Name { .. } | Self::TimeZone(_) => Reason::InvalidRequest,
-            Self::Memory { .. } => Reason::OutOfMemory,
+            Self::Memory(_) => Reason::OutOfMemory,
             Self::Device(_) => Reason::StorageUnsuitable,
             Self::Expiry(error) => error.reason(),
         }
@@ -87,7 +84,7 @@ pub async fn delete(run: &Run, request: &DeleteRequest) -> Outcome {
         let cluster = name::<ClusterId>("cluster", &request.cluster)?;
         let names = [name::<BackupName>("backup", &request.backup)?];
         let runs: BTreeSet<Uuid> = request.runs.iter().map(|made| made.run_id).collect();
-        let asked = Named {
+        let asked = ByName {
             names: &names,
             even_newest: request.even_newest,
             runs: (!runs.is_empty()).then_some(&runs),
@@ -107,14 +104,8 @@ pub async fn delete(run: &Run, request: &DeleteRequest) -> Outcome {
 /// Opens the storage, once it is sure that it is there and that Cassandra keeps its memory.
 async fn open(access: &StorageAccess, limits: PurgeLimits) -> Result<Arc<dyn Store>, RequestError> {
     // Only directories are looked after in Cassandra's own containers.
-    let beside_cassandra = matches!(access, StorageAccess::File { .. });
-    if let Some(left) = neighbour::memory_left().filter(|_| beside_cassandra)
-        && left < MEMORY_NEEDED
-    {
-        return Err(RequestError::Memory {
-            left: left >> 20,
-            needed: MEMORY_NEEDED >> 20,
-        });
+    if matches!(access, StorageAccess::File { .. }) {
+        neighbour::enough_memory()?;
     }
     let store = storage::open(access).await?;
     let reached = store.reach().await?;

@@ -1,12 +1,41 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What the agent may need at its peak, with room for Cassandra beside it.
+const NEEDED: u64 = 128 << 20;
+
+/// There is no room for the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "only {left} MiB of memory are left in the container, the agent needs {needed} MiB beside Cassandra: raise the memory limit"
+)]
+pub struct NoMemory {
+    left: u64,
+    needed: u64,
+}
+
+/// Makes sure that Cassandra keeps its memory. Gives what is left, in bytes; none where nothing is
+/// limited.
+pub fn enough_memory() -> Result<Option<u64>, NoMemory> {
+    enough(memory_left())
+}
+
+fn enough(left: Option<u64>) -> Result<Option<u64>, NoMemory> {
+    match left {
+        Some(left) if left < NEEDED => Err(NoMemory {
+            left: left >> 20,
+            needed: NEEDED >> 20,
+        }),
+        left => Ok(left),
+    }
+}
+
 /// cgroup v1 writes this much or more for "no limit" (the largest multiple of the page size).
 const NO_LIMIT_V1: u64 = 1 << 60;
 
 /// Bytes that may still be used before the kernel ends a process of our memory cgroup, or of one
 /// above it. Pages of files that were not read lately count as free. None where nothing is limited.
-pub fn memory_left() -> Option<u64> {
+fn memory_left() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let membership = read(Path::new("/proc/self/cgroup"))?;
     let mounts = read(Path::new("/proc/self/mountinfo"))?;

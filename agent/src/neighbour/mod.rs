@@ -11,7 +11,7 @@ mod priority;
 use std::io;
 use std::sync::OnceLock;
 
-pub use memory::memory_left;
+pub use memory::{NoMemory, enough_memory};
 pub use owner::{Owner, OwnerError, become_owner_of};
 
 /// Worker threads of the runtime: what waits for the network and decides needs no more.

@@ -20,7 +20,7 @@ use jiff::tz::TimeZone;
 use manifest::BackupName;
 
 pub use candidate::{Candidate, State, candidates, listed};
-pub use named::{Named, Refused, named};
+pub use named::{ByName, Refused, named};
 pub use period::Period;
 pub use policy::Policy;
 

@@ -11,7 +11,7 @@ use super::{Candidate, Decision, Expire, State, Verdict, newest_complete};
 
 /// Backups that are to go.
 #[derive(Clone, Copy, Debug)]
-pub struct Named<'a> {
+pub struct ByName<'a> {
     /// Their names.
     pub names: &'a [BackupName],
     /// Whether the newest complete one may go.
@@ -78,7 +78,7 @@ impl Refused {
 }
 
 /// Decides over the backups of these names; either all can go or none does.
-pub fn named(candidates: &[Candidate], asked: Named<'_>) -> Result<Vec<Decision>, Refused> {
+pub fn named(candidates: &[Candidate], asked: ByName<'_>) -> Result<Vec<Decision>, Refused> {
     let newest = newest_complete(candidates);
     asked
         .names

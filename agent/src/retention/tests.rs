@@ -227,8 +227,8 @@ fn a_backup_goes_by_name_unless_it_is_the_newest_complete_one_or_at_work() {
     assert_eq!(refused, Refused::NotThere(unknown));
 }
 
-fn asked(names: &[BackupName], even_newest: bool) -> Named<'_> {
-    Named {
+fn asked(names: &[BackupName], even_newest: bool) -> ByName<'_> {
+    ByName {
         names,
         even_newest,
         runs: None,
@@ -243,7 +243,7 @@ fn a_backup_of_the_same_name_that_another_run_made_a_part_of_stays() {
     let runs = BTreeSet::from([ours]);
     candidate.runs = BTreeSet::from([ours, other]);
     let ask = |candidate: &Candidate, runs| {
-        let asked = Named {
+        let asked = ByName {
             runs,
             ..asked(&names, true)
         };

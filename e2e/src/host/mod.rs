@@ -8,6 +8,7 @@ pub mod clock;
 pub mod go;
 pub mod mounts;
 pub mod packages;
+pub mod port;
 pub mod process;
 pub mod progress;
 pub mod proxy;

@@ -2,7 +2,7 @@
 //! Where it differs from the cloud in what matters here, `e2e/go/fake-gcs` brings it closer.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::host::child::Child;
 use crate::host::go::{Program, Source};
+use crate::host::port;
 
 /// The program, built when it is not in the cache: 1.5 min on two idle cores, 33 MB.
 pub async fn ensure() -> Result<PathBuf> {
@@ -133,10 +134,7 @@ impl FakeGcs {
         let program = ensure().await?;
         let home = tempfile::Builder::new().prefix("bed-fake-gcs-").tempdir()?;
         fs::create_dir(home.path().join("data"))?;
-        // Taken by nobody else in the moment that the server needs, as good as surely.
-        let address = TcpListener::bind((address, 0))
-            .with_context(|| format!("no free port on {address}"))?
-            .local_addr()?;
+        let address = port::free(address)?;
         let mut server = Self {
             program,
             child: None,

@@ -2,11 +2,11 @@
 //! its command on this machine. For more pods than fit on it.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use crate::bed::ground::Ground;
 use crate::host::child::Child;
 use crate::host::go::{Program, Source};
+use crate::host::port;
 
 /// The annotation of a node that is played, and the key of its taint.
 pub const PLAYED: &str = "kwok.x-k8s.io/node";
@@ -107,7 +108,6 @@ pub async fn ensure() -> Result<PathBuf> {
 #[derive(Debug)]
 pub struct Kwok {
     _child: Child,
-    address: SocketAddr,
     _home: TempDir,
 }
 
@@ -122,10 +122,7 @@ impl Kwok {
         fs::write(file("tls.crt"), certificate.pem())?;
         fs::write(file("tls.key"), key.serialize_pem())?;
         let ip: IpAddr = ADDRESS.parse()?;
-        // Taken by nobody else in the moment that the server needs, as good as surely.
-        let address = TcpListener::bind((ip, 0))
-            .with_context(|| format!("no free port on {ip}"))?
-            .local_addr()?;
+        let address = port::free(ip)?;
         let configuration = CONFIGURATION.replace("PORT", &address.port().to_string());
         fs::write(file("kwok.yaml"), configuration)?;
         let child = Child::start("kwok", &program, &file("kwok.log"), |kwok| {
@@ -151,13 +148,7 @@ impl Kwok {
         child.ready(Duration::from_secs(60), listens).await?;
         Ok(Self {
             _child: child,
-            address,
             _home: home,
         })
-    }
-
-    /// Where its kubelets listen.
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 }

@@ -2,7 +2,7 @@
 //! module into a program are in `e2e/go/minio`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::host::child::Child;
 use crate::host::go::{Program, Source};
+use crate::host::port;
 use crate::host::run::Run;
 
 /// The region that MinIO says it is in.
@@ -136,10 +137,7 @@ impl Minio {
         let program = ensure().await?;
         let home = tempfile::Builder::new().prefix("bed-minio-").tempdir()?;
         let data = data.unwrap_or_else(|| home.path().join("data"));
-        // Taken by nobody else in the moment that the server needs, as good as surely.
-        let address = TcpListener::bind((address, 0))
-            .with_context(|| format!("no free port on {address}"))?
-            .local_addr()?;
+        let address = port::free(address)?;
         let secret = uuid::Uuid::new_v4().simple().to_string();
         let root = Key {
             id: "bed-root".into(),

@@ -1,11 +1,11 @@
 //! versitygw, a second S3 server: a gateway to a directory, from its Go module. Where MinIO and AWS
 //! agree, it differs: a self-copy answers well and moves no timestamp.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
 use tempfile::TempDir;
@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::minio::{Key, REGION};
 use crate::host::child::Child;
 use crate::host::go::{Program, Source};
+use crate::host::port;
 
 /// The program, built when it is not in the cache: 100 s on two idle cores.
 pub async fn ensure() -> Result<PathBuf> {
@@ -44,10 +45,7 @@ impl VersityGw {
             .tempdir()?;
         let data = home.path().join("data");
         std::fs::create_dir(&data)?;
-        // Taken by nobody else in the moment that the server needs, as good as surely.
-        let address = TcpListener::bind((address, 0))
-            .with_context(|| format!("no free port on {address}"))?
-            .local_addr()?;
+        let address = port::free(address)?;
         let root = Key {
             id: "bed-root".into(),
             secret: uuid::Uuid::new_v4().simple().to_string(),

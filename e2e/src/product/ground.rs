@@ -2,18 +2,22 @@
 //! pods reach.
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
-use super::Operator;
+use super::{Operator, s3_storage};
 use crate::backup::Storage;
 use crate::bed::{Bed, Namespace};
 use crate::parts::cassandra::cluster::Cluster;
 use crate::parts::cassandra::manifests::{Mount, Options};
+use crate::parts::cassandra::rows::Rows;
 use crate::parts::filesystem::{Filesystem, Kind};
 use crate::parts::minio::Minio;
 use crate::parts::network;
 
 /// The bucket of [`bucket_server`].
 pub const BUCKET: &str = "backups";
+/// The BackupStorage of [`one_node`].
+pub const STORAGE: &str = "bucket";
 /// Where pods see the disk of [`shared_disk`].
 pub const DISK: &str = "/backup";
 
@@ -27,6 +31,49 @@ pub async fn start<'n>(
         Cluster::start(bed, namespace, options),
         Operator::install(bed, namespace)
     )
+}
+
+/// One node of Cassandra with an operator beside it, and a bucket that the BackupStorage [`STORAGE`] is.
+pub struct OneNode<'n> {
+    /// The cluster.
+    pub cluster: Cluster<'n>,
+    /// The operator.
+    pub operator: Operator<'n>,
+    /// The server of the bucket.
+    pub minio: Minio,
+    /// The bucket [`BUCKET`].
+    pub bucket: Storage,
+}
+
+/// Starts them, the cluster with this name and 8 MB in `shop.orders`. The operator watches the namespace,
+/// and has `values` of the chart besides.
+pub async fn one_node<'n>(
+    bed: &Bed,
+    namespace: &'n Namespace,
+    name: &str,
+    mut values: Value,
+) -> Result<OneNode<'n>> {
+    let (minio, bucket) = bucket_server().await?;
+    let options = Options {
+        replicas: 1,
+        ..Options::new(name)
+    };
+    values["watchNamespaces"] = json!([namespace.name()]);
+    let (cluster, operator) = tokio::try_join!(
+        Cluster::start(bed, namespace, options),
+        Operator::install_with(bed, namespace, values)
+    )?;
+    s3_storage(namespace, STORAGE, &minio, BUCKET, minio.root()).await?;
+    let rows = Rows::new("shop", "orders").with_bytes(20_000);
+    let session = cluster.session().await?;
+    rows.create(&session, "dc1", 1).await?;
+    rows.write(&session, 0..400).await?;
+    Ok(OneNode {
+        cluster,
+        operator,
+        minio,
+        bucket,
+    })
 }
 
 /// Starts an S3 server that pods reach, with the bucket [`BUCKET`]; and that bucket as a test sees

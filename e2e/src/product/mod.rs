@@ -6,6 +6,6 @@ pub mod ground;
 pub mod operator;
 pub mod resources;
 
-pub use ground::{BUCKET, DISK, bucket_server, shared_disk, start};
+pub use ground::{BUCKET, DISK, OneNode, STORAGE, bucket_server, one_node, shared_disk, start};
 pub use operator::Operator;
 pub use resources::{back_up, ended, file_storage, s3_storage};

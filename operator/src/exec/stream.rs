@@ -173,6 +173,7 @@ fn says_not_run(message: &str) -> bool {
         "no such file",
         "permission denied",
     ];
+    let message = message.to_lowercase();
     words.iter().any(|word| message.contains(word))
 }
 
@@ -285,10 +286,15 @@ mod tests {
 
     #[test]
     fn a_process_that_never_started_and_a_stream_without_status_are_told_apart() {
-        assert_eq!(
-            status(json!({"status": "Failure", "message": "no such file"})),
-            Exit::NotRun("no such file".into())
-        );
+        // As runc, crun and kata say it.
+        for says in [
+            "OCI runtime exec failed: exec failed: unable to start container process: exec: \"sh\": executable file not found in $PATH",
+            "command terminated: open executable: No such file or directory",
+            "exec failed: Permission denied (os error 13)",
+        ] {
+            let told = json!({"status": "Failure", "reason": "InternalError", "message": says});
+            assert_eq!(status(told), Exit::NotRun(says.into()));
+        }
         // A kubelet that is not there, as the API server tells it.
         let lost = "Internal error occurred: error sending request: Post \"https://10.0.0.1:10250/exec/shop/c-0/cassandra?command=sh\": EOF";
         let lost = json!({"status": "Failure", "reason": "InternalError", "message": lost});

@@ -164,3 +164,76 @@ fn ended(event: Event, asked: &Asked) -> Option<End> {
 fn is_answer(outcome: &Outcome, asked: &Asked) -> bool {
     outcome.attempt >= asked.attempt
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures::future::join_all;
+    use protocol::{Reason, RingMember};
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// The end of a stream on which an agent tells a result with a ring of so many members.
+    async fn told(members: usize, last: &str) -> End {
+        let (stdin, _theirs) = duplex(1 << 10);
+        let (stdout, mut says) = duplex(1 << 10);
+        let (stderr, _) = duplex(16);
+        let run_id = Uuid::from_u128(7);
+        let member = RingMember {
+            host_id: Uuid::nil(),
+            address: "10.0.0.1".into(),
+            datacenter: "dc1".into(),
+            rack: "r1".into(),
+            status: "Up".into(),
+            state: "Normal".into(),
+        };
+        let outcome = Outcome {
+            ring: vec![member; members],
+            ..Outcome::ended(Reason::Succeeded, "m", 1)
+        };
+        let event = Event {
+            run_id,
+            seq: 1,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            kind: EventKind::Result(Box::new(outcome)),
+        };
+        let line = serde_json::to_string(&event).unwrap() + last;
+        tokio::spawn(async move { says.write_all(line.as_bytes()).await });
+        let session = Session {
+            stdin: Box::new(stdin),
+            stdout: Box::new(stdout),
+            stderr: Box::new(stderr),
+            exit: async { Exit::Unknown }.boxed(),
+            connection: Box::new(()),
+        };
+        let asked = Asked {
+            run_id,
+            attempt: 1,
+            attempts: 1,
+            silence: Duration::from_secs(60),
+        };
+        attach(session, "", &asked, |_| ()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_long_results_than_are_read_at_a_time_are_all_read() {
+        let all = join_all((0..50).map(|_| told(500, "\n")));
+        // Whoever kept a turn would keep the others waiting.
+        let all = timeout(Duration::from_secs(3600), all).await;
+        for end in all.expect("all are read") {
+            let End::Result(outcome) = end else {
+                panic!("{end:?}")
+            };
+            assert_eq!(outcome.ring.len(), 500);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_line_and_one_without_end_are_no_result() {
+        for members in [1, 60_000] {
+            let end = told(members, "").await;
+            assert!(matches!(end, End::Unknown { heard: false, .. }), "{end:?}");
+        }
+    }
+}

@@ -1,6 +1,9 @@
 //! What keeps a request from being sent, and whether it may pass.
 
+use std::time::Duration;
+
 use protocol::Reason;
+use tokio::time::timeout;
 
 use super::decide::Finish;
 use crate::access::AccessError;
@@ -13,6 +16,21 @@ pub(super) enum Obstacle {
     Passing(Reason, String),
     /// It will not.
     Lasting(Finish),
+}
+
+/// For one answer of the API server. kube has no limit of its own, and a connection may be dead.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Waits for an answer of the API server.
+pub(super) async fn in_time<T>(
+    answer: impl Future<Output = Result<T, Obstacle>>,
+) -> Result<T, Obstacle> {
+    let late = |_| Err(interrupted("the API server does not answer"));
+    timeout(ANSWER, answer).await.unwrap_or_else(late)
+}
+
+pub(super) fn interrupted(message: &str) -> Obstacle {
+    Obstacle::Passing(Reason::Interrupted, message.into())
 }
 
 pub(super) fn not_ready(message: String) -> Obstacle {

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::decide::Finish;
 use super::job::Job;
-use super::obstacle::{Obstacle, inject_obstacle, not_ready};
-use super::run::{Loop, NodeRun, Tools, in_time};
+use super::obstacle::{Obstacle, in_time, inject_obstacle, not_ready};
+use super::run::{Loop, NodeRun, Tools};
 use crate::exec::Target;
 use crate::inject::{InjectError, Placed, inject};
 use crate::pod::{ContainerProblem, PodView};

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::attach::{Asked, attach};
 use super::decide::{End, Finish, Next, Tries, decide};
 use super::job::{Fetched, Job, Secrets, Telling};
-use super::obstacle::{Obstacle, access_obstacle, exec_obstacle};
+use super::obstacle::{Obstacle, access_obstacle, exec_obstacle, in_time, interrupted};
 use super::place::Place;
 use super::state::{Reporter, apply, apply_outcome};
 use super::stop::{Stop, for_stop, stopped, stopped_finish};
@@ -32,20 +32,6 @@ use crate::logs;
 pub(super) static OPENINGS: Semaphore = Semaphore::const_new(64);
 /// With the agent that is copied, for which there are 300 s a directory.
 const LONGEST_OPENING: Duration = Duration::from_secs(600);
-/// For one answer of the API server. It has no limit of its own, and a connection may be dead.
-const ANSWER: Duration = Duration::from_secs(60);
-
-/// Waits for an answer of the API server.
-pub(super) async fn in_time<T>(
-    answer: impl Future<Output = Result<T, Obstacle>>,
-) -> Result<T, Obstacle> {
-    let late = |_| Err(interrupted("the API server does not answer"));
-    timeout(ANSWER, answer).await.unwrap_or_else(late)
-}
-
-fn interrupted(message: &str) -> Obstacle {
-    Obstacle::Passing(Reason::Interrupted, message.into())
-}
 
 /// What all runs need.
 pub(crate) struct Tools {
@@ -154,7 +140,7 @@ impl NodeRun {
     }
 
     /// Waits, but not when told to stop.
-    async fn pause(&mut self, time: std::time::Duration) {
+    async fn pause(&mut self, time: Duration) {
         tokio::select! {
             () = sleep(time) => {}
             _ = stopped(&mut self.stop) => {}
@@ -341,7 +327,7 @@ impl NodeRun {
     /// Whether keys and passwords are others than those that the attempt began with: then that it was
     /// denied says nothing about these.
     async fn were_exchanged(&self, state: &Loop) -> bool {
-        let now = self.fetch().await;
+        let now = in_time(self.fetch()).await;
         now.is_ok_and(|now| state.secrets.as_ref() != Some(&now.secrets()))
     }
 

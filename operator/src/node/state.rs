@@ -229,3 +229,39 @@ fn node_phase(phase: Phase) -> Option<NodePhase> {
 fn shortened(message: &str) -> String {
     humane::shortened(message, LONGEST_MESSAGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn member(number: u128) -> RingMember {
+        RingMember {
+            host_id: Uuid::from_u128(number),
+            address: String::new(),
+            datacenter: "dc1".into(),
+            rack: "r1".into(),
+            status: "Up".into(),
+            state: "Normal".into(),
+        }
+    }
+
+    #[test]
+    fn nodes_that_see_the_same_ring_share_it_and_others_do_not() {
+        let rings = Rings::default();
+        let one = rings.shared(&[member(1), member(2)]).unwrap();
+        // In the order of a map of Java's.
+        let same = rings.shared(&[member(2), member(1)]).unwrap();
+        assert!(Arc::ptr_eq(&one, &same));
+        assert!(rings.shared(&[]).is_none());
+        let other = rings.shared(&[member(1), member(2), member(3)]).unwrap();
+        assert_eq!((one.len(), other.len()), (2, 3));
+        let left = RingMember {
+            state: "Leaving".into(),
+            ..member(2)
+        };
+        let left = rings.shared(&[member(1), left]).unwrap();
+        assert_ne!(one, left);
+    }
+}

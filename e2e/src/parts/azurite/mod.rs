@@ -4,7 +4,7 @@
 mod access;
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::host::child::Child;
+use crate::host::port;
 use crate::host::progress::step;
 use crate::host::run::Run;
 use crate::host::{cache, packages, tools};
@@ -86,7 +87,7 @@ impl Azurite {
         let mut azurite = Self {
             main,
             child: None,
-            address: free_port(address)?,
+            address: port::free(address)?,
             account: "bedaccount".into(),
             key,
             tls: None,
@@ -201,7 +202,7 @@ impl Azurite {
         fs::write(file("server.crt"), &ca_pem)?;
         fs::write(file("server.key"), key.serialize_pem())?;
         fs::write(file("tokens.js"), TOKENS)?;
-        let tokens = free_port(address)?;
+        let tokens = port::free(address)?;
         let service = Child::start("tokens", "node".as_ref(), &file("tokens.log"), |node| {
             node.arg(file("tokens.js"))
                 .args([tokens.ip().to_string(), tokens.port().to_string()])
@@ -220,12 +221,6 @@ impl Azurite {
 }
 
 /// Taken by nobody else in the moment that the server needs, as good as surely.
-fn free_port(address: IpAddr) -> Result<SocketAddr> {
-    let listener =
-        TcpListener::bind((address, 0)).with_context(|| format!("no free port on {address}"))?;
-    Ok(listener.local_addr()?)
-}
-
 async fn listens(address: SocketAddr) -> bool {
     TcpStream::connect(address).await.is_ok()
 }

@@ -138,6 +138,23 @@ fn a_backup_begins_with_all_pods_and_one_time_for_their_snapshots() {
 }
 
 #[test]
+fn the_common_snapshot_is_further_away_the_more_nodes_there_are_and_if_the_agent_has_to_be_brought()
+{
+    let lead = |mode: &str, nodes| {
+        let backup = backup(|spec| {
+            spec["agent"] = json!({"mode": mode, "container": "c", "path": "/agent"});
+        });
+        let agreed = begun(&backup, nodes).snapshot_at.unwrap().0;
+        agreed.duration_since(now()).as_millis()
+    };
+    assert_eq!([lead("Inject", 2), lead("Inject", 100)], [5_100, 10_000]);
+    assert_eq!(
+        [lead("Container", 2), lead("Container", 100)],
+        [5_020, 6_000]
+    );
+}
+
+#[test]
 fn without_pods_a_backup_does_not_begin() {
     let mut gone = pod("c-0", &[("cassandra", false)]);
     gone.ended = true;
