@@ -265,7 +265,7 @@ async fn work(context: &Context, backup: &CassandraBackup) -> Ended {
 
 /// The runs that the backup is made of. One of which there was a second attempt may have a first one
 /// at work where nobody sees it.
-fn made_by(nodes: &[NodeStatus]) -> Vec<MadeBy> {
+pub(super) fn made_by(nodes: &[NodeStatus]) -> Vec<MadeBy> {
     let made = nodes.iter().filter_map(|node| {
         Some(MadeBy {
             run_id: node.run_id.parse().ok()?,

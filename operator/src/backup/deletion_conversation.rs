@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::conversation::{LEASES, OURS, lease};
-use super::deletion::{FINALIZER, SKIP};
+use super::deletion::{FINALIZER, SKIP, made_by};
 use super::{Guarded, HEARTBEAT, reconcile};
 use crate::context::Context;
 use crate::played::{Api, context};
@@ -300,6 +300,19 @@ async fn who_left_nothing_of_his_own_deletes_nothing() {
         assert_eq!(event(&mut api).await, "DataDeleted");
         assert_eq!(ends(reconciled).await, Action::await_change());
     }
+}
+
+#[test]
+fn only_a_run_that_committed_at_its_first_attempt_has_surely_ended() {
+    let run = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+    let ended = |phase: &str, attempt: i32| {
+        let node = json!({"pod": "c-0", "phase": phase, "attempt": attempt, "runId": run});
+        let made = made_by(&[serde_json::from_value(node).unwrap()]);
+        assert_eq!(made[0].run_id.to_string(), run);
+        made[0].ended
+    };
+    assert!(ended("Succeeded", 1));
+    assert!(!ended("Succeeded", 2) && !ended("Cancelled", 1) && !ended("Failed", 1));
 }
 
 #[tokio::test]

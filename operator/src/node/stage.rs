@@ -36,6 +36,8 @@ pub(super) enum Scene {
     Hangs(Vec<EventKind>),
     /// The container cannot be reached.
     Unreachable,
+    /// Nobody answers.
+    Silent,
 }
 
 pub(super) struct Stage {
@@ -153,6 +155,7 @@ impl PodExec for Stage {
         let scene = self.scenes.lock().unwrap().pop_front();
         let (first, kinds, exit) = match scene.expect("one request too many") {
             Scene::Unreachable => return Err(ExecError::Unreachable("no route".into())),
+            Scene::Silent => std::future::pending().await,
             Scene::Says(first, kinds, exit) => (first, kinds, Some(exit)),
             Scene::Hangs(kinds) => (1, kinds, None),
         };

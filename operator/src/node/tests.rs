@@ -79,6 +79,7 @@ async fn a_run_with_a_result_ends_with_its_phase_figures_and_manifest() {
         PASSWORD
     );
     assert!(backup.require_own_device);
+    assert!(!backup.without_ring);
     assert_eq!(
         requests[0].state_directory.as_deref(),
         Some("/tmp/cassandra-backup/state")
@@ -202,6 +203,29 @@ async fn what_was_committed_before_a_restart_is_not_told_as_cancelled_after_it()
     let play = play_from(stage(scenes), found());
     play.stop.send_replace(Some(Stop::Cancelled));
     assert_eq!(play.end().await.0.phase, NodePhase::Succeeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_stop_and_has_no_container_any_more_is_not_asked() {
+    let elsewhere = NodeStatus {
+        container_id: Some("the one before".into()),
+        ..found()
+    };
+    let play = play_from(stage(Vec::new()), elsewhere);
+    play.stop.send_replace(Some(Stop::Cancelled));
+    let (node, requests) = play.end().await;
+    assert_eq!(
+        (node.phase, node.sweep_pending),
+        (NodePhase::Cancelled, true)
+    );
+    assert!(requests.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_never_answers_is_asked_again() {
+    let events = vec![started(1), result(Reason::Succeeded, 1)];
+    let scenes = vec![Scene::Silent, Scene::Says(1, events, Exit::Code(0))];
+    assert_eq!(play(scenes).end().await.0.phase, NodePhase::Succeeded);
 }
 
 #[tokio::test(start_paused = true)]
