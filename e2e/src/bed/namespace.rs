@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{
     Event, Namespace as KubeNamespace, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount,
@@ -104,10 +104,15 @@ impl Namespace {
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
             + Clone
             + std::fmt::Debug
-            + DeserializeOwned,
+            + DeserializeOwned
+            + Serialize,
     {
         let api = self.api::<K>();
-        let probe = async || Ok(api.get_opt(name).await?.filter(|object| is(object)));
+        let probe = async || match api.get_opt(name).await? {
+            Some(object) if is(&object) => Ok(Some(object)),
+            Some(object) => bail!("its status is {}", status_of(&object)?),
+            None => Ok(None),
+        };
         until(&format!("{} {name} {what}", K::kind(&())), patience, probe).await
     }
 
@@ -192,6 +197,11 @@ impl Drop for Namespace {
             Err(_) => eprintln!("could not end the namespace {}", self.name),
         }
     }
+}
+
+/// What an object says about itself, on one line.
+fn status_of(object: &impl Serialize) -> Result<serde_json::Value> {
+    Ok(serde_json::to_value(object)?["status"].take())
 }
 
 /// Whether a pod's Ready condition is true.

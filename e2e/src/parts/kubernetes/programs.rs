@@ -118,7 +118,11 @@ impl Programs<'_> {
     /// Starts the scheduler.
     pub async fn scheduler(&self) -> Result<()> {
         let mut command = self.with_kubeconfig("kube-scheduler", "scheduler");
-        command.args(["--leader-elect=false", "--secure-port=0"]);
+        command
+            .args(["--leader-elect=false", "--secure-port=0"])
+            // A claim that is bound at the moment when its pod is looked at leaves the pod among
+            // the unschedulable ones, seen once in some hundred pods; by default for 5 minutes.
+            .arg("--pod-max-in-unschedulable-pods-duration=10s");
         self.daemon("kube-scheduler", command).await
     }
 
