@@ -1,14 +1,21 @@
 //! What works in a storage, step by step, seen and not assumed.
 
-use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, Verdict};
+use std::time::Duration;
+
+use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, Survey, Verdict};
 use store::{Error, Key, ProbeSteps, Store, probe_left, probe_steps};
 
 use crate::backup::error::chain;
+use crate::catalogue::{self, SurveyError};
 use crate::run_context::Run;
 use crate::storage;
 
 /// Where probes leave their objects: no cluster id begins with a dot.
 const FOLDER: &str = ".probe";
+/// A survey that takes longer is not told: who asks has no patience for more.
+const SURVEY: Duration = Duration::from_secs(30);
+/// Clusters that are told, a result being one line.
+const MOST_CLUSTERS: usize = 100;
 
 /// Opens the storage, reads from it and, if it may, writes to it.
 pub async fn run(run: &Run, request: &ProbeRequest) -> Outcome {
@@ -57,7 +64,57 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
     };
     probed.reach = yes(&format!("{name} answers"));
     probed.keeps_versions = versions(store).await;
+    if request.survey {
+        probed.survey = Some(survey(store).await);
+    }
     (name, probed)
+}
+
+/// Whose backups are in it.
+async fn survey(store: &dyn Store) -> Survey {
+    let found = match tokio::time::timeout(SURVEY, catalogue::survey(store)).await {
+        Ok(found) => found,
+        Err(_) => {
+            let limit = SURVEY.as_secs();
+            let why = format!("it took longer than {limit} s to look for clusters");
+            return Survey {
+                seen: unknown(&why),
+                ..Survey::default()
+            };
+        }
+    };
+    let mut clusters = match found {
+        Ok(clusters) => clusters,
+        Err(error) => {
+            let reason = match &error {
+                SurveyError::Catalogue(error) => error.reason(),
+                SurveyError::Crowded { .. } => Reason::StorageUnsuitable,
+            };
+            let seen = Seen {
+                verdict: Verdict::Unknown,
+                reason,
+                message: error.to_string(),
+            };
+            return Survey {
+                seen,
+                ..Survey::default()
+            };
+        }
+    };
+    let all = clusters.len();
+    clusters.truncate(MOST_CLUSTERS);
+    let left_out = all - clusters.len();
+    let told = match (all, left_out) {
+        (0, _) => "no cluster has a backup here".to_owned(),
+        (1, _) => "1 cluster has backups here".to_owned(),
+        (all, 0) => format!("{all} clusters have backups here"),
+        (all, _) => format!("{all} clusters have backups here, the first {MOST_CLUSTERS} are told"),
+    };
+    Survey {
+        seen: yes(&told),
+        clusters,
+        left_out: left_out as u64,
+    }
 }
 
 async fn versions(store: &dyn Store) -> Seen {
@@ -292,6 +349,7 @@ mod tests {
             object: object.map(str::to_owned),
             leave,
             left: false,
+            survey: false,
         };
         let left = || std::fs::read_dir(directory.path().join(FOLDER)).map_or(0, Iterator::count);
         let (_, seen) = probe(&request(None, false)).await;
@@ -349,8 +407,10 @@ mod tests {
             object: Some("one".into()),
             leave: false,
             left: false,
+            survey: true,
         })
         .await;
+        assert_eq!(seen.survey, None);
         assert_eq!(verdict(&name, &seen).0, Reason::StorageNotFound);
         assert_eq!(seen.write, Seen::default());
     }

@@ -23,6 +23,7 @@ pub(crate) const ALWAYS_PRESENT: &[&str] = &[
     "agent",
     "retry",
     "deletionPolicy",
+    "imported",
 ];
 
 /// Fields of the spec that may be absent.
@@ -88,7 +89,9 @@ pub(crate) const MAY_BE_ABSENT: &[&str] = &[
         "the spec of a backup cannot be changed, except for cancel: make a new CassandraBackup instead"
     ),
     validation = Rule::new("self.keyspaces.size() == 0 || self.tables.size() == 0")
-        .message("name either keyspaces or tables, not both")
+        .message("name either keyspaces or tables, not both"),
+    validation = Rule::new("!self.imported || has(self.backupName)")
+        .message("imported: set backupName to the name that the backup has in the storage")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CassandraBackupSpec {
@@ -167,6 +170,10 @@ pub struct CassandraBackupSpec {
     /// What happens to the data when this resource is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// The backup is in the storage already, and nothing is done for it; its status says what was
+    /// found. The operator makes such resources where a BackupStorage has `importBackups: true`.
+    #[serde(default)]
+    pub imported: bool,
 }
 
 fn yes() -> bool {

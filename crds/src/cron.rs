@@ -181,6 +181,8 @@ impl Default for CronRetry {
         .message("template.spec must not set series: it is the name of the CronBackup"),
     validation = Rule::new("!self.spec.cancel")
         .message("template.spec must not set cancel: use suspend to make no backups"),
+    validation = Rule::new("!self.spec.imported")
+        .message("template.spec must not set imported: a CronBackup makes backups"),
     validation = Rule::new("self.spec.deletionPolicy != 'Delete'")
         .message("template.spec must not set deletionPolicy Delete: children of a CronBackup never delete data; use retention")
 )]

@@ -127,7 +127,8 @@ pub struct NodeStatus {
     /// Names the thing, the cause and what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Which attempt, counted from 1.
+    /// Which attempt, counted from 1; 0 if that is not known, of a backup that was found in the
+    /// storage.
     pub attempt: i32,
     /// Id of the node's run, the same for all attempts.
     pub run_id: String,
@@ -228,7 +229,8 @@ pub struct SnapshotStatus {
 pub struct RingStatus {
     /// Members of the ring, in the datacenters of the backup.
     pub members: i64,
-    /// Members that no selected pod has reported to be. Final once the phase is.
+    /// Members that no selected pod has reported to be; of a backup that was found in the storage,
+    /// those without a manifest. Final once the phase is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_pod: Vec<MemberWithoutPod>,
     /// What the backup does not cover, because members of the ring are not backed up.

@@ -100,6 +100,7 @@ fn wrong_backups() -> Vec<Case> {
             json!({"tls": {"caCertificate": {}}}),
             "exactly one of secretName",
         ),
+        ("imported", json!(true), "set backupName to the name"),
         ("keyspaces", json!(["shop.orders"]), "names of keyspaces"),
         ("tables", json!(["orders"]), "keyspace.table"),
         (
@@ -196,6 +197,11 @@ fn wrong_schedules() -> Vec<Case> {
         ),
         ("template.spec.series", json!("s"), "must not set series"),
         ("template.spec.cancel", json!(true), "must not set cancel"),
+        (
+            "template.spec.imported",
+            json!(true),
+            "must not set imported",
+        ),
         (
             "template.spec.deletionPolicy",
             json!("Delete"),

@@ -125,6 +125,7 @@ mod tests {
             object: None,
             leave: false,
             left: false,
+            survey: false,
         })
     }
 

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{KeyspaceCoverage, NodeIdentity, Probed, Purged, Reason, RingMember, SnapshotTimes};
+use crate::{
+    Catalogue, KeyspaceCoverage, NodeIdentity, Probed, Purged, Reason, RingMember, SnapshotTimes,
+};
 
 /// One line of the agent's standard output and of the run's journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -160,6 +162,9 @@ pub struct Outcome {
     /// What a purge or a deletion did, where it got so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<Box<Purged>>,
+    /// The backups of a cluster, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalogue: Option<Box<Catalogue>>,
 }
 
 impl Outcome {
@@ -178,6 +183,7 @@ impl Outcome {
             coverage: Vec::new(),
             probe: None,
             purged: None,
+            catalogue: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! answers with one [`Event`] a line on standard output. The same events are kept in the run's
 //! journal. There is no code here that runs anything: only the words that both sides share.
 
+mod catalogue;
 mod event;
 mod probe;
 mod purge;
@@ -13,8 +14,9 @@ mod secret;
 mod storage;
 mod values;
 
+pub use catalogue::{BackupFound, Catalogue, CatalogueRequest, NodeFound};
 pub use event::{Event, EventKind, Outcome, Phase, Progress, Tally};
-pub use probe::{Probed, Seen, Verdict};
+pub use probe::{ClusterFound, Probed, Restorable, Seen, Survey, Verdict};
 pub use purge::{
     DeleteRequest, ExpiredBackup, MadeBy, NAMED_BACKUPS, PurgeLimits, PurgeRequest, Purged,
     RetentionPolicy,

@@ -1,3 +1,4 @@
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::Reason;
@@ -22,6 +23,48 @@ pub struct Probed {
     pub delete: Seen,
     /// What is replaced or deleted is kept, so that touching costs.
     pub keeps_versions: Seen,
+    /// Whose backups are in it, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub survey: Option<Survey>,
+}
+
+/// Whose backups are in a storage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Survey {
+    /// Whether it could be told, or why not.
+    pub seen: Seen,
+    /// The clusters that have a backup, by name; the first ones only.
+    pub clusters: Vec<ClusterFound>,
+    /// How many more there are.
+    pub left_out: u64,
+}
+
+/// A cluster that has a backup in a storage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClusterFound {
+    /// Its cluster id.
+    pub cluster: String,
+    /// Backups of which at least one node has a manifest.
+    pub backups: u64,
+    /// Those of which every node has one.
+    pub complete: u64,
+    /// The oldest of these.
+    pub first: Option<Restorable>,
+    /// The newest of these.
+    pub last: Option<Restorable>,
+}
+
+/// A time to which a cluster can be brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restorable {
+    /// By this backup.
+    pub backup: String,
+    /// When the first of its snapshots was taken: what was written before is in it, as far as its
+    /// scope goes.
+    pub time: Timestamp,
 }
 
 /// How one thing is.

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{DeleteRequest, PurgeRequest, Scope, Secret, StorageAccess};
+use crate::{CatalogueRequest, DeleteRequest, PurgeRequest, Scope, Secret, StorageAccess};
 
 /// The version that this crate writes. Readers refuse another major number.
 pub const PROTOCOL_VERSION: &str = "1.0";
@@ -53,6 +53,8 @@ pub enum Operation {
     Purge(Box<PurgeRequest>),
     /// Delete one backup, and the data that only it needs.
     Delete(Box<DeleteRequest>),
+    /// Tell which backups a cluster has in a storage.
+    Catalogue(CatalogueRequest),
 }
 
 /// Back up one node.
@@ -120,6 +122,9 @@ pub struct ProbeRequest {
     /// Only read and list the object, which another prober has left.
     #[serde(default)]
     pub left: bool,
+    /// Tell whose backups are in the storage.
+    #[serde(default)]
+    pub survey: bool,
 }
 
 /// Remove leftover snapshots of ended runs.

@@ -3,7 +3,9 @@
 //! Reading only; what is decided from it stands in `retention`, `purge` and `verify`.
 
 mod intents;
+mod request;
 mod summary;
+mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -19,7 +21,9 @@ use crate::read::{self, ReadFailure};
 use crate::storage;
 
 pub use intents::running;
+pub use request::tell;
 pub use summary::{NodeSummary, TableSum, summarize};
+pub use survey::{SurveyError, survey};
 
 /// Headers and heads that are read at the same time.
 const PARALLEL: usize = 16;
@@ -172,16 +176,7 @@ pub async fn read(
     headers: Headers,
 ) -> Result<Vec<Backup>, CatalogueError> {
     let mut backups = names(store, cluster).await?;
-    let wanted: Vec<(usize, Uuid, Key)> = backups
-        .iter()
-        .enumerate()
-        .flat_map(|(at, backup)| {
-            backup
-                .manifests
-                .iter()
-                .map(move |(node, stored)| (at, *node, stored.key.clone()))
-        })
-        .collect();
+    let wanted = every_manifest(&backups);
     match headers {
         Headers::All => add_headers(store, &mut backups, wanted).await?,
         Headers::One => {
@@ -214,14 +209,24 @@ pub async fn read_one(
     };
     let prefix = Key::parse(&format!("{cluster}/manifests/{name}"))?;
     let found = group(store, &prefix).await?.into_values().next();
-    let backup = found.ok_or_else(missing)?;
-    let wanted = backup.manifests.iter();
-    let wanted = wanted
-        .map(|(node, stored)| (0, *node, stored.key.clone()))
-        .collect();
-    let mut backups = vec![backup];
-    add_headers(store, &mut backups, wanted).await?;
+    let mut backups = vec![found.ok_or_else(missing)?];
+    read_headers(store, &mut backups).await?;
     backups.pop().ok_or_else(missing)
+}
+
+/// Reads all headers of these backups.
+async fn read_headers(store: &dyn Store, backups: &mut [Backup]) -> Result<(), CatalogueError> {
+    let wanted = every_manifest(backups);
+    add_headers(store, backups, wanted).await
+}
+
+fn every_manifest(backups: &[Backup]) -> Wanted {
+    let all = backups.iter().enumerate();
+    all.flat_map(|(at, backup)| {
+        let manifests = backup.manifests.iter();
+        manifests.map(move |(node, stored)| (at, *node, stored.key.clone()))
+    })
+    .collect()
 }
 
 /// Backups without headers, from the keys alone.

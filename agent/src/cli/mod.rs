@@ -6,6 +6,7 @@
 mod backup;
 mod cassandra;
 mod check;
+mod clusters;
 mod draw;
 mod jmx;
 mod list;
@@ -33,7 +34,7 @@ use crate::control::{self, Answer};
 use crate::run_context::Run;
 use crate::serve::{self, Lines, Tell, note};
 use crate::state::StateDirectory;
-use crate::{back_up, coverage, expiry, neighbour, probe, sweep};
+use crate::{back_up, catalogue, coverage, expiry, neighbour, probe, sweep};
 use draw::Drawing;
 
 /// Backs up one Apache Cassandra node: takes a snapshot over JMX, uploads what the storage does
@@ -67,6 +68,8 @@ Exit codes:
 enum Command {
     /// Back up the Cassandra node of this machine
     Backup(Box<backup::BackupFlags>),
+    /// List the clusters that have backups in a storage
+    Clusters(Box<clusters::ClustersFlags>),
     /// List the backups of a cluster
     List(Box<list::ListFlags>),
     /// Show a backup, node by node and table by table
@@ -134,6 +137,7 @@ pub fn main() -> ProcessExit {
             serve::standard_input(state, perform)
         }
         (None, Some(Command::Backup(flags))) => flags.run(state),
+        (None, Some(Command::Clusters(flags))) => flags.run(),
         (None, Some(Command::List(flags))) => flags.run(),
         (None, Some(Command::Show(flags))) => flags.run(),
         (None, Some(Command::Verify(flags))) => flags.run(),
@@ -169,6 +173,7 @@ async fn perform(run: Run, operation: Operation) -> Outcome {
         Operation::Coverage(request) => coverage::run(&run, &request).await,
         Operation::Purge(request) => expiry::purge(&run, &request).await,
         Operation::Delete(request) => expiry::delete(&run, &request).await,
+        Operation::Catalogue(request) => catalogue::tell(&run, &request).await,
     }
 }
 

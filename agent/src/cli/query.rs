@@ -12,7 +12,7 @@ use store::Store;
 
 use super::storage::StorageFlags;
 use super::values;
-use crate::catalogue::CatalogueError;
+use crate::catalogue::{CatalogueError, SurveyError};
 use crate::chain;
 use crate::serve::note;
 use crate::verify::{RepairError, VerifyError};
@@ -88,6 +88,18 @@ impl From<CatalogueError> for Failure {
         Self {
             reason: error.reason(),
             message: chain(&error),
+        }
+    }
+}
+
+impl From<SurveyError> for Failure {
+    fn from(error: SurveyError) -> Self {
+        match error {
+            SurveyError::Catalogue(error) => error.into(),
+            SurveyError::Crowded { .. } => Self {
+                reason: Reason::StorageUnsuitable,
+                message: error.to_string(),
+            },
         }
     }
 }

@@ -41,6 +41,32 @@ where
     .boxed()
 }
 
+/// The folders right below `prefix`, of which `page` gives the names in the bucket, page by page.
+pub(crate) async fn folders<F, Fut>(
+    prefix: &str,
+    limit: usize,
+    page: F,
+) -> Result<Vec<String>, Error>
+where
+    F: Fn(Page) -> Fut,
+    Fut: Future<Output = Result<(Vec<String>, Option<Page>), Error>>,
+{
+    let (mut folders, mut next) = (Vec::new(), Some(Page::First));
+    while let Some(at) = next.filter(|_| folders.len() < limit) {
+        let (names, after) = page(at).await?;
+        folders.extend(names.iter().filter_map(|name| folder_of(prefix, name)));
+        next = after;
+    }
+    folders.truncate(limit);
+    Ok(folders)
+}
+
+fn folder_of(prefix: &str, name: &str) -> Option<String> {
+    let folder = name.strip_prefix(prefix)?.strip_suffix('/')?;
+    let key = Key::parse(folder).ok()?;
+    (key.segments().count() == 1).then(|| folder.to_owned())
+}
+
 /// The key of a name below `prefix`; none for names that no key can have, which are not ours.
 pub(crate) fn key_of(prefix: &str, name: &str) -> Option<Key> {
     Key::parse(name.strip_prefix(prefix)?)

@@ -124,6 +124,11 @@ pub trait Store: Send + Sync {
     /// Temporary files and names that are no [`Key`] are left out.
     fn list(&self, prefix: &Key) -> Objects;
 
+    /// The first segments of the keys that have more than one, each once, at most `limit` of them,
+    /// in no particular order: what stands at the top of the storage. Names that are no segment of
+    /// a [`Key`] are left out; a file system may name directories that have no object.
+    async fn folders(&self, limit: usize) -> Result<Vec<String>, Error>;
+
     /// Renews an object's timestamp to now. `size` is the object's size, as listed.
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error>;
 

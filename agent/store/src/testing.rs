@@ -316,6 +316,11 @@ impl<S: Store> Store for Faulty<S> {
         }
     }
 
+    async fn folders(&self, limit: usize) -> Result<Vec<String>, Error> {
+        self.run(Operation::List, None, self.inner.folders(limit))
+            .await
+    }
+
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error> {
         self.run(Operation::Touch, Some(key), self.inner.touch(key, size))
             .await

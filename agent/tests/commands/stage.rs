@@ -48,6 +48,10 @@ impl Stage {
         }
     }
 
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     pub fn path(&self, key: &str) -> PathBuf {
         self.root.path().join("prod").join(key)
     }
@@ -134,6 +138,13 @@ impl Stage {
         run_at(self.root.path(), self.state.path(), arguments)
     }
 
+    /// Runs a command that is about no cluster.
+    pub fn run_of_all(&self, arguments: &[&str]) -> Output {
+        command(self.root.path(), self.state.path(), arguments)
+            .output()
+            .unwrap()
+    }
+
     /// Sends one request by standard input, about this storage; gives the exit code and the result.
     pub fn request(&self, operation: &str, mut with: Value) -> (i32, Value) {
         with["storage"] = json!({"kind": "file", "path": self.root.path()});
@@ -160,25 +171,41 @@ impl Stage {
 
     /// Runs a command that prints one JSON document; gives the exit code too.
     pub fn json(&self, arguments: &[&str]) -> (i32, Value) {
-        let output = self.run(&[arguments, &["--output", "json"]].concat());
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        let document = serde_json::from_slice(&output.stdout);
-        let document = document.unwrap_or_else(|error| panic!("{error}: {told}"));
-        (output.status.code().unwrap(), document)
+        document(&self.run(&[arguments, &JSON].concat()))
     }
+
+    /// The same, of a command that is about no cluster.
+    pub fn json_of_all(&self, arguments: &[&str]) -> (i32, Value) {
+        document(&self.run_of_all(&[arguments, &JSON].concat()))
+    }
+}
+
+const JSON: [&str; 2] = ["--output", "json"];
+
+fn document(output: &Output) -> (i32, Value) {
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let document = serde_json::from_slice(&output.stdout);
+    let document = document.unwrap_or_else(|error| panic!("{error}: {told}"));
+    (output.status.code().unwrap(), document)
 }
 
 /// Runs a command against a storage of files.
 pub fn run_at(root: &Path, state: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cassandra-backup"))
-        .args(arguments)
-        .args(["--cluster", "prod", "--blob-storage", "file"])
-        .arg("--filebackup-location")
-        .arg(root)
-        .arg("--state-dir")
-        .arg(state)
+    command(root, state, arguments)
+        .args(["--cluster", "prod"])
         .output()
         .unwrap()
+}
+
+fn command(root: &Path, state: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cassandra-backup"));
+    command
+        .args(arguments)
+        .args(["--blob-storage", "file", "--filebackup-location"])
+        .arg(root)
+        .arg("--state-dir")
+        .arg(state);
+    command
 }
 
 pub fn text(bytes: &[u8]) -> String {

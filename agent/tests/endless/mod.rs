@@ -150,6 +150,10 @@ impl Store for Endless {
         stream::iter(objects).boxed()
     }
 
+    async fn folders(&self, limit: usize) -> Result<Vec<String>, Error> {
+        self.files.folders(limit).await
+    }
+
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error> {
         self.files.touch(key, size).await
     }

@@ -10,7 +10,7 @@ pub use azure::{AzureCredentialKeys, AzureCredentialSource, AzureStorage};
 pub use file::{FilePods, FileStorage};
 pub use gcs::{GcsCredentialSource, GcsStorage};
 pub use s3::{S3CredentialKeys, S3CredentialSource, S3Encryption, S3EncryptionType, S3Storage};
-pub use status::{BackupStorageStatus, SourceKind, SourceVersion};
+pub use status::{BackupStorageStatus, RestorablePoint, SourceKind, SourceVersion, StoredCluster};
 
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,10 @@ pub struct BackupStorageSpec {
     /// Backups are read from here and none is made into it. Probes do not write.
     #[serde(default)]
     pub read_only: bool,
+    /// Make a CassandraBackup, with `imported: true`, for each backup that the storage has and no
+    /// CassandraBackup of this namespace is about, and delete those again whose backup is gone.
+    #[serde(default)]
+    pub import_backups: bool,
     /// Seconds between two probes of a storage that works. One that does not is probed more often.
     #[serde(default = "probe_interval")]
     #[schemars(range(min = 10, max = 86_400))]

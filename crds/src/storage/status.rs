@@ -24,12 +24,47 @@ pub struct BackupStorageStatus {
     /// at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceVersion>,
+    /// The clusters that have a backup in the storage, by name, with the times to which they can be
+    /// brought back, as they were when `Surveyed` was last true; the first hundred only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["cluster"]))]
+    pub clusters: Vec<StoredCluster>,
     /// `Ready` says whether backups can be made, and if not, why. `Readable`, `Writable`,
     /// `CreateOnly`, `Touchable` and `Deletable` say what the last probe saw, `KeepsVersions`
-    /// whether touching costs, and `Shared` whether all pods see one directory.
+    /// whether touching costs, `Shared` whether all pods see one directory, `Surveyed` whether
+    /// `clusters` is what is in it, and `Imported` whether all of that has resources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// A cluster that has a backup in the storage.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredCluster {
+    /// Its cluster id.
+    pub cluster: String,
+    /// How many backups it has.
+    pub backups: i64,
+    /// How many of them are complete: each of their nodes has its share there.
+    pub complete: i64,
+    /// By the oldest complete backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_restorable: Option<RestorablePoint>,
+    /// By the newest complete backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_restorable: Option<RestorablePoint>,
+}
+
+/// A time to which a cluster can be brought back.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct RestorablePoint {
+    /// When the first of the backup's snapshots was taken: what was written before is in it, as far
+    /// as the backup's keyspaces, tables and datacenters go.
+    pub time: Time,
+    /// Name of the backup in the storage.
+    pub backup: String,
 }
 
 /// A Secret or ConfigMap, as it was when it was used.

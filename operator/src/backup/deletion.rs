@@ -74,7 +74,7 @@ pub(super) fn step(backup: &CassandraBackup) -> Step {
             }
         }
         (true, true) if skips(backup) => Step::Skip,
-        (true, true) if !runs::is_over(status) => Step::Cancel,
+        (true, true) if !backup.spec.imported && !runs::is_over(status) => Step::Cancel,
         (true, true) if status.is_some_and(may_have_data) => Step::Delete,
         (true, true) => Step::Release,
         _ => Step::None,

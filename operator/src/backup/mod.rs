@@ -8,6 +8,7 @@ mod deletion;
 mod deletion_conversation;
 mod exclusion;
 mod expire;
+mod imported;
 mod news;
 mod plan;
 mod publish;
@@ -20,7 +21,9 @@ mod throttle;
 mod verdict;
 
 pub(crate) use expire::{expire, was_whole};
+pub(crate) use imported::imported;
 pub(crate) use runs::Runs;
+pub(crate) use start::name_in_storage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +97,11 @@ pub(crate) async fn reconcile(
     );
     let bring_forward = async {
         match deletion::step(seen) {
+            Step::None if seen.spec.imported => {
+                // Whoever looks into the storage says what is found there.
+                show_ended(seen, &context);
+                Ok(Action::await_change())
+            }
             Step::None => bring_forward(seen, context).await,
             Step::Cancel => bring_forward(&cancelled(seen), context).await,
             step => deletion::carry_out(step, seen, &context, Timestamp::now()).await,
@@ -105,10 +113,7 @@ pub(crate) async fn reconcile(
 async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Result<Action, Error> {
     let adopted = context.runs.adopt(&context.client, backup).await;
     let Some(tracked) = adopted.map_err(|error| Error::Read(Box::new(error)))? else {
-        // After a restart, what has ended before is known only from its status.
-        if let Some(status) = backup.status.as_ref().filter(|status| is_final(status)) {
-            context.metrics.show(backup, status);
-        }
+        show_ended(backup, &context);
         return Ok(Action::await_change());
     };
     let mut tracked = tracked.lock().await;
@@ -155,6 +160,13 @@ async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Resul
     } else {
         LOOK_AGAIN
     }))
+}
+
+/// Shows what has ended: after a restart that is known only from its status.
+fn show_ended(backup: &CassandraBackup, context: &Context) {
+    if let Some(status) = backup.status.as_ref().filter(|status| is_final(status)) {
+        context.metrics.show(backup, status);
+    }
 }
 
 /// The same, as if somebody had cancelled it.

@@ -121,7 +121,7 @@ pub(super) fn begin(
 }
 
 /// The backup's name in the storage.
-pub(super) fn name_in_storage(backup: &CassandraBackup) -> String {
+pub(crate) fn name_in_storage(backup: &CassandraBackup) -> String {
     let uid = backup.uid().unwrap_or_default();
     let chosen = backup.spec.backup_name.as_deref();
     names::backup_name(chosen, &backup.name_any(), &uid)

@@ -112,6 +112,7 @@ pub(super) fn build(cron: &CronBackup, run: Run, scheduled_at: &Zoned) -> Cassan
     // Whatever the template says: the schema refuses these, and older objects may have them.
     backup.spec.backup_name = None;
     backup.spec.cancel = false;
+    backup.spec.imported = false;
     backup.spec.deletion_policy = DeletionPolicy::Retain;
     backup.metadata = ObjectMeta {
         name: backup.metadata.name,

@@ -58,6 +58,13 @@ pub(super) struct Storage {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct StoredCluster {
+    pub(super) namespace: String,
+    pub(super) storage: String,
+    pub(super) cluster: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Controller {
     pub(super) controller: &'static str,
 }

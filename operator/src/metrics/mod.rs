@@ -25,7 +25,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use book::Book;
 pub(crate) use book::page;
 use facts::Facts;
-use labels::{Cluster, ClusterAndResult, Controller, NodeStage, Schedule, Storage};
+use labels::{Cluster, ClusterAndResult, Controller, NodeStage, Schedule, Storage, StoredCluster};
 
 type Figure = Gauge<f64, AtomicU64>;
 /// Namespace and name.
@@ -54,6 +54,9 @@ pub(crate) struct Metrics {
     schedule_followed: Family<Schedule, Gauge>,
     storage_up: Family<Storage, Gauge>,
     storage_probed: Family<Storage, Figure>,
+    /// The clusters that each storage shows.
+    stored: Mutex<BTreeMap<Name, Vec<StoredCluster>>>,
+    stored_recovery_point: Family<StoredCluster, Figure>,
     purge_success: Family<Schedule, Figure>,
     purge_deleted: Family<Schedule, Counter>,
     purge_freed: Family<Schedule, Counter>,
@@ -85,6 +88,8 @@ impl Default for Metrics {
             schedule_followed: book.add("schedule_ready", "Whether a schedule is followed: 1 or 0"),
             storage_up: book.add("storage_up", "Whether a storage that is probed can be used: 1 or 0"),
             storage_probed: book.add("storage_last_probe_timestamp_seconds", "When a storage was probed last"),
+            stored: Mutex::default(),
+            stored_recovery_point: book.add("storage_recovery_point_timestamp_seconds", "What was written before is in the newest complete backup that a cluster has in a storage, as far as that backup's scope goes"),
             purge_success: book.add("purge_last_success_timestamp_seconds", "When the last purge of a schedule that went through began"),
             purge_deleted: book.add("purge_deleted_backups", "Backups that purges of a schedule deleted"),
             purge_freed: book.add("purge_freed_bytes", "Bytes of data that purges of a schedule deleted"),

@@ -1,11 +1,13 @@
 //! What is shown of storages.
 
+use std::sync::PoisonError;
+
 use crds::{BackupStorage, BackupStorageStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use protocol::Reason;
 
-use super::labels::Storage;
+use super::labels::{Storage, StoredCluster};
 use super::{Metrics, is_ready, seconds, set};
 
 impl Metrics {
@@ -33,6 +35,35 @@ impl Metrics {
             &of,
             probed.map(|time| seconds(time.0)),
         );
+        self.stored(&of, &status.clusters);
+    }
+
+    /// Shows the recovery points of a storage's clusters, and those alone.
+    fn stored(&self, of: &Storage, clusters: &[crds::StoredCluster]) {
+        let points = clusters.iter().filter_map(|one| {
+            let labels = StoredCluster {
+                namespace: of.namespace.clone(),
+                storage: of.storage.clone(),
+                cluster: one.cluster.clone(),
+            };
+            Some((labels, seconds(one.last_restorable.as_ref()?.time.0)))
+        });
+        let shown: Vec<StoredCluster> = points
+            .map(|(labels, time)| {
+                set(&self.stored_recovery_point, &labels, Some(time));
+                labels
+            })
+            .collect();
+        let name = (of.namespace.clone(), of.storage.clone());
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in stored.remove(&name).unwrap_or_default() {
+            if !shown.contains(&gone) {
+                self.stored_recovery_point.remove(&gone);
+            }
+        }
+        if !shown.is_empty() {
+            stored.insert(name, shown);
+        }
     }
 
     /// Shows nothing any more of a storage that was deleted.
@@ -43,5 +74,6 @@ impl Metrics {
         };
         self.storage_up.remove(&of);
         self.storage_probed.remove(&of);
+        self.stored(&of, &[]);
     }
 }

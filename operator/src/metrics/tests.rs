@@ -277,6 +277,11 @@ fn storage(ready: &str, reason: &str) -> (BackupStorage, BackupStorageStatus) {
         "spec": {"file": {"path": "/backup"}},
         "status": {
             "lastProbeTime": "2026-01-01T00:00:00Z",
+            "clusters": [
+                {"cluster": "prod", "backups": 1, "complete": 1,
+                 "lastRestorable": {"backup": "b", "time": "2026-01-01T00:00:00Z"}},
+                {"cluster": "half", "backups": 1, "complete": 0},
+            ],
             "conditions": [{
                 "type": "Ready", "status": ready, "reason": reason, "message": "",
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -338,6 +343,31 @@ fn a_resource_made_anew_for_another_cluster_leaves_nothing_of_the_old_one() {
     let left: Vec<_> = series(&metrics).into_keys().collect();
     assert!(left.iter().all(|name| !name.contains("prod")), "{left:?}");
     assert!(left.iter().any(|name| name.contains("other")), "{left:?}");
+}
+
+#[test]
+fn a_storage_shows_the_recovery_points_of_the_clusters_that_it_has_and_no_others() {
+    let metrics = Metrics::default();
+    let (storage, mut status) = storage("True", "Reachable");
+    let shown = |metrics: &Metrics| -> Vec<String> {
+        let all = series(metrics).into_keys();
+        all.filter(|name| name.starts_with("storage_recovery_point"))
+            .collect()
+    };
+    let of = |cluster: &str| {
+        format!(
+            "storage_recovery_point_timestamp_seconds\
+             {{namespace=\"shop\",storage=\"main\",cluster=\"{cluster}\"}}"
+        )
+    };
+    metrics.storage(&storage, &status);
+    assert_eq!(shown(&metrics), [of("prod")]);
+    status.clusters[0].cluster = "other".into();
+    metrics.storage(&storage, &status);
+    assert_eq!(shown(&metrics), [of("other")]);
+    status.clusters.clear();
+    metrics.storage(&storage, &status);
+    assert!(shown(&metrics).is_empty());
 }
 
 #[test]

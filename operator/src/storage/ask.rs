@@ -41,6 +41,7 @@ pub(super) async fn ask(
                 object: object.clone(),
                 leave: own,
                 left: false,
+                survey: true,
             };
             probe(context, request).await
         }
@@ -61,6 +62,8 @@ pub(super) async fn ask(
                 object,
                 leave: false,
                 left: false,
+                // Once is enough.
+                survey: matches!(pods, Asked::PodsOnly),
             };
             probe(context, request).await
         }

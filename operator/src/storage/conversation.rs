@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use http::Method;
-use protocol::{Outcome, Probed, Reason, Request, Seen, Verdict};
+use protocol::{Catalogue, ClusterFound, Outcome, Probed, Reason, Request, Seen, Survey, Verdict};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -12,14 +12,19 @@ use crate::played::{Api, context};
 
 pub(super) const STATUS: &str =
     "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/backupstorages/main/status";
-const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
+pub(super) const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/shop/events";
 const UID: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
 
 /// An agent that keeps its requests, and sees that all works.
-struct Agent(TempDir);
+pub(super) struct Agent(TempDir);
 
 impl Agent {
     fn new() -> Self {
+        Self::that_finds(None)
+    }
+
+    /// One that finds these backups of a cluster, too.
+    pub(super) fn that_finds(catalogue: Option<Catalogue>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let yes = Seen {
             verdict: Verdict::Yes,
@@ -34,10 +39,25 @@ impl Agent {
             create_only: yes.clone(),
             touch: yes.clone(),
             delete: yes.clone(),
-            keeps_versions: yes,
+            keeps_versions: yes.clone(),
+            survey: Some(Survey {
+                seen: yes,
+                clusters: vec![ClusterFound {
+                    cluster: "prod".into(),
+                    backups: 2,
+                    complete: 1,
+                    first: None,
+                    last: Some(Restorable {
+                        backup: "new".into(),
+                        time: Timestamp::UNIX_EPOCH,
+                    }),
+                }],
+                left_out: 0,
+            }),
         };
         let outcome = Outcome {
             probe: Some(Box::new(probed)),
+            catalogue: catalogue.map(Box::new),
             ..Outcome::ended(Reason::Reachable, "s3://backups answers", 1)
         };
         let mut event = json!({
@@ -72,7 +92,7 @@ impl Agent {
     }
 }
 
-fn with_agent(agent: &Agent) -> (Arc<Context>, Api) {
+pub(super) fn with_agent(agent: &Agent) -> (Arc<Context>, Api) {
     let (mut context, api) = context();
     Arc::get_mut(&mut context).unwrap().agent_path = agent.0.path().join("agent");
     (context, api)
@@ -141,6 +161,14 @@ async fn a_storage_is_probed_with_both_identities_and_the_second_one_deletes() {
     assert_eq!(condition(&patch, "Stalled"), ("False", "Reachable"));
     assert_eq!(condition(&patch, "Deletable"), ("True", "Probed"));
     assert_eq!(patch["status"]["location"], "s3://backups");
+    assert_eq!(condition(&patch, "Surveyed"), ("True", "Probed"));
+    assert_eq!(
+        patch["status"]["clusters"],
+        json!([{
+            "cluster": "prod", "backups": 2, "complete": 1,
+            "lastRestorable": {"backup": "new", "time": "1970-01-01T00:00:00Z"},
+        }])
+    );
     assert_eq!(
         patch["status"]["sources"],
         json!([
@@ -154,9 +182,12 @@ async fn a_storage_is_probed_with_both_identities_and_the_second_one_deletes() {
     let requests = agent.requests();
     let objects: Vec<_> = requests
         .iter()
-        .map(|it| (it.object.as_deref(), it.leave))
+        .map(|it| (it.object.as_deref(), it.leave, it.survey))
         .collect();
-    assert_eq!(objects, [(Some(UID), true), (Some(UID), false)]);
+    assert_eq!(
+        objects,
+        [(Some(UID), true, true), (Some(UID), false, false)]
+    );
 }
 
 #[tokio::test]

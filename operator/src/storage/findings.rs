@@ -1,7 +1,7 @@
 //! From what probes saw to conditions.
 
 use crds::BackupStorageSpec;
-use protocol::{Outcome, Probed, Reason, Seen, Verdict};
+use protocol::{ClusterFound, Outcome, Probed, Reason, Seen, Survey, Verdict};
 
 use crate::conditions::Is;
 
@@ -29,6 +29,25 @@ pub(super) struct Findings {
     pub(super) shared: Option<Finding>,
 }
 
+impl Findings {
+    /// What is a property of the place, anyone can tell who has seen it.
+    fn of_the_place(&self) -> &Asked {
+        match (&self.pods, &self.maintenance) {
+            (Asked::PodsOnly, Some(maintenance)) => maintenance,
+            (pods, _) => pods,
+        }
+    }
+
+    /// The clusters that have backups in it, if they could be told.
+    pub(super) fn clusters(&self) -> Option<&[ClusterFound]> {
+        let Asked::Told(outcome) = self.of_the_place() else {
+            return None;
+        };
+        let survey = outcome.probe.as_ref()?.survey.as_ref()?;
+        (survey.seen.verdict == Verdict::Yes).then_some(&survey.clusters)
+    }
+}
+
 /// One condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -42,11 +61,7 @@ pub(super) struct Finding {
 pub(super) fn findings(spec: &BackupStorageSpec, known: &Findings) -> Vec<Finding> {
     let maintenance = known.maintenance.as_ref().unwrap_or(&known.pods);
     let pods = Sight::of(&known.pods);
-    // What is a property of the place, anyone can tell who has seen it.
-    let place = match &known.pods {
-        Asked::PodsOnly => Sight::of(maintenance),
-        _ => Sight::of(&known.pods),
-    };
+    let place = Sight::of(known.of_the_place());
     let mut findings = vec![ready(spec, known)];
     if spec.read_only {
         let unwritten = |type_, is| Finding {
@@ -82,6 +97,7 @@ pub(super) fn findings(spec: &BackupStorageSpec, known: &Findings) -> Vec<Findin
         let unasked = || finding("Shared", Sight::of(&Asked::PodsOnly).seen(|it| &it.reach));
         findings.push(known.shared.clone().unwrap_or_else(unasked));
     }
+    findings.push(finding("Surveyed", place.seen(surveyed)));
     findings
 }
 
@@ -200,6 +216,19 @@ impl<'a> Sight<'a> {
         }
         seen.clone()
     }
+}
+
+/// Whether it could be told whose backups are in it. An agent of an older version does not know.
+fn surveyed(probed: &Probed) -> &Seen {
+    const NOT_TOLD: &Seen = &Seen {
+        verdict: Verdict::Unknown,
+        reason: Reason::NotProbed,
+        message: String::new(),
+    };
+    probed
+        .survey
+        .as_ref()
+        .map_or(NOT_TOLD, |Survey { seen, .. }| seen)
 }
 
 /// The one that says less good.

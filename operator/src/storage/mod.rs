@@ -4,6 +4,7 @@ mod ask;
 #[cfg(test)]
 mod conversation;
 mod findings;
+mod import;
 #[cfg(test)]
 mod mounts;
 mod shared;
@@ -14,7 +15,10 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::{BackupStorage, BackupStorageSpec, BackupStorageStatus, SourceVersion};
+use crds::{
+    BackupStorage, BackupStorageSpec, BackupStorageStatus, RestorablePoint, SourceVersion,
+    StoredCluster,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::api::{Api, Patch, PatchParams};
@@ -22,6 +26,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
+use protocol::{ClusterFound, Restorable};
 use serde_json::json;
 
 use crate::FIELD_MANAGER;
@@ -78,8 +83,14 @@ pub(crate) async fn reconcile(
     }
     let object = storage.uid().unwrap_or_else(|| storage.name_any());
     let known = ask::ask(&context, &namespace, &storage.spec, &object).await?;
-    let findings = findings::findings(&storage.spec, &known);
-    let status = status(storage, sources, findings, Timestamp::now());
+    let mut findings = findings::findings(&storage.spec, &known);
+    let surveyed = known.clusters().is_some();
+    let clusters = clusters(storage, known.clusters());
+    findings.extend(import::import(&context, storage, surveyed.then_some(&clusters)).await);
+    let status = BackupStorageStatus {
+        clusters,
+        ..status(storage, sources, findings, Timestamp::now())
+    };
     let interval = interval(&storage.spec, &status.conditions);
     let looked = next_look(interval, &status.sources);
     write(&context, storage, &status).await?;
@@ -157,8 +168,32 @@ fn status(
         location,
         last_probe_time: Some(Time(now)),
         sources,
+        clusters: Vec::new(),
         conditions,
     }
+}
+
+/// What was found, or what was known before where nothing could be told.
+fn clusters(storage: &BackupStorage, found: Option<&[ClusterFound]>) -> Vec<StoredCluster> {
+    let Some(found) = found else {
+        let before = storage.status.as_ref();
+        return before.map(|it| it.clusters.clone()).unwrap_or_default();
+    };
+    let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let point = |point: &Restorable| RestorablePoint {
+        time: Time(point.time),
+        backup: point.backup.clone(),
+    };
+    found
+        .iter()
+        .map(|one| StoredCluster {
+            cluster: one.cluster.clone(),
+            backups: count(one.backups),
+            complete: count(one.complete),
+            first_restorable: one.first.as_ref().map(point),
+            last_restorable: one.last.as_ref().map(point),
+        })
+        .collect()
 }
 
 /// Tells as an Event when the storage begins or ceases to be ready, or is not for another reason.

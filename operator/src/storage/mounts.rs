@@ -8,7 +8,8 @@ use futures::FutureExt;
 use http::Method;
 use jiff::Timestamp;
 use protocol::{
-    Event, EventKind, Operation, Outcome, ProbeRequest, Probed, Reason, Request, Seen, Verdict,
+    Event, EventKind, Operation, Outcome, ProbeRequest, Probed, Reason, Request, Seen, Survey,
+    Verdict,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex};
@@ -34,11 +35,16 @@ fn probe(volume: &'static str, objects: &Objects, request: &ProbeRequest) -> Pro
         reason: Reason::Probed,
         message: String::new(),
     };
+    let survey = request.survey.then(|| Survey {
+        seen: is(true),
+        ..Survey::default()
+    });
     let mut objects = objects.lock().unwrap();
     let Some(name) = &request.object else {
         return Probed {
             reach: is(true),
             list: is(true),
+            survey,
             ..Probed::default()
         };
     };
@@ -65,6 +71,7 @@ fn probe(volume: &'static str, objects: &Objects, request: &ProbeRequest) -> Pro
         touch: is(true),
         delete: is(true),
         keeps_versions: is(false),
+        survey,
     }
 }
 
@@ -168,6 +175,7 @@ async fn pods_that_see_one_place_share_it_and_nothing_is_left_there() {
     assert_eq!(condition(&patch, "Shared"), ("True", "Probed"));
     assert_eq!(condition(&patch, "Ready"), ("True", "Reachable"));
     assert_eq!(condition(&patch, "Deletable"), ("True", "Probed"));
+    assert_eq!(condition(&patch, "Surveyed"), ("True", "Probed"));
     assert_eq!(left, 0);
 }
 
@@ -202,5 +210,6 @@ async fn nothing_is_written_to_a_read_only_directory() {
     let (patch, _) = status(&["c-0", "c-1"], &[("c-0", "v"), ("c-1", "w")], true).await;
     assert_eq!(condition(&patch, "Shared"), ("Unknown", "StorageReadOnly"));
     assert_eq!(condition(&patch, "Writable"), ("False", "StorageReadOnly"));
+    assert_eq!(condition(&patch, "Surveyed"), ("True", "Probed"));
     assert_eq!(condition(&patch, "Ready"), ("True", "Reachable"));
 }

@@ -114,6 +114,8 @@ impl Probing<'_> {
             object: self.object.clone(),
             leave,
             left,
+            // Only the last look.
+            survey: !leave && !left,
         };
         node::probe(self.tools, target, request).await
     }

@@ -1,6 +1,6 @@
 //! What probes saw becomes conditions, when it is time to.
 
-use protocol::{Outcome, Probed, Reason, Seen, Verdict};
+use protocol::{Outcome, Probed, Reason, Seen, Survey, Verdict};
 use serde_json::{Value, json};
 
 use super::findings::{Asked, Findings, findings};
@@ -32,6 +32,24 @@ fn all() -> Probed {
         touch: works(),
         delete: works(),
         keeps_versions: seen(Verdict::No, Reason::Probed),
+        survey: Some(surveyed(works())),
+    }
+}
+
+fn surveyed(seen: Seen) -> Survey {
+    Survey {
+        seen,
+        clusters: vec![ClusterFound {
+            cluster: "prod".into(),
+            backups: 3,
+            complete: 2,
+            first: None,
+            last: Some(Restorable {
+                backup: "new".into(),
+                time: Timestamp::UNIX_EPOCH,
+            }),
+        }],
+        left_out: 0,
     }
 }
 
@@ -74,6 +92,7 @@ fn everything_that_works_is_true() {
             "Touchable=True/Probed",
             "Deletable=True/Probed",
             "KeepsVersions=False/Probed",
+            "Surveyed=True/Probed",
         ]
     );
 }
@@ -132,6 +151,7 @@ fn what_was_not_tried_is_unknown_for_the_reason_it_was_not() {
             "Touchable=Unknown/StorageUnavailable",
             "Deletable=Unknown/StorageUnavailable",
             "KeepsVersions=Unknown/StorageUnavailable",
+            "Surveyed=Unknown/StorageUnavailable",
         ]
     );
     let unwritten = Probed {
@@ -151,6 +171,7 @@ fn what_was_not_tried_is_unknown_for_the_reason_it_was_not() {
             "Touchable=Unknown/StorageDenied",
             "Deletable=True/Probed",
             "KeepsVersions=False/Probed",
+            "Surveyed=True/Probed",
         ]
     );
 }
@@ -161,6 +182,7 @@ fn a_read_only_storage_is_neither_written_nor_deleted_from() {
         reach: works(),
         list: works(),
         keeps_versions: works(),
+        survey: Some(surveyed(seen(Verdict::Unknown, Reason::StorageUnsuitable))),
         ..Probed::default()
     };
     assert_eq!(
@@ -173,6 +195,7 @@ fn a_read_only_storage_is_neither_written_nor_deleted_from() {
             "Touchable=Unknown/StorageReadOnly",
             "Deletable=False/StorageReadOnly",
             "KeepsVersions=True/Probed",
+            "Surveyed=Unknown/StorageUnsuitable",
         ]
     );
 }
@@ -190,6 +213,7 @@ fn where_only_pods_have_an_identity_the_place_is_told_by_maintenance() {
             "Touchable=True/Probed",
             "Deletable=True/Probed",
             "KeepsVersions=False/Probed",
+            "Surveyed=True/Probed",
         ]
     );
     for (reason, ready) in [
@@ -210,13 +234,54 @@ fn a_directory_is_not_probed_and_has_no_versions() {
     let file = serde_json::from_value(json!({"file": {"path": "/backup"}})).unwrap();
     let words = words(&file, Asked::PodsOnly, None);
     assert_eq!(words[0], "Ready=True/NotProbed");
-    assert_eq!(words.len(), 7, "{words:?}");
+    assert_eq!(words.len(), 8, "{words:?}");
     assert!(
         words[1..]
             .iter()
             .all(|it| it.ends_with("=Unknown/NotProbed")),
         "{words:?}"
     );
+}
+
+#[test]
+fn clusters_are_those_that_were_found_or_were_known_before_where_nobody_could_tell() {
+    let before = storage(|it| {
+        it["status"]["clusters"] = json!([{"cluster": "old", "backups": 1, "complete": 0}]);
+    });
+    let found = |pods, maintenance| {
+        let known = Findings {
+            pods,
+            maintenance,
+            shared: None,
+        };
+        let all = clusters(&before, known.clusters());
+        all.into_iter().map(|it| it.cluster).collect::<Vec<_>>()
+    };
+    let told_as = |survey| told(Reason::Reachable, Probed { survey, ..all() });
+    let survey = surveyed(works());
+    assert_eq!(found(told_as(Some(survey.clone())), None), ["prod"]);
+    assert_eq!(
+        found(
+            told_as(Some(Survey {
+                clusters: Vec::new(),
+                ..survey
+            })),
+            None
+        ),
+        [""; 0]
+    );
+    // By whoever has seen it.
+    let seen_all = told(Reason::Reachable, all());
+    assert_eq!(found(Asked::PodsOnly, Some(seen_all.clone())), ["prod"]);
+    assert_eq!(found(told_as(None), Some(seen_all)), ["old"]);
+    for unknown in [None, Some(surveyed(denied()))] {
+        assert_eq!(found(told_as(unknown), None), ["old"]);
+    }
+    assert_eq!(found(Asked::Silent("no answer".into()), None), ["old"]);
+    let point = clusters(&before, Some(&surveyed(works()).clusters))[0].clone();
+    assert_eq!((point.backups, point.complete), (3, 2));
+    assert_eq!(point.first_restorable, None);
+    assert_eq!(point.last_restorable.unwrap().backup, "new");
 }
 
 fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {

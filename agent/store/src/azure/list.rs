@@ -24,10 +24,23 @@ struct Listed {
     next_marker: Option<String>,
 }
 
+/// Blobs and folders, in the order of their names.
 #[derive(Debug, Deserialize)]
 struct Blobs {
-    #[serde(rename = "Blob", default)]
-    blobs: Vec<Blob>,
+    #[serde(rename = "$value", default)]
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+enum Entry {
+    Blob(Blob),
+    BlobPrefix(Folder),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Folder {
+    name: Name,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,31 +77,52 @@ pub(super) fn list(client: Arc<Client>, prefix: Key) -> Objects {
     })
 }
 
+/// What stands right below the storage's prefix.
+pub(super) async fn folders(client: &Client, limit: usize) -> Result<Vec<String>, Error> {
+    bucket::folders(client.prefix(), limit, |at| async move {
+        let request = listing(client, client.prefix(), PAGE).query("delimiter=%2F");
+        let (entries, next) = ask(client, None, request, at).await?;
+        Ok((entries.into_iter().filter_map(folder).collect(), next))
+    })
+    .await
+}
+
 async fn page(
     client: &Client,
     prefix: &Key,
     at: Page,
 ) -> Result<(Vec<Object>, Option<Page>), Error> {
-    let mut request = listing(client, &format!("{}{prefix}/", client.prefix()), PAGE);
+    let request = listing(client, &format!("{}{prefix}/", client.prefix()), PAGE);
+    let (entries, next) = ask(client, Some(prefix), request, at).await?;
+    let objects = entries.into_iter();
+    let objects = objects.filter_map(|entry| object(client, entry)).collect();
+    Ok((objects, next))
+}
+
+/// One page of a list, and where it goes on.
+async fn ask(
+    client: &Client,
+    prefix: Option<&Key>,
+    mut request: Request<'_>,
+    at: Page,
+) -> Result<(Vec<Entry>, Option<Page>), Error> {
     if let Page::After(marker) = at {
         request = request.query(&format!("marker={}", encoded(&marker)));
     }
     let reply = request
         .send()
         .await
-        .map_err(|failure| failure.meaning(client, Some(prefix)))?;
+        .map_err(|failure| failure.meaning(client, prefix))?;
     let body = reply
         .bytes()
         .await
-        .map_err(|error| no_answer(client, Some(prefix), error))?;
+        .map_err(|error| no_answer(client, prefix, error))?;
     let listed = parse(&body).map_err(|error| Error::Corrupt {
-        at: client.at(Some(prefix)),
+        at: client.at(prefix),
         reason: format!("the server's list cannot be read: {error}"),
     })?;
     let next = listed.next_marker.filter(|marker| !marker.is_empty());
-    let objects = listed.blobs.blobs.into_iter();
-    let objects = objects.filter_map(|blob| object(client, blob)).collect();
-    Ok((objects, next.map(Page::After)))
+    Ok((listed.blobs.entries, next.map(Page::After)))
 }
 
 fn listing<'c>(client: &'c Client, prefix: &str, most: u32) -> Request<'c> {
@@ -102,8 +136,19 @@ fn parse(body: &[u8]) -> Result<Listed, quick_xml::DeError> {
     quick_xml::de::from_str(text.trim_start_matches('\u{feff}'))
 }
 
+/// The name of a folder.
+fn folder(entry: Entry) -> Option<String> {
+    match entry {
+        Entry::BlobPrefix(Folder { name }) if !name.encoded => Some(name.text),
+        Entry::BlobPrefix(_) | Entry::Blob(_) => None,
+    }
+}
+
 /// A blob as an object; none for names that no key can have, which are not ours.
-fn object(client: &Client, blob: Blob) -> Option<Object> {
+fn object(client: &Client, entry: Entry) -> Option<Object> {
+    let Entry::Blob(blob) = entry else {
+        return None;
+    };
     let Properties {
         size,
         modified,
@@ -167,12 +212,8 @@ mod tests {
         let client = Client::connect(config).unwrap();
         let listed = parse(page.as_bytes()).unwrap();
         assert_eq!(listed.next_marker.as_deref(), Some("2!80!x"));
-        let objects: Vec<_> = listed
-            .blobs
-            .blobs
-            .into_iter()
-            .filter_map(|blob| object(&client, blob))
-            .collect();
+        let entries = listed.blobs.entries.into_iter();
+        let objects: Vec<_> = entries.filter_map(|entry| object(&client, entry)).collect();
         let names: Vec<_> = objects.iter().map(|object| object.key.as_str()).collect();
         assert_eq!(names, ["c/x", "c/ a &  b "]);
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_629_601);
@@ -184,10 +225,26 @@ mod tests {
     }
 
     #[test]
+    fn folders_are_read_between_blobs() {
+        let blob = "<Blob><Name>c.txt</Name><Properties>\
+                    <Last-Modified>Wed, 25 Nov 2026 18:00:01 GMT</Last-Modified>\
+                    <Content-Length>1</Content-Length></Properties></Blob>";
+        let page = format!(
+            "<EnumerationResults><Delimiter>/</Delimiter><Blobs>\
+             <BlobPrefix><Name>b/</Name></BlobPrefix>{blob}\
+             <BlobPrefix><Name>d/</Name><Properties /></BlobPrefix>\
+             </Blobs><NextMarker /></EnumerationResults>"
+        );
+        let entries = parse(page.as_bytes()).unwrap().blobs.entries;
+        let names: Vec<_> = entries.into_iter().filter_map(folder).collect();
+        assert_eq!(names, ["b/", "d/"]);
+    }
+
+    #[test]
     fn an_empty_page_is_read() {
         let page = "<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>";
         let listed = parse(page.as_bytes()).unwrap();
-        assert!(listed.blobs.blobs.is_empty());
+        assert!(listed.blobs.entries.is_empty());
         assert_eq!(listed.next_marker.as_deref().unwrap_or_default(), "");
     }
 }

@@ -76,6 +76,10 @@ impl Store for AzureStore {
         list::list(Arc::clone(&self.client), prefix.clone())
     }
 
+    async fn folders(&self, limit: usize) -> Result<Vec<String>, Error> {
+        list::folders(&self.client, limit).await
+    }
+
     /// Set Blob Metadata with none, as our objects have: it moves the time and nothing else. It
     /// costs a write, and in accounts with versioning it makes a version, of metadata only.
     async fn touch(&self, key: &Key, _: u64) -> Result<(), Error> {

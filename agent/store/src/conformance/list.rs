@@ -81,6 +81,32 @@ pub(super) async fn many_pages(s: Subject<'_>) {
     assert!(keys.contains(&first.key));
 }
 
+pub(super) async fn folders(s: Subject<'_>) {
+    let own = |name: &str| format!("conformance-{name}-{}", uuid::Uuid::new_v4());
+    let key = |name: &str| Key::parse(name).unwrap();
+    let (plain, odd, object) = (own("a"), own("a b+c%2Fü"), own("o"));
+    let keys = [
+        key(&object),
+        key(&format!("{plain}/x")),
+        key(&format!("{plain}/y/z")),
+        key(&format!("{odd}/x")),
+    ];
+    for key in &keys {
+        s.store.create(key, content(1, 0)).await.unwrap();
+    }
+    let folders = s.store.folders(10_000).await.unwrap();
+    let of = |name: &String| folders.iter().filter(|folder| *folder == name).count();
+    assert_eq!(
+        (of(&plain), of(&odd), of(&object)),
+        (1, 1, 0),
+        "{folders:?}"
+    );
+    assert_eq!(s.store.folders(1).await.unwrap().len(), 1);
+    for key in &keys {
+        s.store.delete(key).await.unwrap();
+    }
+}
+
 pub(super) async fn names(s: Subject<'_>) {
     let root = s.fresh();
     let cassandra: String = ('a'..='z')

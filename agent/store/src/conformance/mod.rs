@@ -69,6 +69,9 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("a list of many pages is complete", |s| {
         Box::pin(list::many_pages(s))
     }),
+    ("folders are what keys begin with", |s| {
+        Box::pin(list::folders(s))
+    }),
     ("every name comes back as it was", |s| {
         Box::pin(list::names(s))
     }),

@@ -44,6 +44,32 @@ pub(super) fn list(root: Arc<Root>, prefix: Key) -> Objects {
         .boxed()
 }
 
+/// The directories of the root.
+pub(super) fn folders(root: &Root, limit: usize) -> Result<Vec<String>, Errno> {
+    let directory = root.walk(std::iter::empty(), None)?;
+    let mut folders = Vec::new();
+    for entry in Dir::read_from(&directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(folder) = name.to_str().ok().filter(|name| Key::parse(name).is_ok()) else {
+            continue;
+        };
+        let is_directory = match entry.file_type() {
+            FileType::Directory => true,
+            // Some file systems do not tell the kind with the name.
+            FileType::Unknown => open_directory(&directory, name).is_ok(),
+            _ => false,
+        };
+        if is_directory {
+            folders.push(folder.to_owned());
+        }
+        if folders.len() == limit {
+            break;
+        }
+    }
+    Ok(folders)
+}
+
 /// A walk in progress. At most one directory a level is open.
 struct Walk {
     root: Arc<Root>,

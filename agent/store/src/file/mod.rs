@@ -131,6 +131,11 @@ impl Store for FileStore {
         list::list(Arc::clone(&self.root), prefix.clone())
     }
 
+    async fn folders(&self, limit: usize) -> Result<Vec<String>, Error> {
+        self.run(move |root| list::folders(root, limit).map_err(|e| root.failed(None, e)))
+            .await
+    }
+
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error> {
         let key = key.clone();
         self.run(move |root| {

@@ -83,6 +83,10 @@ impl Store for S3Store {
         list::list(Arc::clone(&self.client), prefix.clone())
     }
 
+    async fn folders(&self, limit: usize) -> Result<Vec<String>, Error> {
+        list::folders(&self.client, limit).await
+    }
+
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error> {
         touch::touch(&self.client, key, size).await
     }

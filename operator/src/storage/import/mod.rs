@@ -1,0 +1,240 @@
+//! Backups in the storage as resources, where that is asked for: a mirror of each that no resource
+//! is about, and none of a backup that is gone.
+
+mod build;
+mod decide;
+mod desk;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crds::{BackupStorage, CassandraBackup, StoredCluster};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use protocol::{Catalogue, CatalogueRequest, Operation, Reason, StorageAccess};
+
+use super::findings::Finding;
+use crate::access::{self, AccessError};
+use crate::backup;
+use crate::conditions::Is;
+use crate::context::Context;
+use crate::maintenance::{self, MaintenanceError};
+use crate::node::{Errand, ErrandError, errand};
+use decide::{Step, decide};
+use desk::{Desk, Made};
+
+/// The condition.
+const IMPORTED: &str = "Imported";
+/// A storage that does not say within this time what a cluster has there does not say it.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Why backups did not become resources.
+#[derive(Debug, thiserror::Error)]
+enum ImportError {
+    #[error("cannot read the CassandraBackups: {0}")]
+    List(#[source] Box<kube::Error>),
+    #[error("cannot make CassandraBackup {name}: {cause}")]
+    Make {
+        name: String,
+        cause: Box<kube::Error>,
+    },
+    #[error("cannot delete CassandraBackup {name}: {cause}")]
+    Delete {
+        name: String,
+        cause: Box<kube::Error>,
+    },
+    #[error("cannot write the status of CassandraBackup {name}: {cause}")]
+    Write {
+        name: String,
+        cause: Box<kube::Error>,
+    },
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    #[error(transparent)]
+    Child(#[from] MaintenanceError),
+    #[error(transparent)]
+    Pod(#[from] ErrandError),
+    #[error("{message}")]
+    Told { reason: Reason, message: String },
+    #[error("the agent that was asked is too old to know what is in a storage: update it")]
+    TooOld,
+}
+
+impl ImportError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Access(error) => error.reason(),
+            Self::Pod(error) => error.reason(),
+            Self::Told { reason, .. } => *reason,
+            Self::TooOld => Reason::NotSupported,
+            Self::Child(MaintenanceError::TooSlow { .. }) => Reason::DeadlineExceeded,
+            _ => Reason::Failed,
+        }
+    }
+}
+
+/// How far an import is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    /// Mirrors that are there.
+    mirrors: usize,
+    /// Backups that are left for the next time.
+    left: u64,
+    /// Why backups have no resource.
+    refused: Vec<String>,
+}
+
+/// Imports what the storage has, if that is asked for, and says so.
+pub(super) async fn import(
+    context: &Context,
+    storage: &BackupStorage,
+    surveyed: Option<&[StoredCluster]>,
+) -> Option<Finding> {
+    if !storage.spec.import_backups {
+        return None;
+    }
+    let Some(clusters) = surveyed else {
+        let why = "it is not known what is in the storage: see Surveyed";
+        return Some(finding(Is::Unknown, Reason::NotProbed, why.into()));
+    };
+    Some(match all(context, storage, clusters).await {
+        Ok(tally) => said(&tally),
+        Err(error) => finding(Is::False, error.reason(), error.to_string()),
+    })
+}
+
+fn said(tally: &Tally) -> Finding {
+    let mirrors = tally.mirrors;
+    if let Some(first) = tally.refused.first() {
+        let more = match tally.refused.len() {
+            1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        return finding(Is::False, Reason::Failed, format!("{first}{more}"));
+    }
+    let left = match tally.left {
+        0 => String::new(),
+        left => format!("; {left} more follow with the next probes"),
+    };
+    let message = format!("{mirrors} backups that were found here have resources{left}");
+    finding(Is::True, Reason::Succeeded, message)
+}
+
+fn finding(is: Is, reason: Reason, message: String) -> Finding {
+    Finding {
+        type_: IMPORTED,
+        is,
+        reason,
+        message,
+    }
+}
+
+async fn all(
+    context: &Context,
+    storage: &BackupStorage,
+    clusters: &[StoredCluster],
+) -> Result<Tally, ImportError> {
+    let desk = Desk::new(&context.client, storage);
+    let resources = desk.list().await?;
+    let mut names: BTreeSet<&str> = clusters.iter().map(|it| it.cluster.as_str()).collect();
+    // Also of which no backup is left.
+    let mirrored = resources.iter().filter(|it| decide::is_mirror(it));
+    names.extend(mirrored.map(|it| it.spec.cluster.as_str()));
+    let mut tally = Tally::default();
+    for cluster in names {
+        let known = decide::known(&resources, cluster);
+        let catalogue = ask(context, storage, cluster, known).await?;
+        tally.left += catalogue.left_out;
+        let refused = catalogue.unreadable.iter().map(|backup| {
+            format!("backup {backup} of cluster {cluster} has no manifest that can be believed")
+        });
+        tally.refused.extend(refused);
+        for step in decide(&resources, cluster, catalogue) {
+            carry_out(context, &desk, step, &mut tally).await?;
+        }
+    }
+    Ok(tally)
+}
+
+async fn carry_out(
+    context: &Context,
+    desk: &Desk<'_>,
+    step: Step<'_>,
+    tally: &mut Tally,
+) -> Result<(), ImportError> {
+    let (resource, found) = match step {
+        Step::Keep => {
+            tally.mirrors += 1;
+            return Ok(());
+        }
+        Step::Remove(mirror) => return desk.delete(mirror).await,
+        Step::Fill(resource, found) => (resource.clone(), found),
+        Step::Make(cluster, found) => match desk.make(cluster, &found).await? {
+            Made::There(resource) => (*resource, found),
+            Made::Refused(why) => {
+                tally.refused.push(why);
+                return Ok(());
+            }
+        },
+    };
+    tally.mirrors += 1;
+    written(context, &resource, &found).await
+}
+
+async fn written(
+    context: &Context,
+    resource: &CassandraBackup,
+    found: &protocol::BackupFound,
+) -> Result<(), ImportError> {
+    match backup::imported(context, resource, found, Timestamp::now()).await {
+        Ok(()) => Ok(()),
+        // Somebody deleted it meanwhile.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(cause) => Err(ImportError::Write {
+            name: resource.name_any(),
+            cause: Box::new(cause),
+        }),
+    }
+}
+
+/// Asks the storage what a cluster has there: with the identity of the pods, where the operator has
+/// it, else with that of maintenance; a directory in a pod that mounts it.
+async fn ask(
+    context: &Context,
+    storage: &BackupStorage,
+    cluster: &str,
+    known: Vec<String>,
+) -> Result<Catalogue, ImportError> {
+    let namespace = storage.namespace().unwrap_or_default();
+    let tools = &context.tools;
+    let access = match access::storage(&*tools.cluster, &namespace, &storage.spec).await? {
+        access if access::has_identity(&access) || storage.spec.file.is_some() => access,
+        _ => access::maintenance_storage(&*tools.cluster, &namespace, &storage.spec).await?,
+    };
+    let in_pods = matches!(access, StorageAccess::File { .. });
+    let operation = Operation::Catalogue(CatalogueRequest {
+        storage: access,
+        cluster: cluster.to_owned(),
+        known,
+    });
+    let outcome = if in_pods {
+        let spec = build::spec(storage, cluster);
+        let of = Errand {
+            namespace: &namespace,
+            spec: &spec,
+        };
+        errand(tools, &of, operation, LIMIT).await?
+    } else {
+        maintenance::run(&context.agent_path, operation, LIMIT).await?
+    };
+    match outcome.catalogue {
+        Some(catalogue) => Ok(*catalogue),
+        None if outcome.reason == Reason::InvalidRequest => Err(ImportError::TooOld),
+        None => Err(ImportError::Told {
+            reason: outcome.reason,
+            message: outcome.message,
+        }),
+    }
+}

@@ -1,0 +1,300 @@
+//! What is found becomes resources, and what is gone ceases to be one.
+
+use std::sync::Arc;
+
+use http::Method;
+use protocol::BackupFound;
+use serde_json::{Value, json};
+
+use super::super::conversation::{Agent, STATUS, condition, event, guarded, object, with_agent};
+use super::super::reconcile;
+use super::*;
+use crate::played::Api;
+
+const BACKUPS: &str = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups";
+
+fn found(name: &str, missing: &[u128]) -> BackupFound {
+    serde_json::from_value(json!({
+        "backup": name, "series": "nightly",
+        "scope": {"keyspaces": ["shop"], "tables": [], "datacenters": []},
+        "committedAt": "2026-01-01T00:01:00Z",
+        "nodes": [{
+            "node": {
+                "hostId": uuid::Uuid::from_u128(1), "datacenter": "dc1", "rack": "r1",
+                "cassandraVersion": "5.0.9",
+            },
+            "pod": "db-0", "runId": uuid::Uuid::from_u128(7),
+            "snapshot": {"startedAt": "2026-01-01T00:00:00Z", "endedAt": "2026-01-01T00:00:01Z"},
+            "manifest": format!("prod/manifests/{name}/x.jsonl"),
+        }],
+        "missing": missing.iter().map(|it| uuid::Uuid::from_u128(*it)).collect::<Vec<_>>(),
+    }))
+    .unwrap()
+}
+
+fn catalogue(names: &[&str], found: Vec<BackupFound>) -> Catalogue {
+    Catalogue {
+        names: names.iter().map(|it| (*it).to_owned()).collect(),
+        found,
+        ..Catalogue::default()
+    }
+}
+
+/// A resource about a backup of this name, changed.
+fn resource(backup: &str, change: impl FnOnce(&mut Value)) -> CassandraBackup {
+    let mut object = json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraBackup",
+        "metadata": {
+            "name": format!("prod-{backup}"), "namespace": "shop", "uid": backup,
+            "labels": {"cassandrabackup.io/imported": "true"},
+        },
+        "spec": {
+            "cluster": "prod", "storage": {"name": "main"}, "backupName": backup, "imported": true,
+            "cassandra": {"podSelector": {"matchLabels": {"app": "cassandra"}}},
+        },
+        "status": {"phase": "Succeeded"},
+    });
+    change(&mut object);
+    serde_json::from_value(object).unwrap()
+}
+
+fn words(resources: &[CassandraBackup], catalogue: Catalogue) -> Vec<String> {
+    let steps = decide(resources, "prod", catalogue).into_iter();
+    steps
+        .map(|step| match step {
+            Step::Keep => "keep".to_owned(),
+            Step::Make(_, found) => format!("make {}", found.backup),
+            Step::Fill(resource, found) => format!("fill {} {}", resource.name_any(), found.backup),
+            Step::Remove(resource) => format!("remove {}", resource.name_any()),
+        })
+        .collect()
+}
+
+#[test]
+fn what_no_resource_is_about_gets_one_and_a_mirror_of_nothing_goes() {
+    let own = resource("own", |it| {
+        it["spec"]["imported"] = json!(false);
+        it["metadata"]["labels"] = json!({});
+    });
+    let mirror = resource("old", |_| ());
+    let empty = resource("empty", |it| it["status"] = Value::Null);
+    let gone = resource("gone", |_| ());
+    let all = [own, mirror, empty, gone];
+    let mut known = decide::known(&all, "prod");
+    known.sort();
+    assert_eq!(known, ["gone", "old", "own"]);
+    assert!(decide::known(&all, "other").is_empty());
+    let there = catalogue(
+        &["old", "own", "new", "empty"],
+        vec![found("new", &[]), found("empty", &[]), found("own", &[])],
+    );
+    let steps = words(&all, there);
+    assert_eq!(
+        steps,
+        [
+            "remove prod-gone",
+            "keep",
+            "make new",
+            "fill prod-empty empty"
+        ]
+    );
+}
+
+#[test]
+fn only_a_mirror_that_deletes_nothing_goes_by_itself() {
+    type Change = fn(&mut Value);
+    let stay: [Change; 5] = [
+        |it| it["spec"]["imported"] = json!(false),
+        |it| it["metadata"]["labels"] = json!({}),
+        |it| it["spec"]["deletionPolicy"] = json!("Delete"),
+        |it| it["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"),
+        |it| it["spec"]["cluster"] = json!("other"),
+    ];
+    for change in stay {
+        let resources = [resource("gone", change)];
+        assert_eq!(words(&resources, catalogue(&[], vec![])), [""; 0]);
+    }
+    let resources = [resource("gone", |_| ())];
+    assert_eq!(
+        words(&resources, catalogue(&[], vec![])),
+        ["remove prod-gone"]
+    );
+}
+
+#[test]
+fn the_condition_names_what_has_no_resource_first() {
+    let words = |tally: &Tally| {
+        let said = said(tally);
+        (said.is, said.message)
+    };
+    let mut tally = Tally {
+        mirrors: 3,
+        ..Tally::default()
+    };
+    let all = "3 backups that were found here have resources";
+    assert_eq!(words(&tally), (Is::True, all.into()));
+    tally.left = 2;
+    let more = format!("{all}; 2 more follow with the next probes");
+    assert_eq!(words(&tally), (Is::True, more));
+    tally.refused = vec!["no name".into()];
+    assert_eq!(words(&tally), (Is::False, "no name".into()));
+    tally.refused.push("no name either".into());
+    assert_eq!(words(&tally), (Is::False, "no name (and 1 more)".into()));
+}
+
+fn storage() -> Value {
+    object(json!({"importBackups": true, "s3": {
+        "bucket": "backups", "credentials": {"secretName": "pods"},
+    }}))
+}
+
+fn list(items: &[CassandraBackup]) -> Value {
+    json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraBackupList",
+        "metadata": {}, "items": items,
+    })
+}
+
+/// The agent's answers to a probe, up to the list of resources.
+async fn until_listed(api: &mut Api, resources: &[CassandraBackup]) {
+    let path = "/api/v1/namespaces/shop/secrets/pods";
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "pods", "resourceVersion": "1"},
+        "data": {"AWS_ACCESS_KEY_ID": "cG9kcw==", "AWS_SECRET_ACCESS_KEY": "aw=="},
+    });
+    for _ in 0..2 {
+        api.expect(Method::GET, path, Ok(secret.clone())).await;
+    }
+    api.expect(Method::GET, BACKUPS, Ok(list(resources))).await;
+    api.expect(Method::GET, path, Ok(secret)).await;
+}
+
+#[tokio::test]
+async fn a_found_backup_becomes_a_resource_that_says_what_was_found() {
+    let there = catalogue(&["new"], vec![found("new", &[2])]);
+    let agent = Agent::that_finds(Some(there));
+    let (context, mut api) = with_agent(&agent);
+    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
+    until_listed(&mut api, &[]).await;
+    let created = serde_json::to_value(resource("new", |_| ())).unwrap();
+    let made = api.expect(Method::POST, BACKUPS, Ok(created.clone())).await;
+    assert_eq!(made["metadata"]["name"], "prod-new");
+    assert_eq!(
+        made["metadata"]["ownerReferences"][0]["kind"],
+        "BackupStorage"
+    );
+    let spec = &made["spec"];
+    assert_eq!(
+        (
+            &spec["imported"],
+            &spec["backupName"],
+            &spec["deletionPolicy"]
+        ),
+        (&json!(true), &json!("new"), &json!("Retain"))
+    );
+    assert_eq!(
+        (&spec["series"], &spec["keyspaces"], &spec["cluster"]),
+        (&json!("nightly"), &json!(["shop"]), &json!("prod"))
+    );
+    let path = format!("{BACKUPS}/prod-new/status");
+    let told = api.expect(Method::PATCH, &path, Ok(created)).await;
+    let status = &told["status"];
+    assert_eq!(status["phase"], "PartiallyFailed");
+    assert_eq!(condition(&told, "Complete"), ("False", "NodesIncomplete"));
+    assert_eq!(
+        (
+            &status["nodesDone"],
+            &status["startTime"],
+            &status["completionTime"]
+        ),
+        (
+            &json!("1/2"),
+            &json!("2026-01-01T00:00:00Z"),
+            &json!("2026-01-01T00:01:00Z")
+        )
+    );
+    let node = &status["nodes"][0];
+    assert_eq!(
+        (&node["pod"], &node["attempt"]),
+        (&json!("db-0"), &json!(0))
+    );
+    assert_eq!(status["ring"]["withoutPod"].as_array().unwrap().len(), 1);
+    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
+    assert_eq!(condition(&patch, "Imported"), ("True", "Succeeded"));
+    api.expect(
+        Method::POST,
+        super::super::conversation::EVENTS,
+        Ok(event()),
+    )
+    .await;
+    reconciled.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_by_another_is_left_alone() {
+    let there = catalogue(&["new"], vec![found("new", &[])]);
+    let agent = Agent::that_finds(Some(there));
+    let (context, mut api) = with_agent(&agent);
+    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
+    until_listed(&mut api, &[]).await;
+    let other = resource("new", |it| it["spec"]["imported"] = json!(false));
+    let other = serde_json::to_value(other).unwrap();
+    for name in build::names("prod", "new") {
+        let made = api.expect(Method::POST, BACKUPS, Err(409)).await;
+        assert_eq!(made["metadata"]["name"], name.as_str());
+        let path = format!("{BACKUPS}/{name}");
+        api.expect(Method::GET, &path, Ok(other.clone())).await;
+    }
+    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
+    assert_eq!(condition(&patch, "Imported"), ("False", "Failed"));
+    api.expect(
+        Method::POST,
+        super::super::conversation::EVENTS,
+        Ok(event()),
+    )
+    .await;
+    reconciled.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_mirror_whose_backup_is_gone_is_deleted_and_no_other() {
+    let agent = Agent::that_finds(Some(catalogue(&[], vec![])));
+    let (context, mut api) = with_agent(&agent);
+    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
+    let elsewhere = resource("elsewhere", |it| {
+        it["spec"]["storage"]["name"] = json!("other")
+    });
+    until_listed(&mut api, &[resource("gone", |_| ()), elsewhere]).await;
+    let path = format!("{BACKUPS}/prod-gone");
+    let gone = serde_json::to_value(resource("gone", |_| ())).unwrap();
+    let deleted = api.expect(Method::DELETE, &path, Ok(gone)).await;
+    assert_eq!(deleted["preconditions"]["uid"], "gone");
+    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
+    assert_eq!(condition(&patch, "Imported"), ("True", "Succeeded"));
+    api.expect(
+        Method::POST,
+        super::super::conversation::EVENTS,
+        Ok(event()),
+    )
+    .await;
+    reconciled.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn where_nobody_could_look_nothing_is_changed_and_it_is_said_why() {
+    // The agent answers, and does not know the question.
+    let agent = Agent::that_finds(None);
+    let (context, mut api) = with_agent(&agent);
+    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
+    until_listed(&mut api, &[resource("gone", |_| ())]).await;
+    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
+    assert_eq!(condition(&patch, "Imported"), ("False", "Reachable"));
+    api.expect(
+        Method::POST,
+        super::super::conversation::EVENTS,
+        Ok(event()),
+    )
+    .await;
+    reconciled.await.unwrap().unwrap();
+}
