@@ -19,8 +19,6 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const DB: &str = "db";
-/// A backup that is deleted with its data.
-const MORTAL: &str = "mortal";
 const MINUTES: Duration = Duration::from_secs(300);
 /// Set by the operator on what a schedule has made.
 const CHILD: &str = "cassandrabackup.io/cron-backup";
@@ -127,19 +125,11 @@ async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resou
         parts,
     };
 
-    // Its data can be deleted ten minutes after its end.
-    let takes_its_data = json!({"cluster": MORTAL, "deletionPolicy": "Delete"});
-    back_up(&namespace, MORTAL, DB, STORAGE, takes_its_data)
-        .await
-        .unwrap();
-    // Alone, so that it needs one attempt.
-    ended(&namespace, MORTAL).await.unwrap();
     at_once_and_applied_twice(&ground).await;
     names_of_others_are_left_alone(&ground).await;
     long_backups_never_overlap(&ground).await;
     only_the_last_one_stays(&ground).await;
     data_outlives_the_schedule(&ground).await;
-    data_goes_with_a_resource_that_says_so(&ground).await;
     namespace.done().await.unwrap();
 }
 
@@ -274,32 +264,6 @@ async fn only_the_last_one_stays(ground: &Ground<'_>) {
     let left = ground.parts.bucket.list("slow/manifests").await.unwrap();
     let manifest = |key: &String| key.contains(&stored(first)) && key.ends_with(".jsonl");
     assert!(!left.keys().any(manifest), "{left:?}");
-}
-
-/// The operator is killed in the middle of that.
-async fn data_goes_with_a_resource_that_says_so(ground: &Ground<'_>) {
-    let backup = ended(ground.namespace, MORTAL).await.unwrap();
-    assert_eq!(resources::phase(&backup), Some(BackupPhase::Succeeded));
-    let data = ground.parts.bucket.list(&format!("{MORTAL}/data")).await;
-    assert!(!data.unwrap().is_empty());
-    let backups = ground.namespace.api::<CassandraBackup>();
-    backups
-        .delete(MORTAL, &DeleteParams::default())
-        .await
-        .unwrap();
-    let deleting = |backup: &CassandraBackup| {
-        resources::condition(backup, "Deleting").is_some_and(|(is, ..)| is == "True")
-    };
-    resources::reaches(ground.namespace, MORTAL, "is being deleted", deleting)
-        .await
-        .unwrap();
-    ground.parts.operator.kill().await.unwrap();
-    let gone = async || Ok(backups.get_opt(MORTAL).await?.is_none().then_some(()));
-    until("the resource is gone", 3 * MINUTES, gone)
-        .await
-        .unwrap();
-    let left = ground.parts.bucket.list(MORTAL).await.unwrap();
-    assert!(left.is_empty(), "{left:?}");
 }
 
 /// The name of a backup in the storage.

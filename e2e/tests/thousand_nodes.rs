@@ -38,7 +38,7 @@ async fn a_backup_of_a_thousand_nodes_succeeds_in_bounded_memory() {
     let machines = Machines::start(&bed).await;
     pods(&namespace).await;
     let state = tempfile::tempdir().unwrap();
-    let idle = memory(&operator).await;
+    let idle = operator.memory().await.unwrap();
 
     let begun = Instant::now();
     let backup = json!({
@@ -80,15 +80,15 @@ async fn a_backup_of_a_thousand_nodes_succeeds_in_bounded_memory() {
     let agreed = status.snapshot_at.as_ref().unwrap().0;
     let waited = agreed.duration_since(status.start_time.as_ref().unwrap().0);
     let size = serde_json::to_vec(&backup).unwrap().len() >> 10;
-    let peak = memory(&operator).await;
+    let peak = operator.memory().await.unwrap();
     println!(
         "{NODES} nodes of {SECONDS} s: {took:.1?}, of which {waited:#} for the agreed time; \
          between the first snapshot and the last {skew} ms; the resource has {size} KiB; the operator \
          had {} MiB before and at most {} MiB",
-        idle.0 >> 10,
-        peak.1 >> 10,
+        idle.now >> 10,
+        peak.most >> 10,
     );
-    assert!(peak.1 <= MEMORY, "{} KiB", peak.1);
+    assert!(peak.most <= MEMORY, "{peak:?}");
     machines.end().await;
     namespace.done().await.unwrap();
 }
@@ -170,16 +170,4 @@ async fn pods(namespace: &Namespace) {
     until("all pods are ready", Duration::from_secs(300), ready)
         .await
         .unwrap();
-}
-
-/// Resident memory of the operator's process in KiB: now, and at most so far.
-async fn memory(operator: &Operator<'_>) -> (u64, u64) {
-    let pid = operator.pid().await.unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let value = line.and_then(|line| line.split_ascii_whitespace().next());
-        value.unwrap().parse().unwrap()
-    };
-    (field("VmRSS:"), field("VmHWM:"))
 }

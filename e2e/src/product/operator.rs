@@ -22,6 +22,18 @@ const PODS: &str = "app.kubernetes.io/instance=cassandra-backup";
 /// How long another pod may take to be there. Alone it is 2 s.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Where it shows its metrics.
+const PORT: u16 = 8080;
+
+/// Resident memory of a process, in KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// At the moment.
+    pub now: u64,
+    /// The most that it ever had.
+    pub most: u64,
+}
+
 /// An operator, in the namespace that its release is in.
 pub struct Operator<'n> {
     namespace: &'n Namespace,
@@ -82,6 +94,31 @@ impl<'n> Operator<'n> {
             group.is_ok_and(|group| group.contains(id))
         };
         pids.find(is_its).context("its process is not there")
+    }
+
+    /// The resident memory of its process.
+    pub async fn memory(&self) -> Result<Memory> {
+        let pid = self.pid().await?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let value = line.and_then(|line| line.split_ascii_whitespace().next());
+            let value = value.and_then(|value| value.parse().ok());
+            value.with_context(|| format!("process {pid} has no {name}"))
+        };
+        Ok(Memory {
+            now: field("VmRSS:")?,
+            most: field("VmHWM:")?,
+        })
+    }
+
+    /// What Prometheus would read.
+    pub async fn metrics(&self) -> Result<String> {
+        let (namespace, pod) = (self.namespace.name(), self.pod().await?);
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{PORT}/proxy/metrics");
+        let client = self.namespace.api::<Pod>().into_client();
+        let request = http::Request::get(path).body(Vec::new())?;
+        Ok(client.request_text(request).await?)
     }
 
     /// Kills its pod without a word, and waits for the one that takes its place.

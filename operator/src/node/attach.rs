@@ -174,12 +174,10 @@ mod tests {
 
     use super::*;
 
+    const RUN: Uuid = Uuid::from_u128(7);
+
     /// The end of a stream on which an agent tells a result with a ring of so many members.
     async fn told(members: usize, last: &str) -> End {
-        let (stdin, _theirs) = duplex(1 << 10);
-        let (stdout, mut says) = duplex(1 << 10);
-        let (stderr, _) = duplex(16);
-        let run_id = Uuid::from_u128(7);
         let member = RingMember {
             host_id: Uuid::nil(),
             address: "10.0.0.1".into(),
@@ -193,13 +191,25 @@ mod tests {
             ..Outcome::ended(Reason::Succeeded, "m", 1)
         };
         let event = Event {
-            run_id,
+            run_id: RUN,
             seq: 1,
             time: jiff::Timestamp::UNIX_EPOCH,
             kind: EventKind::Result(Box::new(outcome)),
         };
-        let line = serde_json::to_string(&event).unwrap() + last;
-        tokio::spawn(async move { says.write_all(line.as_bytes()).await });
+        said(serde_json::to_string(&event).unwrap() + last, false).await
+    }
+
+    /// The end of a stream on which this is said, and which stays open or is closed.
+    async fn said(text: String, open: bool) -> End {
+        let (stdin, _theirs) = duplex(1 << 10);
+        let (stdout, mut says) = duplex(1 << 10);
+        let (stderr, _) = duplex(16);
+        tokio::spawn(async move {
+            says.write_all(text.as_bytes()).await.unwrap();
+            if open {
+                std::future::pending::<()>().await;
+            }
+        });
         let session = Session {
             stdin: Box::new(stdin),
             stdout: Box::new(stdout),
@@ -208,7 +218,7 @@ mod tests {
             connection: Box::new(()),
         };
         let asked = Asked {
-            run_id,
+            run_id: RUN,
             attempt: 1,
             attempts: 1,
             silence: Duration::from_secs(60),
@@ -227,6 +237,19 @@ mod tests {
             };
             assert_eq!(outcome.ring.len(), 500);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_said_a_long_line_and_is_silent_keeps_nobody_waiting() {
+        let long = "x".repeat(SHORT_LINE + 2000) + "\n";
+        let silent: Vec<_> = (0..20)
+            .map(|_| tokio::spawn(said(long.clone(), true)))
+            .collect();
+        // They have said it, and none of them is cut yet.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let end = timeout(Duration::from_secs(30), told(500, "\n")).await;
+        assert!(matches!(end, Ok(End::Result(_))), "{end:?}");
+        assert!(silent.iter().all(|one| !one.is_finished()));
     }
 
     #[tokio::test(start_paused = true)]
