@@ -20,6 +20,7 @@ pub mod order;
 pub mod probe;
 pub mod purge;
 pub mod read;
+pub mod restore;
 pub mod retention;
 pub mod run_context;
 mod schema;

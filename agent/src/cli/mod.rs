@@ -14,6 +14,7 @@ mod preview;
 mod purge;
 mod purge_report;
 mod query;
+mod restore;
 mod show;
 mod spinner;
 mod storage;
@@ -76,6 +77,8 @@ enum Command {
     Show(Box<show::ShowFlags>),
     /// See whether the storage holds what backups need
     Verify(Box<verify::VerifyFlags>),
+    /// Put the files of a node that lost them back in their place
+    Restore(Box<restore::RestoreFlags>),
     /// Delete backups that no rule keeps, and data that no backup needs
     Purge(Box<purge::PurgeFlags>),
     /// Delete backups by name
@@ -141,6 +144,7 @@ pub fn main() -> ProcessExit {
         (None, Some(Command::List(flags))) => flags.run(),
         (None, Some(Command::Show(flags))) => flags.run(),
         (None, Some(Command::Verify(flags))) => flags.run(),
+        (None, Some(Command::Restore(flags))) => flags.run(state),
         (None, Some(Command::Purge(flags))) => flags.run(state),
         (None, Some(Command::Delete(flags))) => flags.run(state),
         (None, Some(Command::Check(flags))) => flags.run(state),

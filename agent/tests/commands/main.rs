@@ -7,5 +7,6 @@ mod clusters;
 mod list;
 mod purge;
 mod requests;
+mod restore;
 mod stage;
 mod verify;

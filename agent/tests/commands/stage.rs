@@ -65,29 +65,37 @@ impl Stage {
     /// Writes a node's manifest with its tokens, and its SSTables where they are not there yet:
     /// each is one data file, whose content is its name.
     pub fn commit(&self, backup: &Backup<'_>, node: Uuid, sstables: &[&str]) {
+        self.commit_tables(backup, node, &[("shop", TABLE, sstables)]);
+    }
+
+    /// The same, of several tables, by keyspace and directory.
+    pub fn commit_tables(&self, backup: &Backup<'_>, node: Uuid, tables: &[(&str, &str, &[&str])]) {
         let layout = NodeLayout::new("prod".parse().unwrap(), node);
         let name = backup.name.parse().unwrap();
-        let mut bytes = 0;
+        let (mut files, mut bytes) = (0, 0);
         let header = header(backup, node);
         let mut writer = ManifestWriter::new(Vec::new(), header).unwrap();
-        writer
-            .table(Table {
-                keyspace: "shop".into(),
-                table: "orders".into(),
-                id: TABLE[7..].into(),
-                directory: TABLE.into(),
-                schema: None,
-            })
-            .unwrap();
-        for sstable in sstables {
-            let key = data_key(node, sstable);
-            if !self.path(&key).exists() {
-                self.write(&key, sstable.as_bytes());
+        for (keyspace, directory, sstables) in tables {
+            let (table, id) = directory.rsplit_once('-').unwrap();
+            writer
+                .table(Table {
+                    keyspace: (*keyspace).into(),
+                    table: table.into(),
+                    id: id.into(),
+                    directory: (*directory).into(),
+                    schema: None,
+                })
+                .unwrap();
+            for sstable in *sstables {
+                let key = format!("data/{node}/{keyspace}/{directory}/{sstable}/nb-1-big-Data.db");
+                if !self.path(&key).exists() {
+                    self.write(&key, sstable.as_bytes());
+                }
+                bytes += sstable.len() as u64;
+                files += 1;
+                writer.sstable(line(sstable)).unwrap();
             }
-            bytes += sstable.len() as u64;
-            writer.sstable(line(sstable)).unwrap();
         }
-        let files = sstables.len() as u64;
         let tokens = layout.tokens_in_cluster(&name);
         self.write(&tokens, b"tokens: []\n");
         let footer = Footer {
@@ -253,7 +261,7 @@ fn header(backup: &Backup<'_>, node: Uuid) -> Header {
             cassandra_version: "5.0.9".into(),
             partitioner: "org.apache.cassandra.dht.Murmur3Partitioner".into(),
             tokens: vec!["0".into()],
-            data_directories: vec!["/data".into()],
+            data_directories: vec!["/nowhere/data".into()],
         },
         schema_version: SchemaVersions::default(),
         schema: None,

@@ -348,4 +348,33 @@ mod tests {
         assert_eq!(*stopped.borrow(), Some(Stop::Cancelled));
         assert_eq!(context.runs.len(), 1);
     }
+    #[tokio::test]
+    async fn what_a_node_reports_is_in_the_status_also_what_it_says_last() {
+        let status = serde_json::from_value(object("uid")["status"].clone()).unwrap();
+        let mut tracked = Tracked::new("uid".into(), status);
+        let node = tracked.status.nodes[0].clone();
+        let (mut reporter, report) = Reporter::new(node, Pace::default(), Box::new(|| ()));
+        let (stop, _stopped) = watch::channel(None);
+        let (turn, _its_turn) = watch::channel(false);
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let _ = ended.await;
+        });
+        tracked.follow("c-0".into(), report, Orders { stop, turn }, task);
+        reporter.waiting(Reason::PodNotReady, "it is away".into());
+        tracked.collect(&[]);
+        let node = &tracked.status.nodes[0];
+        assert_eq!(
+            (node.phase, node.message.as_deref()),
+            (NodePhase::Waiting, Some("it is away"))
+        );
+        reporter.finish(NodePhase::Succeeded, Reason::Succeeded, "done", false);
+        end.send(()).unwrap();
+        while !tracked.following["c-0"].task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        tracked.collect(&[]);
+        assert_eq!(tracked.status.nodes[0].phase, NodePhase::Succeeded);
+        assert!(tracked.following.is_empty());
+    }
 }

@@ -189,6 +189,10 @@ impl Programs<'_> {
                 "nodefs.available": "0%",
                 "nodefs.inodesFree": "0%",
             },
+            // Without a cgroup for each pod, a pod that is deleted while its container starts now and
+            // then looks as if it was to be resized, and the kubelet of 1.34.4 ends with a panic
+            // (doPodResizeAction): seen twice among the kills of operator_is_killed.rs.
+            "featureGates": {"InPlacePodVerticalScaling": false},
             "maxPods": 200,
             "serializeImagePulls": false,
             "kubeAPIQPS": 100,

@@ -1,0 +1,327 @@
+//! The whole of it: what is to be done, and doing it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, Table};
+use store::Store;
+
+use super::fetch::{Got, Wanted, fetch};
+use super::path::{SYSTEM, directory, is_restored, plain};
+use super::target::{State, Target, file};
+use super::{Chosen, RestoreError};
+use crate::read::{self, ManifestStream};
+
+/// What a restore may do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the files come, instead of where they were.
+    pub directories: Vec<PathBuf>,
+    /// Files fetched at the same time.
+    pub concurrency: usize,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// Of which backup and node.
+    pub chosen: Chosen,
+    /// Tables with files.
+    pub tables: u64,
+    /// Files to be put in place.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// SSTables that the backup does not have, since they were damaged.
+    pub left_out: Vec<String>,
+    /// Whether a restore that was cut off is gone on with.
+    pub resumes: bool,
+    target: Target,
+}
+
+impl Plan {
+    /// Where the files come.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.target.directories
+    }
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Files in their place.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Files that were fetched.
+    pub fetched: u64,
+    /// Files that were there already, with their content.
+    pub kept: u64,
+}
+
+/// Looks at the whole manifest and at the directories, and changes nothing.
+pub async fn plan(
+    store: &dyn Store,
+    chosen: Chosen,
+    options: &Options,
+) -> Result<Plan, RestoreError> {
+    let mut tally = Tally::new(&chosen);
+    let (_, footer) = read::manifest(store, &chosen.manifest, |line| tally.add(line)).await?;
+    let Tally {
+        tables,
+        files,
+        bytes,
+        has_local,
+        wrong,
+        ..
+    } = tally;
+    if let Some(name) = wrong {
+        return Err(RestoreError::Name {
+            backup: chosen.backup,
+            name,
+        });
+    }
+    if !has_local {
+        return Err(RestoreError::WithoutSystem {
+            backup: chosen.backup,
+            host_id: chosen.host_id,
+        });
+    }
+    let directories = match &options.directories[..] {
+        [] => chosen.directories.iter().map(PathBuf::from).collect(),
+        named => named.to_vec(),
+    };
+    let target = Target { directories };
+    let state = target.look(&chosen)?;
+    if state == State::Empty {
+        target.has_room(&bytes)?;
+    }
+    Ok(Plan {
+        chosen,
+        tables,
+        files,
+        bytes: bytes.iter().sum(),
+        left_out: footer.left_out,
+        resumes: state == State::Begun,
+        target,
+    })
+}
+
+/// What a manifest adds up to.
+struct Tally {
+    table: Option<Table>,
+    tables: u64,
+    files: u64,
+    /// By data directory.
+    bytes: Vec<u64>,
+    has_local: bool,
+    /// The first name that is none of Cassandra's.
+    wrong: Option<String>,
+}
+
+impl Tally {
+    fn new(chosen: &Chosen) -> Self {
+        Self {
+            table: None,
+            tables: 0,
+            files: 0,
+            bytes: vec![0; chosen.directories.len().max(1)],
+            has_local: false,
+            wrong: None,
+        }
+    }
+
+    fn add(&mut self, line: &Line) {
+        match line {
+            Line::Table(table) => {
+                self.tables += u64::from(is_restored(table));
+                self.table = Some(table.clone());
+            }
+            Line::SsTable(sstable) => {
+                let Some(table) = self.table.as_ref().filter(|table| is_restored(table)) else {
+                    return;
+                };
+                self.has_local |= table.keyspace == SYSTEM && table.table == "local";
+                let names = sstable
+                    .components
+                    .iter()
+                    .map(|it| plain(&it.name).map(|_| ()));
+                let names: Result<(), String> = names.collect();
+                if let Err(wrong) = directory(table, sstable).and(names) {
+                    self.wrong.get_or_insert(wrong);
+                }
+                if self.bytes.len() <= sstable.data_directory {
+                    self.wrong.get_or_insert_with(|| {
+                        format!("in data directory {}", sstable.data_directory)
+                    });
+                    return;
+                }
+                self.files += sstable.components.len() as u64;
+                let bytes = sstable.components.iter().map(|it| it.bytes);
+                self.bytes[sstable.data_directory] += bytes.sum::<u64>();
+            }
+            Line::Header(_) | Line::Footer(_) => {}
+        }
+    }
+}
+
+/// Which tables' turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// All but `system`.
+    Others,
+    System,
+}
+
+impl Turn {
+    fn has(self, table: &Table) -> bool {
+        is_restored(table) && (table.keyspace == SYSTEM) == (self == Self::System)
+    }
+}
+
+/// Does what is planned, and says how far it is.
+pub async fn restore(
+    store: &dyn Store,
+    cluster: &ClusterId,
+    plan: &Plan,
+    concurrency: usize,
+    seen: &(dyn Fn(Seen) + Sync),
+) -> Result<Done, RestoreError> {
+    let target = &plan.target;
+    target.begin(&plan.chosen)?;
+    let told = Told::default();
+    let mut done = Done::default();
+    for turn in [Turn::Others, Turn::System] {
+        let files = Files::open(store, cluster, &plan.chosen, target, turn).await?;
+        let files = stream::try_unfold(files, async |mut files| {
+            let batch = files.next().await?;
+            Ok::<_, RestoreError>(batch.map(|batch| (batch, files)))
+        });
+        let wanted = files.map_ok(|batch| stream::iter(batch).map(Ok::<_, RestoreError>));
+        let wanted = wanted.try_flatten();
+        let fetched = wanted.map_ok(|wanted| async {
+            let bytes = wanted.bytes;
+            let got = fetch(store, wanted).await?;
+            seen(told.add(bytes));
+            Ok(got)
+        });
+        let mut fetched = std::pin::pin!(fetched.try_buffer_unordered(concurrency.max(1)));
+        while let Some(got) = fetched.try_next().await? {
+            match got {
+                Got::Fetched => done.fetched += 1,
+                Got::Kept => done.kept += 1,
+            }
+        }
+        // All rows are on the disk before the node knows who it is.
+        target.settle()?;
+    }
+    target.end()?;
+    Ok(done)
+}
+
+/// What was told so far.
+#[derive(Default)]
+struct Told {
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Told {
+    fn add(&self, bytes: u64) -> Seen {
+        Seen {
+            files: self.files.fetch_add(1, Ordering::Relaxed) + 1,
+            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
+        }
+    }
+}
+
+/// The files of a manifest that is being read, an SSTable at a time.
+struct Files<'a> {
+    lines: ManifestStream,
+    keys: ObjectKeys,
+    layout: ClusterLayout,
+    table: Option<Table>,
+    target: &'a Target,
+    turn: Turn,
+    made: BTreeSet<PathBuf>,
+    chosen: &'a Chosen,
+}
+
+impl<'a> Files<'a> {
+    async fn open(
+        store: &dyn Store,
+        cluster: &ClusterId,
+        chosen: &'a Chosen,
+        target: &'a Target,
+        turn: Turn,
+    ) -> Result<Self, RestoreError> {
+        Ok(Self {
+            lines: ManifestStream::open(store, &chosen.manifest).await?,
+            keys: ObjectKeys::new(chosen.host_id),
+            layout: ClusterLayout::new(cluster.clone()),
+            table: None,
+            target,
+            turn,
+            made: BTreeSet::new(),
+            chosen,
+        })
+    }
+
+    /// The next SSTable's files, whose directory is there; nothing after the last.
+    async fn next(&mut self) -> Result<Option<Vec<Wanted>>, RestoreError> {
+        while let Some(line) = self.lines.next().await? {
+            let mut keys = Vec::new();
+            self.keys
+                .of(&line, |key| keys.push(self.layout.key_in_cluster(key)));
+            match line {
+                Line::Table(table) => self.table = Some(table),
+                Line::SsTable(sstable) => {
+                    let Some(table) = self.table.as_ref().filter(|it| self.turn.has(it)) else {
+                        continue;
+                    };
+                    let wrong = |name| RestoreError::Name {
+                        backup: self.chosen.backup.clone(),
+                        name,
+                    };
+                    let below = directory(table, &sstable).map_err(wrong)?;
+                    let mut folder = self.target.directory(sstable.data_directory).to_owned();
+                    for part in below {
+                        folder.push(part);
+                        if self.made.insert(folder.clone()) {
+                            make(&folder)?;
+                        }
+                    }
+                    let mut wanted = Vec::new();
+                    for (component, key) in sstable.components.into_iter().zip(keys) {
+                        wanted.push(Wanted {
+                            key,
+                            path: folder.join(plain(&component.name).map_err(wrong)?),
+                            bytes: component.bytes,
+                            blake3: component.blake3,
+                        });
+                    }
+                    return Ok(Some(wanted));
+                }
+                Line::Header(_) | Line::Footer(_) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Makes a directory, unless a restore that was cut off has made it.
+fn make(folder: &PathBuf) -> Result<(), RestoreError> {
+    match fs::create_dir(folder) {
+        Ok(()) => Ok(()),
+        Err(_) if folder.is_dir() => Ok(()),
+        Err(source) => Err(file(folder, source)),
+    }
+}

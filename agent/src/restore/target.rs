@@ -1,0 +1,182 @@
+//! The data directories of a node that is down.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Chosen, RestoreError};
+
+/// A file in each data directory while its restore is at work: whose it is.
+const MARK: &str = ".cassandra-backup-restore";
+/// Beside a data directory, what Cassandra would replay over the restored tables, or believe.
+const BESIDE: [&str; 4] = ["commitlog", "hints", "saved_caches", "cdc_raw"];
+/// What file systems make by themselves.
+const OF_FILE_SYSTEM: &str = "lost+found";
+
+/// Whose restore a directory belongs to.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Mark {
+    backup: String,
+    host_id: Uuid,
+}
+
+impl Mark {
+    fn of(chosen: &Chosen) -> Self {
+        Self {
+            backup: chosen.backup.to_string(),
+            host_id: chosen.host_id,
+        }
+    }
+}
+
+/// The data directories, in the order of the manifest's.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) directories: Vec<PathBuf>,
+}
+
+/// How far a target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing is there.
+    Empty,
+    /// This restore was begun, and cut off.
+    Begun,
+}
+
+impl Target {
+    /// The directory in which the files of one of the manifest's belong. There may be fewer now, or
+    /// more: Cassandra moves SSTables to where they belong by itself.
+    pub(super) fn directory(&self, position: usize) -> &Path {
+        &self.directories[position % self.directories.len()]
+    }
+
+    /// Makes sure that nothing of a node is there, or only this restore's.
+    pub(super) fn look(&self, chosen: &Chosen) -> Result<State, RestoreError> {
+        let mut state = State::Empty;
+        for directory in &self.directories {
+            if let Some(mark) = read_mark(directory)? {
+                if mark != Mark::of(chosen) {
+                    return Err(RestoreError::OtherRestore {
+                        path: directory.join(MARK),
+                        found: format!("node {} from backup {}", mark.host_id, mark.backup),
+                    });
+                }
+                state = State::Begun;
+            }
+        }
+        for directory in &self.directories {
+            if state == State::Empty {
+                is_empty(directory)?;
+            }
+            let parent = directory.parent().unwrap_or(directory);
+            for beside in BESIDE.map(|name| parent.join(name)) {
+                match is_empty(&beside) {
+                    Err(RestoreError::File { source, .. })
+                        if source.kind() == io::ErrorKind::NotFound => {}
+                    other => other?,
+                }
+            }
+        }
+        Ok(state)
+    }
+
+    /// Makes sure that there is room. `bytes` are those of each of the manifest's directories.
+    pub(super) fn has_room(&self, bytes: &[u64]) -> Result<(), RestoreError> {
+        let mut needed: Vec<(u64, &Path, u64)> = Vec::new();
+        for (position, bytes) in bytes.iter().enumerate() {
+            let directory = self.directory(position);
+            let failed = |source| file(directory, source);
+            let device = fs::metadata(directory).map_err(failed)?.dev();
+            match needed.iter_mut().find(|(known, ..)| *known == device) {
+                Some((.., sum)) => *sum += bytes,
+                None => needed.push((device, directory, *bytes)),
+            }
+        }
+        for (_, directory, needed) in needed {
+            let space = rustix::fs::statvfs(directory);
+            let space = space.map_err(|error| file(directory, error.into()))?;
+            let free = space.f_bavail.saturating_mul(space.f_frsize);
+            if free < needed {
+                return Err(RestoreError::NoSpace {
+                    path: directory.to_owned(),
+                    free,
+                    needed,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whose the directories are.
+    pub(super) fn begin(&self, chosen: &Chosen) -> Result<(), RestoreError> {
+        let text = serde_json::to_vec(&Mark::of(chosen)).unwrap_or_default();
+        for directory in &self.directories {
+            let path = directory.join(MARK);
+            let write = || {
+                let mut mark = fs::File::create(&path)?;
+                mark.write_all(&text)?;
+                mark.sync_all()
+            };
+            write().map_err(|source| file(&path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that all is on the disks; then the directories are Cassandra's.
+    pub(super) fn end(&self) -> Result<(), RestoreError> {
+        self.settle()?;
+        for directory in &self.directories {
+            let path = directory.join(MARK);
+            fs::remove_file(&path).map_err(|source| file(&path, source))?;
+        }
+        self.settle()
+    }
+
+    pub(super) fn settle(&self) -> Result<(), RestoreError> {
+        for directory in &self.directories {
+            let settle = || Ok(rustix::fs::syncfs(fs::File::open(directory)?)?);
+            settle().map_err(|source| file(directory, source))?;
+        }
+        Ok(())
+    }
+}
+
+fn read_mark(directory: &Path) -> Result<Option<Mark>, RestoreError> {
+    let path = directory.join(MARK);
+    match fs::read(&path) {
+        Ok(text) => match serde_json::from_slice(&text) {
+            Ok(mark) => Ok(Some(mark)),
+            // It was cut off before its first file.
+            Err(_) if text.is_empty() => Ok(None),
+            Err(error) => Err(file(&path, error.into())),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(file(&path, source)),
+    }
+}
+
+fn is_empty(directory: &Path) -> Result<(), RestoreError> {
+    let failed = |source| file(directory, source);
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name != OF_FILE_SYSTEM && name != MARK {
+            return Err(RestoreError::NotEmpty {
+                path: directory.join(name),
+            });
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn file(path: &Path, source: io::Error) -> RestoreError {
+    RestoreError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
