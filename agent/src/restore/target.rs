@@ -180,3 +180,37 @@ pub(super) fn file(path: &Path, source: io::Error) -> RestoreError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_has_to_be_room_for_all_that_comes_to_a_device() {
+        let home = tempfile::tempdir().unwrap();
+        let directories = ["data", "data2"].map(|name| home.path().join(name));
+        directories
+            .iter()
+            .for_each(|it| fs::create_dir(it).unwrap());
+        let target = Target {
+            directories: directories.to_vec(),
+        };
+        target.has_room(&[1000, 1000]).unwrap();
+        let space = rustix::fs::statvfs(home.path()).unwrap();
+        let free = space.f_bavail * space.f_frsize;
+        // Each alone would fit.
+        let half = free / 2 + (1 << 30);
+        let error = target.has_room(&[half, half]).unwrap_err();
+        assert!(matches!(error, RestoreError::NoSpace { .. }), "{error}");
+        assert_eq!(error.reason(), protocol::Reason::NoSpace);
+    }
+
+    #[test]
+    fn files_of_more_directories_than_there_are_now_are_spread_over_these() {
+        let target = Target {
+            directories: vec!["/a".into(), "/b".into()],
+        };
+        let of = |position| target.directory(position).to_str().unwrap();
+        assert_eq!([of(0), of(1), of(2)], ["/a", "/b", "/a"]);
+    }
+}

@@ -381,3 +381,21 @@ async fn lines_of_the_log_say_which_backup_they_are_about() {
         assert_eq!(span[field], value);
     }
 }
+
+#[tokio::test]
+async fn a_backup_that_was_found_in_a_storage_is_never_made() {
+    let (context, _api) = context();
+    let mut object = object(0);
+    object["spec"]["imported"] = json!(true);
+    object["spec"]["backupName"] = json!("found");
+    for status in [Value::Null, json!({"phase": "PartiallyFailed"})] {
+        object["status"] = status;
+        let backup: CassandraBackup = serde_json::from_value(object.clone()).unwrap();
+        let reconciled = reconcile(Arc::new(DeserializeGuard(Ok(backup))), Arc::clone(&context));
+        // Whoever asked the API server would wait for its answer.
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(5), reconciled).await;
+        let action = ended.expect("nobody is asked").unwrap();
+        assert_eq!(action, Action::await_change());
+        assert_eq!(context.runs.len(), 0);
+    }
+}

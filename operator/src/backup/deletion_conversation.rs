@@ -364,3 +364,17 @@ async fn a_change_that_somebody_else_made_meanwhile_is_looked_at_first() {
     assert_ne!(ends(reconciled).await, Action::await_change());
     assert!(context.chores.of(UID).is_some());
 }
+
+#[tokio::test]
+async fn a_found_backup_that_nobody_has_looked_at_goes_at_once() {
+    let (context, mut api) = context();
+    let object = deleted(|it| {
+        it["spec"]["imported"] = json!(true);
+        it["spec"]["backupName"] = json!("found");
+        it["status"] = Value::Null;
+    });
+    let reconciled = begun(&context, &object).await;
+    release(&mut api, &object).await;
+    assert_eq!(event(&mut api).await, "DataDeleted");
+    assert_eq!(ends(reconciled).await, Action::await_change());
+}
