@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, Survey, Verdict};
+use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, StorageAccess, Survey, Verdict};
 use store::{Error, Key, ProbeSteps, Store, probe_left, probe_steps};
 
 use crate::backup::error::chain;
 use crate::catalogue::{self, SurveyError};
 use crate::run_context::Run;
-use crate::storage;
+use crate::{neighbour, storage};
 
 /// Where probes leave their objects: no cluster id begins with a dot.
 const FOLDER: &str = ".probe";
@@ -65,9 +65,28 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
     probed.reach = yes(&format!("{name} answers"));
     probed.keeps_versions = versions(store).await;
     if request.survey {
-        probed.survey = Some(survey(store).await);
+        probed.survey = Some(match enough_memory(&request.storage) {
+            Ok(()) => survey(store).await,
+            Err(seen) => Survey {
+                seen,
+                ..Survey::default()
+            },
+        });
     }
     (name, probed)
+}
+
+/// A directory is looked into in Cassandra's own container.
+fn enough_memory(storage: &StorageAccess) -> Result<(), Seen> {
+    if !matches!(storage, StorageAccess::File { .. }) {
+        return Ok(());
+    }
+    let enough = neighbour::enough_memory().map(drop);
+    enough.map_err(|error| Seen {
+        verdict: Verdict::Unknown,
+        reason: Reason::OutOfMemory,
+        message: error.to_string(),
+    })
 }
 
 /// Whose backups are in it.
@@ -223,7 +242,6 @@ fn verdict(name: &str, probed: &Probed) -> (Reason, String) {
 
 #[cfg(test)]
 mod tests {
-    use protocol::StorageAccess;
     use store::At;
 
     use super::*;

@@ -170,15 +170,6 @@ async fn a_node_that_lost_its_disk_starts_as_it_was_and_streams_nothing() {
     let session = cql::connect(&names, None).await.unwrap();
     // At ALL: the node answers for its rows, with nobody to have them from.
     once.check(&session, 0..300).await.unwrap();
-    everywhere.check(&session, 0..300).await.unwrap();
-    let here = nodes[2].session().await.unwrap();
-    let found = here
-        .query_unpaged("SELECT key FROM shop.orders", ())
-        .await
-        .unwrap()
-        .into_rows_result()
-        .unwrap();
-    assert!(found.rows_num() >= 300);
 
     // What was written since comes from the others.
     nodes[2]

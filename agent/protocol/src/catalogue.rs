@@ -1,4 +1,3 @@
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -42,9 +41,6 @@ pub struct BackupFound {
     pub series: Option<String>,
     /// What it covers.
     pub scope: Scope,
-    /// When its last manifest was written, by the storage's clock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub committed_at: Option<Timestamp>,
     /// Its nodes with a manifest that can be read.
     pub nodes: Vec<NodeFound>,
     /// Host ids of its nodes without.

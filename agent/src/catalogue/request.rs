@@ -1,9 +1,8 @@
 //! The same, as a caller of the protocol asks for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use manifest::{BackupName, ClusterId, Header, InvalidName};
 use protocol::{
     BackupFound, Catalogue, CatalogueRequest, NodeFound, NodeIdentity, Outcome, Reason, Scope,
@@ -130,15 +129,9 @@ fn found(backup: &Backup) -> Option<BackupFound> {
             tables: first.scope.tables.clone(),
             datacenters: first.scope.datacenters.clone(),
         },
-        committed_at: committed(&backup.manifests),
         missing: missing.collect(),
         nodes,
     })
-}
-
-fn committed(manifests: &BTreeMap<Uuid, StoredManifest>) -> Option<Timestamp> {
-    let last = manifests.values().map(|stored| stored.modified).max()?;
-    Timestamp::try_from(last).ok()
 }
 
 fn node_found(header: &Header, stored: &StoredManifest) -> NodeFound {

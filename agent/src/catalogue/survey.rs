@@ -1,14 +1,18 @@
 //! Which clusters have backups in a storage, and to which times they can be brought back.
 
+use futures::stream::{self, StreamExt, TryStreamExt};
 use manifest::ClusterId;
 use protocol::{ClusterFound, Restorable};
 use store::Store;
 
-use super::{Backup, CatalogueError, Completeness, Headers, Wanted, add_headers, read};
+use super::{Backup, CatalogueError, Completeness, Headers, read, read_headers};
 
 /// Folders at the top of a storage that are looked into. A bucket with more is shared with others,
 /// and each would cost requests.
 const MOST_FOLDERS: usize = 1000;
+
+/// Clusters that are looked at at the same time.
+const AT_ONCE: usize = 4;
 
 /// Why clusters could not be told.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +44,12 @@ pub async fn survey(store: &dyn Store) -> Result<Vec<ClusterFound>, SurveyError>
         .filter_map(|folder| folder.parse().ok())
         .collect();
     names.sort();
-    let mut found = Vec::new();
-    for cluster in names {
-        found.extend(look(store, &cluster).await?);
-    }
-    Ok(found)
+    let looks = names.iter().map(|cluster| look(store, cluster));
+    let found = stream::iter(looks).buffered(AT_ONCE);
+    Ok(found
+        .try_filter_map(async |found| Ok(found))
+        .try_collect()
+        .await?)
 }
 
 /// What is there of one cluster; none where it has no manifest.
@@ -60,13 +65,8 @@ async fn look(
     let complete = backups
         .iter()
         .filter(|backup| backup.completeness() == Completeness::Complete);
-    let ends = [complete.clone().next(), complete.clone().next_back()];
-    let [mut first, mut last] = [None, None];
-    for (end, restorable) in ends.into_iter().zip([&mut first, &mut last]) {
-        if let Some(backup) = end {
-            *restorable = restorable_of(store, backup).await?;
-        }
-    }
+    let first = restorable(store, complete.clone()).await?;
+    let last = restorable(store, complete.clone().rev()).await?;
     Ok(Some(ClusterFound {
         cluster: cluster.to_string(),
         backups: backups.len() as u64,
@@ -76,22 +76,23 @@ async fn look(
     }))
 }
 
-/// What was written before this is in the backup: its first snapshot, over all nodes.
-async fn restorable_of(
+/// The first of these backups whose headers can all be believed. What was written before its first
+/// snapshot, over all nodes, is in it.
+async fn restorable(
     store: &dyn Store,
-    backup: &Backup,
+    backups: impl Iterator<Item = &Backup>,
 ) -> Result<Option<Restorable>, CatalogueError> {
-    let mut whole = [backup.clone()];
-    let unread: Wanted = backup
-        .manifests
-        .iter()
-        .filter(|(node, _)| !backup.headers.contains_key(node))
-        .map(|(node, stored)| (0, *node, stored.key.clone()))
-        .collect();
-    add_headers(store, &mut whole, unread).await?;
-    let [whole] = whole;
-    Ok(whole.started().map(|time| Restorable {
-        backup: whole.name.to_string(),
-        time,
-    }))
+    for backup in backups {
+        let mut whole = [backup.clone()];
+        read_headers(store, &mut whole).await?;
+        let [whole] = whole;
+        let believed = whole.unreadable.is_empty();
+        if believed && whole.completeness() == Completeness::Complete {
+            return Ok(whole.started().map(|time| Restorable {
+                backup: whole.name.to_string(),
+                time,
+            }));
+        }
+    }
+    Ok(None)
 }

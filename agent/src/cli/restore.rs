@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanDuration};
+use jiff::{SignedDuration, Timestamp};
 use protocol::{ExitCode, Reason};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,6 +17,9 @@ use crate::neighbour;
 use crate::restore::{self, Done, Node, Options, Plan, RestoreError, Seen, Which};
 use crate::serve::note;
 use crate::state::StateDirectory;
+
+/// Tombstones live so long where nobody says otherwise: `gc_grace_seconds`.
+const GRACE: SignedDuration = SignedDuration::from_hours(240);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,7 +56,8 @@ pub(super) struct RestoreFlags {
     data_directory: Vec<PathBuf>,
     /// Files fetched at the same time
     #[arg(long, value_name = "N", default_value_t = 4)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
+    // A read of a directory holds one of 16 threads for work that blocks, and writes need some, too.
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=8))]
     concurrency: u16,
     /// Only say what would be done
     #[arg(long)]
@@ -129,6 +134,16 @@ fn become_owner(plan: &Plan, state_directory: Option<&Path>) -> Result<(), Failu
     let Some(directory) = plan.directories().first() else {
         return Ok(());
     };
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    if plan.owner()? == Some(0) {
+        note!(
+            "{} belongs to root, and so will all that is restored: if Cassandra runs as another user, give it to that user before Cassandra is started",
+            directory.display()
+        );
+        return Ok(());
+    }
     let failed = |message: String| Failure {
         reason: Reason::Failed,
         message,
@@ -170,6 +185,10 @@ fn progress(seen: Seen, plan: &Plan, began: Instant) -> String {
 
 fn text(plan: &Plan, done: Option<Done>, began: Instant) -> String {
     let mut text = String::new();
+    let age = Timestamp::now().duration_since(plan.chosen.taken);
+    if age > GRACE {
+        text.push_str("the backup is older than ten days, Cassandra's default of gc_grace_seconds: rows that were deleted since may come back, see docs/restore.md\n");
+    }
     for left_out in &plan.left_out {
         text.push_str(&format!(
             "{left_out} was damaged and is not in the backup\n"

@@ -92,21 +92,50 @@ pub async fn choose(
     let before = match which {
         Which::Named(name) => {
             let backup = catalogue::read_one(store, cluster, name).await?;
-            let found = found(&backup, node)?;
-            return found.ok_or_else(|| no_node(cluster, node));
+            let found = found(&backup, node)?.ok_or_else(|| no_node(cluster, node))?;
+            if !is_whole(&backup) {
+                return Err(RestoreError::NotWhole {
+                    backup: backup.name,
+                });
+            }
+            return Ok(found);
         }
         Which::Latest => Timestamp::MAX,
         Which::Before(time) => *time,
     };
     let mut backups = catalogue::read(store, cluster, Headers::One).await?;
-    backups.retain(|backup| backup.started().is_some_and(|started| started < before));
+    backups.retain(|backup| is_whole(backup) && may_have(backup, node));
+    let mut newest: Option<Chosen> = None;
     for backup in backups.iter().rev() {
+        // By one header they were in order; a node's own snapshot may have been later or earlier.
+        if newest
+            .as_ref()
+            .is_some_and(|it| backup.started() < Some(it.taken))
+        {
+            break;
+        }
         let backup = catalogue::read_one(store, cluster, &backup.name).await?;
-        if let Some(chosen) = found(&backup, node)? {
-            return Ok(chosen);
+        if let Some(chosen) = found(&backup, node)?.filter(|it| it.taken < before)
+            && newest.as_ref().is_none_or(|it| it.taken < chosen.taken)
+        {
+            newest = Some(chosen);
         }
     }
-    Err(no_node(cluster, node))
+    newest.ok_or_else(|| no_node(cluster, node))
+}
+
+/// Whether it is of all that nodes have.
+fn is_whole(backup: &Backup) -> bool {
+    let scope = backup.scope();
+    scope.is_some_and(|scope| scope.keyspaces.is_empty() && scope.tables.is_empty())
+}
+
+/// Whether it is worth reading on.
+fn may_have(backup: &Backup, node: &Node) -> bool {
+    match node {
+        Node::HostId(id) => backup.manifests.contains_key(id),
+        Node::Only | Node::Pod(_) => true,
+    }
 }
 
 fn no_node(cluster: &ClusterId, node: &Node) -> RestoreError {
@@ -126,14 +155,16 @@ fn found(backup: &Backup, node: &Node) -> Result<Option<Chosen>, RestoreError> {
     let Some((host_id, header)) = fitting.next() else {
         return Ok(None);
     };
-    if fitting.next().is_some() {
-        let nodes = backup
-            .headers
-            .iter()
-            .map(|(id, header)| match &header.node.pod {
-                Some(pod) => format!("{id} (pod {pod})"),
-                None => id.to_string(),
-            });
+    // Nor is it the only one where others have no manifest, or none that can be read.
+    let mut all = backup.expected();
+    all.extend(backup.manifests.keys());
+    let others = *node == Node::Only && all.len() > 1;
+    if fitting.next().is_some() || others {
+        let pod = |id: &Uuid| backup.headers.get(id)?.node.pod.clone();
+        let nodes = all.iter().map(|id| match pod(id) {
+            Some(pod) => format!("{id} (pod {pod})"),
+            None => id.to_string(),
+        });
         return Err(RestoreError::WhichNode {
             backup: backup.name.clone(),
             nodes: nodes.collect(),

@@ -3,18 +3,20 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use store::{Key, Store};
-use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use super::RestoreError;
 use super::target::file;
 
 /// Ends the name of a file that is not whole.
 const PARTIAL: &str = ".restoring";
-/// Chunks between the network and the disk. A chunk is at most 1 MiB.
-const AHEAD: usize = 2;
+/// How often one file is fetched at most: what is on its way for hours meets a broken connection.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// A file as the manifest names it.
 #[derive(Clone, Debug)]
@@ -41,50 +43,43 @@ pub(super) async fn fetch(store: &dyn Store, wanted: Wanted) -> Result<Got, Rest
     if on_disk(move || is_there(&there)).await? {
         return Ok(Got::Kept);
     }
+    let mut attempt = 1;
+    loop {
+        match once(store, &wanted).await {
+            Err(error) if error.is_temporary() && attempt < ATTEMPTS => {
+                tracing::warn!(%error, "fetched again");
+                sleep(PAUSE * attempt).await;
+                attempt += 1;
+            }
+            other => return other.map(|()| Got::Fetched),
+        }
+    }
+}
+
+async fn once(store: &dyn Store, wanted: &Wanted) -> Result<(), RestoreError> {
     let key = Key::parse(&wanted.key)?;
     let content = match store.get(&key, None).await {
         Err(store::Error::NotFound { .. }) => {
-            return Err(other_content(&wanted, "it is not there".to_owned()));
+            return Err(other_content(wanted, "it is not there".to_owned()));
         }
         other => other?,
     };
     if content.size != wanted.bytes {
         let why = format!("{} bytes instead of {}", content.size, wanted.bytes);
-        return Err(other_content(&wanted, why));
+        return Err(other_content(wanted, why));
     }
-    let (send, receive) = mpsc::channel(AHEAD);
-    let writing = wanted.clone();
-    let written = tokio::task::spawn_blocking(move || write(&writing, receive));
+    let path = partial(&wanted.path);
+    let mut copy = on_disk(move || Copy::begin(path)).await?;
     let mut chunks = content.chunks;
-    let mut broken = None;
-    loop {
-        match chunks.try_next().await {
-            // The other side says why it takes no more.
-            Ok(Some(chunk)) => match send.send(chunk).await {
-                Ok(()) => {}
-                Err(_) => break,
-            },
-            Ok(None) => break,
-            Err(error) => {
-                broken = Some(error);
-                break;
-            }
-        }
+    while let Some(chunk) = chunks.try_next().await? {
+        copy = on_disk(move || copy.write(&chunk)).await?;
     }
-    drop(send);
-    let hash = written
-        .await
-        .map_err(|error| file(&wanted.path, io::Error::other(error)))??;
-    if let Some(error) = broken {
-        return Err(error.into());
-    }
-    if hash != wanted.blake3 {
-        return Err(other_content(&wanted, format!("BLAKE3 {hash}")));
+    let hash = copy.hasher.finalize().to_hex();
+    if hash.as_str() != wanted.blake3 {
+        return Err(other_content(wanted, format!("BLAKE3 {hash}")));
     }
     let placed = wanted.path.clone();
-    on_disk(move || fs::rename(partial(&placed), &placed).map_err(|source| file(&placed, source)))
-        .await?;
-    Ok(Got::Fetched)
+    on_disk(move || fs::rename(&copy.path, &placed).map_err(|source| file(&placed, source))).await
 }
 
 fn other_content(wanted: &Wanted, why: String) -> RestoreError {
@@ -94,6 +89,7 @@ fn other_content(wanted: &Wanted, why: String) -> RestoreError {
     }
 }
 
+/// Work that blocks, for a moment: no thread is held while the network is waited for.
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<T, RestoreError> {
@@ -114,20 +110,29 @@ fn is_there(wanted: &Wanted) -> Result<bool, RestoreError> {
     Ok(hasher.finalize().to_hex().as_str() == wanted.blake3)
 }
 
-/// Writes what comes beside the place. Returns its hash.
-fn write(
-    wanted: &Wanted,
-    mut chunks: mpsc::Receiver<bytes::Bytes>,
-) -> Result<String, RestoreError> {
-    let path = partial(&wanted.path);
-    let failed = |source| file(&path, source);
-    let mut out = fs::File::create(&path).map_err(failed)?;
-    let mut hasher = blake3::Hasher::new();
-    while let Some(chunk) = chunks.blocking_recv() {
-        hasher.update(&chunk);
-        out.write_all(&chunk).map_err(failed)?;
+/// What has come of a file, beside its place.
+struct Copy {
+    path: PathBuf,
+    out: fs::File,
+    hasher: blake3::Hasher,
+}
+
+impl Copy {
+    fn begin(path: PathBuf) -> Result<Self, RestoreError> {
+        let out = fs::File::create(&path).map_err(|source| file(&path, source))?;
+        Ok(Self {
+            path,
+            out,
+            hasher: blake3::Hasher::new(),
+        })
     }
-    Ok(hasher.finalize().to_hex().to_string())
+
+    fn write(mut self, chunk: &[u8]) -> Result<Self, RestoreError> {
+        self.hasher.update(chunk);
+        let written = self.out.write_all(chunk);
+        written.map_err(|source| file(&self.path, source))?;
+        Ok(self)
+    }
 }
 
 fn partial(path: &Path) -> PathBuf {

@@ -66,15 +66,46 @@ pub enum RestoreError {
         /// Its nodes.
         nodes: Vec<String>,
     },
+    /// The backup is not of all that a node has.
+    #[error(
+        "backup {backup} is of some keyspaces or tables only, which is no whole node: take one of all keyspaces"
+    )]
+    NotWhole {
+        /// The backup.
+        backup: BackupName,
+    },
     /// The backup has no `system.local`.
     #[error(
-        "backup {backup} does not have the table system.local of node {host_id}, which has its host id and tokens: it was made of some keyspaces or tables only; use one of all keyspaces"
+        "backup {backup} does not have the table system.local of node {host_id}, which has its host id and tokens: take another one"
     )]
     WithoutSystem {
         /// The backup.
         backup: BackupName,
         /// The node.
         host_id: Uuid,
+    },
+    /// No directory to restore into.
+    #[error(
+        "it is not known where the node's data directories are: name them with --data-directory"
+    )]
+    NoDirectory,
+    /// The directories are not one user's.
+    #[error(
+        "{path} belongs to user {found}, and another data directory to user {first}: give all of them to Cassandra's user first"
+    )]
+    Owner {
+        /// A data directory.
+        path: PathBuf,
+        /// Whose it is, by number.
+        found: u32,
+        /// Whose the first one is.
+        first: u32,
+    },
+    /// Another process restores there.
+    #[error("another process is restoring into {path}: wait for its end")]
+    Locked {
+        /// The mark of it.
+        path: PathBuf,
     },
     /// Where files are to come is something else.
     #[error(
@@ -132,8 +163,12 @@ impl RestoreError {
                 Reason::ContentMismatch
             }
             Self::NoNode { .. } => Reason::BackupNotFound,
+            Self::Locked { .. } => Reason::Locked,
             Self::WhichNode { .. }
+            | Self::NotWhole { .. }
             | Self::WithoutSystem { .. }
+            | Self::NoDirectory
+            | Self::Owner { .. }
             | Self::NotEmpty { .. }
             | Self::OtherRestore { .. } => Reason::InvalidRequest,
             Self::NoSpace { .. } => Reason::NoSpace,
@@ -142,6 +177,18 @@ impl RestoreError {
             }
             Self::File { .. } => Reason::Failed,
         }
+    }
+}
+
+impl RestoreError {
+    /// Whether it may pass by itself.
+    fn is_temporary(&self) -> bool {
+        let error = match self {
+            Self::Catalogue(CatalogueError::Store(error))
+            | Self::Read(ReadFailure::Store(error)) => error,
+            _ => return false,
+        };
+        error.is_temporary()
     }
 }
 

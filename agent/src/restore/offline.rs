@@ -47,6 +47,11 @@ impl Plan {
     pub fn directories(&self) -> &[PathBuf] {
         &self.target.directories
     }
+
+    /// Whose the directories are, by number; an error if they are not one user's.
+    pub fn owner(&self) -> Result<Option<u32>, RestoreError> {
+        self.target.owner()
+    }
 }
 
 /// How far it is.
@@ -99,6 +104,9 @@ pub async fn plan(
         [] => chosen.directories.iter().map(PathBuf::from).collect(),
         named => named.to_vec(),
     };
+    if directories.is_empty() {
+        return Err(RestoreError::NoDirectory);
+    }
     let target = Target { directories };
     let state = target.look(&chosen)?;
     if state == State::Empty {
@@ -108,7 +116,7 @@ pub async fn plan(
         chosen,
         tables,
         files,
-        bytes: bytes.iter().sum(),
+        bytes: bytes.iter().fold(0, |sum, it| sum.saturating_add(*it)),
         left_out: footer.left_out,
         resumes: state == State::Begun,
         target,
@@ -149,7 +157,7 @@ impl Tally {
                 let Some(table) = self.table.as_ref().filter(|table| is_restored(table)) else {
                     return;
                 };
-                self.has_local |= table.keyspace == SYSTEM && table.table == "local";
+                self.has_local |= Turn::of(table) == Turn::Local;
                 let names = sstable
                     .components
                     .iter()
@@ -165,8 +173,10 @@ impl Tally {
                     return;
                 }
                 self.files += sstable.components.len() as u64;
-                let bytes = sstable.components.iter().map(|it| it.bytes);
-                self.bytes[sstable.data_directory] += bytes.sum::<u64>();
+                for component in &sstable.components {
+                    let sum = &mut self.bytes[sstable.data_directory];
+                    *sum = sum.saturating_add(component.bytes);
+                }
             }
             Line::Header(_) | Line::Footer(_) => {}
         }
@@ -176,14 +186,20 @@ impl Tally {
 /// Which tables' turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// All but `system`.
+    /// All but those of `system`.
     Others,
     System,
+    /// `system.local`: who the node is.
+    Local,
 }
 
 impl Turn {
-    fn has(self, table: &Table) -> bool {
-        is_restored(table) && (table.keyspace == SYSTEM) == (self == Self::System)
+    fn of(table: &Table) -> Self {
+        match (table.keyspace.as_str(), table.table.as_str()) {
+            (SYSTEM, "local") => Self::Local,
+            (SYSTEM, _) => Self::System,
+            _ => Self::Others,
+        }
     }
 }
 
@@ -196,10 +212,10 @@ pub async fn restore(
     seen: &(dyn Fn(Seen) + Sync),
 ) -> Result<Done, RestoreError> {
     let target = &plan.target;
-    target.begin(&plan.chosen)?;
+    let marks = target.begin(&plan.chosen)?;
     let told = Told::default();
     let mut done = Done::default();
-    for turn in [Turn::Others, Turn::System] {
+    for turn in [Turn::Others, Turn::System, Turn::Local] {
         let files = Files::open(store, cluster, &plan.chosen, target, turn).await?;
         let files = stream::try_unfold(files, async |mut files| {
             let batch = files.next().await?;
@@ -220,10 +236,10 @@ pub async fn restore(
                 Got::Kept => done.kept += 1,
             }
         }
-        // All rows are on the disk before the node knows who it is.
+        // All else is on the disk before the node knows who it is.
         target.settle()?;
     }
-    target.end()?;
+    target.end(&plan.chosen, marks)?;
     Ok(done)
 }
 
@@ -245,7 +261,7 @@ impl Told {
 
 /// The files of a manifest that is being read, an SSTable at a time.
 struct Files<'a> {
-    lines: ManifestStream,
+    lines: Option<ManifestStream>,
     keys: ObjectKeys,
     layout: ClusterLayout,
     table: Option<Table>,
@@ -264,7 +280,7 @@ impl<'a> Files<'a> {
         turn: Turn,
     ) -> Result<Self, RestoreError> {
         Ok(Self {
-            lines: ManifestStream::open(store, &chosen.manifest).await?,
+            lines: Some(ManifestStream::open(store, &chosen.manifest).await?),
             keys: ObjectKeys::new(chosen.host_id),
             layout: ClusterLayout::new(cluster.clone()),
             table: None,
@@ -277,14 +293,22 @@ impl<'a> Files<'a> {
 
     /// The next SSTable's files, whose directory is there; nothing after the last.
     async fn next(&mut self) -> Result<Option<Vec<Wanted>>, RestoreError> {
-        while let Some(line) = self.lines.next().await? {
+        while let Some(lines) = &mut self.lines {
+            let Some(line) = lines.next().await? else {
+                // It is to be believed to its end this time, too.
+                if let Some(lines) = self.lines.take() {
+                    lines.end()?;
+                }
+                break;
+            };
             let mut keys = Vec::new();
             self.keys
                 .of(&line, |key| keys.push(self.layout.key_in_cluster(key)));
             match line {
                 Line::Table(table) => self.table = Some(table),
                 Line::SsTable(sstable) => {
-                    let Some(table) = self.table.as_ref().filter(|it| self.turn.has(it)) else {
+                    let turn = |it: &&Table| is_restored(it) && Turn::of(it) == self.turn;
+                    let Some(table) = self.table.as_ref().filter(turn) else {
                         continue;
                     };
                     let wrong = |name| RestoreError::Name {

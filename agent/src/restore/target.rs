@@ -1,7 +1,7 @@
 //! The data directories of a node that is down.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,9 @@ const OF_FILE_SYSTEM: &str = "lost+found";
 struct Mark {
     backup: String,
     host_id: Uuid,
+    /// All is in its place, and only the marks are left to be removed.
+    #[serde(default)]
+    done: bool,
 }
 
 impl Mark {
@@ -30,9 +33,26 @@ impl Mark {
         Self {
             backup: chosen.backup.to_string(),
             host_id: chosen.host_id,
+            done: false,
         }
     }
+
+    fn is_of(&self, chosen: &Chosen) -> bool {
+        self.backup == chosen.backup.as_str() && self.host_id == chosen.host_id
+    }
+
+    fn write(&self, mut to: &fs::File) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        to.set_len(0)?;
+        to.seek(io::SeekFrom::Start(0))?;
+        to.write_all(&text)?;
+        to.sync_all()
+    }
 }
+
+/// The marks of a restore that is at work, locked: nobody else restores there.
+#[derive(Debug)]
+pub(super) struct Marks(Vec<(PathBuf, fs::File)>);
 
 /// The data directories, in the order of the manifest's.
 #[derive(Debug)]
@@ -58,20 +78,20 @@ impl Target {
 
     /// Makes sure that nothing of a node is there, or only this restore's.
     pub(super) fn look(&self, chosen: &Chosen) -> Result<State, RestoreError> {
-        let mut state = State::Empty;
+        let mut marks = Vec::new();
         for directory in &self.directories {
-            if let Some(mark) = read_mark(directory)? {
-                if mark != Mark::of(chosen) {
-                    return Err(RestoreError::OtherRestore {
-                        path: directory.join(MARK),
-                        found: format!("node {} from backup {}", mark.host_id, mark.backup),
-                    });
-                }
-                state = State::Begun;
+            let mark = read_mark(directory)?;
+            if let Some(mark) = mark.as_ref().filter(|mark| !mark.is_of(chosen)) {
+                return Err(RestoreError::OtherRestore {
+                    path: directory.join(MARK),
+                    found: format!("node {} from backup {}", mark.host_id, mark.backup),
+                });
             }
+            marks.push(mark);
         }
-        for directory in &self.directories {
-            if state == State::Empty {
+        let done = marks.iter().flatten().any(|mark| mark.done);
+        for (directory, mark) in self.directories.iter().zip(&marks) {
+            if mark.is_none() && !done {
                 is_empty(directory)?;
             }
             let parent = directory.parent().unwrap_or(directory);
@@ -83,7 +103,28 @@ impl Target {
                 }
             }
         }
-        Ok(state)
+        Ok(if marks.iter().any(Option::is_some) {
+            State::Begun
+        } else {
+            State::Empty
+        })
+    }
+
+    /// Whose the directories are, by number; an error if they are not one user's.
+    pub(super) fn owner(&self) -> Result<Option<u32>, RestoreError> {
+        let mut owner = None;
+        for path in &self.directories {
+            let found = fs::metadata(path).map_err(|source| file(path, source))?;
+            let first = *owner.get_or_insert(found.uid());
+            if found.uid() != first {
+                return Err(RestoreError::Owner {
+                    path: path.clone(),
+                    found: found.uid(),
+                    first,
+                });
+            }
+        }
+        Ok(owner)
     }
 
     /// Makes sure that there is room. `bytes` are those of each of the manifest's directories.
@@ -113,27 +154,41 @@ impl Target {
         Ok(())
     }
 
-    /// Says whose the directories are.
-    pub(super) fn begin(&self, chosen: &Chosen) -> Result<(), RestoreError> {
-        let text = serde_json::to_vec(&Mark::of(chosen)).unwrap_or_default();
+    /// Says whose the directories are, and keeps other processes away from them.
+    pub(super) fn begin(&self, chosen: &Chosen) -> Result<Marks, RestoreError> {
+        let mut marks = Vec::new();
         for directory in &self.directories {
             let path = directory.join(MARK);
-            let write = || {
-                let mut mark = fs::File::create(&path)?;
-                mark.write_all(&text)?;
-                mark.sync_all()
-            };
-            write().map_err(|source| file(&path, source))?;
+            let mut options = fs::File::options();
+            let mark = options.read(true).write(true).create(true).truncate(false);
+            let mark = mark.open(&path).map_err(|source| file(&path, source))?;
+            match mark.try_lock() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => return Err(RestoreError::Locked { path }),
+                Err(fs::TryLockError::Error(source)) => return Err(file(&path, source)),
+            }
+            // One that is there stays as it is: a restore that was cut off is known by it.
+            if read_mark(directory)?.is_none() {
+                let write = Mark::of(chosen).write(&mark);
+                write.map_err(|source| file(&path, source))?;
+            }
+            marks.push((path, mark));
         }
-        Ok(())
+        Ok(Marks(marks))
     }
 
     /// Makes sure that all is on the disks; then the directories are Cassandra's.
-    pub(super) fn end(&self) -> Result<(), RestoreError> {
+    pub(super) fn end(&self, chosen: &Chosen, marks: Marks) -> Result<(), RestoreError> {
         self.settle()?;
-        for directory in &self.directories {
-            let path = directory.join(MARK);
-            fs::remove_file(&path).map_err(|source| file(&path, source))?;
+        let done = Mark {
+            done: true,
+            ..Mark::of(chosen)
+        };
+        for (path, mark) in &marks.0 {
+            done.write(mark).map_err(|source| file(path, source))?;
+        }
+        for (path, _) in &marks.0 {
+            fs::remove_file(path).map_err(|source| file(path, source))?;
         }
         self.settle()
     }

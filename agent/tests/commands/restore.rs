@@ -49,6 +49,19 @@ impl Machine {
         Self { home, stage }
     }
 
+    /// A backup of the first node's own tables and rows.
+    fn commit(&self, name: &str, ring: &[uuid::Uuid]) {
+        let backup = Backup {
+            name,
+            started: "2026-10-01T01:00:00Z",
+            series: None,
+            ring,
+        };
+        let tables: [(&str, &str, &[&str]); 2] =
+            [("system", LOCAL, &[MINE]), ("shop", TABLE, &[ROWS])];
+        self.stage.commit_tables(&backup, node(1), &tables);
+    }
+
     fn data(&self) -> PathBuf {
         self.home.path().join("data")
     }
@@ -148,9 +161,11 @@ fn the_newest_backup_is_the_newest_that_has_the_node() {
     assert_eq!(of(&["--backup", "latest", "--host-id", &second]).0, "new");
     let before = "before=2026-11-02T01:00:00Z";
     assert_eq!(of(&["--backup", before, "--host-id", &second]).0, "old");
-    // It has one node alone.
-    assert_eq!(of(&["--backup", "new"]), ("new".into(), second));
     assert!(machine.files().is_empty());
+    // The other node of it has no manifest: it is not said which of the two this machine is.
+    machine.refused(2, &["--backup", "new"]);
+    machine.commit("alone", &RING[..1]);
+    assert_eq!(of(&["--backup", "alone"]), ("alone".into(), FIRST.into()));
 
     let why = machine.refused(2, &["--backup", "old"]);
     assert!(why.contains("--host-id") && why.contains(FIRST), "{why}");
@@ -260,7 +275,7 @@ fn a_backup_without_the_nodes_own_tables_is_no_node() {
         ring: &RING,
     };
     machine.stage.commit(&backup, node(1), &[ROWS]);
-    let why = machine.refused(2, &["--backup", "some"]);
+    let why = machine.refused(2, &["--backup", "some", "--host-id", FIRST]);
     assert!(why.contains("system.local"), "{why}");
     assert!(machine.files().is_empty());
 }
@@ -277,8 +292,54 @@ fn a_manifest_that_leads_out_of_the_directory_is_refused_whole() {
     let tables: [(&str, &str, &[&str]); 2] =
         [("system", LOCAL, &[MINE]), ("..", "escape-0af", &[ROWS])];
     machine.stage.commit_tables(&backup, node(1), &tables);
-    let why = machine.refused(13, &["--backup", "evil"]);
+    let why = machine.refused(13, &["--backup", "evil", "--host-id", FIRST]);
     assert!(why.contains("\"..\""), "{why}");
     assert!(machine.files().is_empty());
     assert!(!machine.home.path().join("escape-0af").exists());
+}
+
+#[test]
+fn each_of_several_directories_is_empty_or_this_restores() {
+    let machine = Machine::new();
+    let rows = format!("data/{FIRST}/shop/{TABLE}/{ROWS}/nb-1-big-Data.db");
+    let rows = machine.stage.path(&rows);
+    fs::remove_file(&rows).unwrap();
+    machine.refused(13, &["--backup", "old", "--host-id", FIRST]);
+    fs::write(&rows, ROWS).unwrap();
+    // The second one is another node's.
+    let other = machine.home.path().join("data2");
+    fs::create_dir_all(other.join("shop")).unwrap();
+    let two = format!("{},{}", machine.data().display(), other.display());
+    let restore = |directories: &str| {
+        let usual = [
+            "restore",
+            "--offline",
+            "--backup",
+            "old",
+            "--host-id",
+            FIRST,
+        ];
+        let all = [&usual[..], &["--data-directory", directories]].concat();
+        machine.stage.run(&all)
+    };
+    let refused = restore(&two);
+    let why = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{why}");
+    assert!(why.contains("data2/shop is not empty"), "{why}");
+    fs::remove_dir(other.join("shop")).unwrap();
+    assert_eq!(restore(&two).status.code(), Some(0));
+    assert_eq!(machine.files(), whole());
+    assert_eq!(fs::read_dir(other).unwrap().count(), 0);
+}
+
+#[test]
+fn two_processes_do_not_restore_one_directory() {
+    let machine = Machine::new();
+    let mark = fs::File::create(machine.data().join(".cassandra-backup-restore")).unwrap();
+    mark.lock().unwrap();
+    let why = machine.refused(11, &["--backup", "old", "--host-id", FIRST]);
+    assert!(why.contains("another process"), "{why}");
+    drop(mark);
+    machine.restored(&["--backup", "old", "--host-id", FIRST]);
+    assert_eq!(machine.files(), whole());
 }

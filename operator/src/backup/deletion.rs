@@ -55,6 +55,8 @@ pub(super) enum Step {
     Skip,
     /// To go: it has no data.
     Release,
+    /// To go without data that nobody has looked for.
+    Unseen,
     /// To go after its data.
     Delete,
 }
@@ -75,6 +77,7 @@ pub(super) fn step(backup: &CassandraBackup) -> Step {
         }
         (true, true) if skips(backup) => Step::Skip,
         (true, true) if !backup.spec.imported && !runs::is_over(status) => Step::Cancel,
+        (true, true) if backup.spec.imported && !runs::is_over(status) => Step::Unseen,
         (true, true) if status.is_some_and(may_have_data) => Step::Delete,
         (true, true) => Step::Release,
         _ => Step::None,
@@ -138,6 +141,10 @@ pub(super) async fn carry_out(
         Step::Release => {
             let note = "the backup left no data of its own, or it has expired".to_owned();
             release(backup, context, Reason::DataDeleted, note).await
+        }
+        Step::Unseen => {
+            let note = "nobody has looked yet what the storage has of this backup, and nothing was deleted: make the resource again, and delete it when its status says what was found".to_owned();
+            release(backup, context, Reason::DataDeletionSkipped, note).await
         }
         Step::Delete => delete(backup, context, now).await,
     }

@@ -366,7 +366,7 @@ async fn a_change_that_somebody_else_made_meanwhile_is_looked_at_first() {
 }
 
 #[tokio::test]
-async fn a_found_backup_that_nobody_has_looked_at_goes_at_once() {
+async fn a_found_backup_that_nobody_has_looked_at_goes_at_once_and_says_that_its_data_stays() {
     let (context, mut api) = context();
     let object = deleted(|it| {
         it["spec"]["imported"] = json!(true);
@@ -375,6 +375,6 @@ async fn a_found_backup_that_nobody_has_looked_at_goes_at_once() {
     });
     let reconciled = begun(&context, &object).await;
     release(&mut api, &object).await;
-    assert_eq!(event(&mut api).await, "DataDeleted");
+    assert_eq!(event(&mut api).await, "DataDeletionSkipped");
     assert_eq!(ends(reconciled).await, Action::await_change());
 }

@@ -41,11 +41,13 @@ fn status(found: &BackupFound, generation: Option<i64>, now: Timestamp) -> Cassa
             BackupPhase::PartiallyFailed,
             Reason::NodesIncomplete,
             format!(
-                "found in the storage, with manifests of {nodes} of its {all} nodes; status.ring names those without"
+                "found in the storage, with manifests that can be read of {nodes} of its {all} nodes; status.ring names the others"
             ),
         )
     };
-    let snapshots = found.nodes.iter().map(|node| node.snapshot.started_at);
+    let begun = found.nodes.iter().map(|node| node.snapshot.started_at);
+    // What is known of its end. The time of its manifests is that of a copy where it was copied.
+    let ended = found.nodes.iter().map(|node| node.snapshot.ended_at);
     let mut conditions = Vec::new();
     let why = (reason.as_str(), message.as_str());
     let whole = phase == BackupPhase::Succeeded;
@@ -64,8 +66,8 @@ fn status(found: &BackupFound, generation: Option<i64>, now: Timestamp) -> Cassa
         observed_generation: generation,
         phase: Some(phase),
         backup_name: Some(found.backup.clone()),
-        start_time: snapshots.min().map(Time),
-        completion_time: found.committed_at.map(Time),
+        start_time: begun.min().map(Time),
+        completion_time: ended.max().map(Time),
         nodes_done: Some(format!("{nodes}/{all}")),
         nodes: found.nodes.iter().map(node).collect(),
         ring: Some(RingStatus {

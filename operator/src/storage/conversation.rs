@@ -25,6 +25,11 @@ impl Agent {
 
     /// One that finds these backups of a cluster, too.
     pub(super) fn that_finds(catalogue: Option<Catalogue>) -> Self {
+        Self::that_says(Verdict::Yes, catalogue)
+    }
+
+    /// One that can tell the clusters of a storage, or cannot.
+    pub(super) fn that_says(surveyed: Verdict, catalogue: Option<Catalogue>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let yes = Seen {
             verdict: Verdict::Yes,
@@ -41,7 +46,10 @@ impl Agent {
             delete: yes.clone(),
             keeps_versions: yes.clone(),
             survey: Some(Survey {
-                seen: yes,
+                seen: Seen {
+                    verdict: surveyed,
+                    ..yes
+                },
                 clusters: vec![ClusterFound {
                     cluster: "prod".into(),
                     backups: 2,

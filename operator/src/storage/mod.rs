@@ -86,10 +86,23 @@ pub(crate) async fn reconcile(
     let mut findings = findings::findings(&storage.spec, &known);
     let surveyed = known.clusters().is_some();
     let clusters = clusters(storage, known.clusters());
-    findings.extend(import::import(&context, storage, surveyed.then_some(&clusters)).await);
-    let status = BackupStorageStatus {
-        clusters,
-        ..status(storage, sources, findings, Timestamp::now())
+    let status = |findings| BackupStorageStatus {
+        clusters: clusters.clone(),
+        ..status(storage, sources.clone(), findings, Timestamp::now())
+    };
+    let told = status(findings.clone());
+    let status = if storage.spec.import_backups {
+        // It may take a while, and what works is told before.
+        let before = storage.status.iter().flat_map(|it| &it.conditions);
+        let imported = before.filter(|it| it.type_ == import::IMPORTED).cloned();
+        let mut at_work = told;
+        at_work.conditions.extend(imported);
+        write(&context, storage, &at_work).await?;
+        let surveyed = surveyed.then_some(&clusters[..]);
+        findings.push(import::import(&context, storage, surveyed).await);
+        status(findings)
+    } else {
+        told
     };
     let interval = interval(&storage.spec, &status.conditions);
     let looked = next_look(interval, &status.sources);

@@ -28,42 +28,65 @@ pub(super) fn is_mirror(backup: &CassandraBackup) -> bool {
     backup.spec.imported && backup.labels().contains_key(LABEL)
 }
 
-/// The backups of a cluster that need not be told of: something is known of them already.
+/// The backups of a cluster that need not be told of: all that will ever be known of them is.
 pub(super) fn known(resources: &[CassandraBackup], cluster: &str) -> Vec<String> {
-    let of = resources.iter().filter(|it| it.spec.cluster == cluster);
-    of.filter(|it| !is_empty(it)).map(name_in_storage).collect()
+    let named = by_name(resources, cluster).into_iter();
+    let known = named.filter(|(_, about)| !about.iter().any(|it| is_open(it)));
+    known.map(|(name, _)| name).collect()
 }
 
-/// Whether nobody has said yet what was found.
-fn is_empty(backup: &CassandraBackup) -> bool {
-    backup.spec.imported && backup.status.as_ref().is_none_or(|it| it.phase.is_none())
+/// The resources of a cluster, by the backup that they are about.
+fn by_name<'a>(
+    resources: &'a [CassandraBackup],
+    cluster: &str,
+) -> BTreeMap<String, Vec<&'a CassandraBackup>> {
+    let mut named: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for resource in resources.iter().filter(|it| it.spec.cluster == cluster) {
+        named
+            .entry(name_in_storage(resource))
+            .or_default()
+            .push(resource);
+    }
+    named
 }
 
-/// Decides.
+/// Whether more may be found of it: nobody has looked yet, or it lacked nodes, which may follow.
+fn is_open(backup: &CassandraBackup) -> bool {
+    let phase = backup.status.as_ref().and_then(|it| it.phase);
+    backup.spec.imported && matches!(phase, None | Some(BackupPhase::PartiallyFailed))
+}
+
+/// Decides. A storage that looks empty may be a directory that is not mounted.
 pub(super) fn decide<'a>(
     resources: &'a [CassandraBackup],
     cluster: &'a str,
     catalogue: Catalogue,
+    may_be_unmounted: bool,
 ) -> Vec<Step<'a>> {
-    let of = resources.iter().filter(|it| it.spec.cluster == cluster);
-    let by_name: BTreeMap<String, &CassandraBackup> =
-        of.map(|it| (name_in_storage(it), it)).collect();
+    let named = by_name(resources, cluster);
     let there: BTreeSet<&String> = catalogue.names.iter().collect();
-    let mut steps: Vec<Step<'_>> = by_name
-        .iter()
-        .filter(|(_, resource)| is_mirror(resource) && !is_empty(resource))
-        .filter_map(|(name, resource)| match there.contains(name) {
-            true => Some(Step::Keep),
-            false => may_go(resource).then_some(Step::Remove(resource)),
-        })
-        .collect();
+    let nothing_there = there.is_empty() && may_be_unmounted;
+    let mut steps = Vec::new();
+    for (name, about) in &named {
+        // Somebody else's resource is about it by now, or its backup is gone.
+        let others = about.iter().any(|it| !is_mirror(it));
+        for mirror in about.iter().filter(|it| is_mirror(it)) {
+            let stays = there.contains(name) && !others;
+            if stays || nothing_there || !may_go(mirror) {
+                steps.push(Step::Keep);
+            } else {
+                steps.push(Step::Remove(mirror));
+            }
+        }
+    }
     for found in catalogue.found {
-        steps.extend(match by_name.get(&found.backup) {
-            Some(resource) if is_empty(resource) => Some(Step::Fill(resource, found)),
-            // It was made while the storage was asked.
-            Some(_) => None,
-            None => Some(Step::Make(cluster, found)),
-        });
+        match named.get(&found.backup) {
+            Some(about) => {
+                let open = about.iter().filter(|it| is_open(it));
+                steps.extend(open.map(|it| Step::Fill(it, found.clone())));
+            }
+            None => steps.push(Step::Make(cluster, found)),
+        }
     }
     steps
 }

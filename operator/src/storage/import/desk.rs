@@ -6,8 +6,8 @@ use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt};
 use protocol::BackupFound;
 
-use super::ImportError;
 use super::build::{build, names};
+use super::{ImportError, is_refusal};
 use crate::FIELD_MANAGER;
 use crate::backup::name_in_storage;
 
@@ -66,9 +66,7 @@ impl<'a> Desk<'a> {
             match self.backups.create(&parameters, &backup).await {
                 Ok(made) => return Ok(Made::There(Box::new(made))),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                Err(kube::Error::Api(status))
-                    if (400..500).contains(&status.code) && status.code != 429 =>
-                {
+                Err(kube::Error::Api(status)) if is_refusal(&status) => {
                     return Ok(Made::Refused(format!(
                         "CassandraBackup {name}: {}",
                         status.message

@@ -10,9 +10,10 @@ mod tests;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crds::{BackupStorage, CassandraBackup, StoredCluster};
+use crds::{BackupStorage, StoredCluster};
 use jiff::Timestamp;
 use kube::ResourceExt;
+use kube::core::Status;
 use protocol::{Catalogue, CatalogueRequest, Operation, Reason, StorageAccess};
 
 use super::findings::Finding;
@@ -26,7 +27,7 @@ use decide::{Step, decide};
 use desk::{Desk, Made};
 
 /// The condition.
-const IMPORTED: &str = "Imported";
+pub(super) const IMPORTED: &str = "Imported";
 /// A storage that does not say within this time what a cluster has there does not say it.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -86,23 +87,20 @@ struct Tally {
     refused: Vec<String>,
 }
 
-/// Imports what the storage has, if that is asked for, and says so.
+/// Imports what the storage has, and says so.
 pub(super) async fn import(
     context: &Context,
     storage: &BackupStorage,
     surveyed: Option<&[StoredCluster]>,
-) -> Option<Finding> {
-    if !storage.spec.import_backups {
-        return None;
-    }
+) -> Finding {
     let Some(clusters) = surveyed else {
         let why = "it is not known what is in the storage: see Surveyed";
-        return Some(finding(Is::Unknown, Reason::NotProbed, why.into()));
+        return finding(Is::Unknown, Reason::NotProbed, why.into());
     };
-    Some(match all(context, storage, clusters).await {
+    match all(context, storage, clusters).await {
         Ok(tally) => said(&tally),
         Err(error) => finding(Is::False, error.reason(), error.to_string()),
-    })
+    }
 }
 
 fn said(tally: &Tally) -> Finding {
@@ -151,7 +149,8 @@ async fn all(
             format!("backup {backup} of cluster {cluster} has no manifest that can be believed")
         });
         tally.refused.extend(refused);
-        for step in decide(&resources, cluster, catalogue) {
+        let may_be_unmounted = storage.spec.file.is_some();
+        for step in decide(&resources, cluster, catalogue, may_be_unmounted) {
             carry_out(context, &desk, step, &mut tally).await?;
         }
     }
@@ -172,31 +171,39 @@ async fn carry_out(
         Step::Remove(mirror) => return desk.delete(mirror).await,
         Step::Fill(resource, found) => (resource.clone(), found),
         Step::Make(cluster, found) => match desk.make(cluster, &found).await? {
-            Made::There(resource) => (*resource, found),
+            Made::There(resource) => {
+                tally.mirrors += 1;
+                (*resource, found)
+            }
             Made::Refused(why) => {
                 tally.refused.push(why);
                 return Ok(());
             }
         },
     };
-    tally.mirrors += 1;
-    written(context, &resource, &found).await
-}
-
-async fn written(
-    context: &Context,
-    resource: &CassandraBackup,
-    found: &protocol::BackupFound,
-) -> Result<(), ImportError> {
-    match backup::imported(context, resource, found, Timestamp::now()).await {
+    match backup::imported(context, &resource, &found, Timestamp::now()).await {
         Ok(()) => Ok(()),
         // Somebody deleted it meanwhile.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        // Another time would be the same.
+        Err(kube::Error::Api(status)) if is_refusal(&status) => {
+            let name = resource.name_any();
+            tally.refused.push(format!(
+                "the status of CassandraBackup {name}: {}",
+                status.message
+            ));
+            Ok(())
+        }
         Err(cause) => Err(ImportError::Write {
             name: resource.name_any(),
             cause: Box::new(cause),
         }),
     }
+}
+
+/// Whether the API server will not take it however often it is asked.
+fn is_refusal(status: &Status) -> bool {
+    (400..500).contains(&status.code) && status.code != 429
 }
 
 /// Asks the storage what a cluster has there: with the identity of the pods, where the operator has

@@ -1,13 +1,16 @@
 //! What is found becomes resources, and what is gone ceases to be one.
 
-use std::sync::Arc;
-
+use crds::CassandraBackup;
 use http::Method;
-use protocol::BackupFound;
+use kube::runtime::controller::Action;
+use protocol::{BackupFound, Verdict};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use super::super::conversation::{Agent, STATUS, condition, event, guarded, object, with_agent};
-use super::super::reconcile;
+use super::super::conversation::{
+    Agent, EVENTS, STATUS, condition, event, guarded, object, with_agent,
+};
+use super::super::{Error, reconcile};
 use super::*;
 use crate::played::Api;
 
@@ -17,7 +20,6 @@ fn found(name: &str, missing: &[u128]) -> BackupFound {
     serde_json::from_value(json!({
         "backup": name, "series": "nightly",
         "scope": {"keyspaces": ["shop"], "tables": [], "datacenters": []},
-        "committedAt": "2026-01-01T00:01:00Z",
         "nodes": [{
             "node": {
                 "hostId": uuid::Uuid::from_u128(1), "datacenter": "dc1", "rack": "r1",
@@ -59,7 +61,15 @@ fn resource(backup: &str, change: impl FnOnce(&mut Value)) -> CassandraBackup {
 }
 
 fn words(resources: &[CassandraBackup], catalogue: Catalogue) -> Vec<String> {
-    let steps = decide(resources, "prod", catalogue).into_iter();
+    words_of(resources, catalogue, false)
+}
+
+fn words_of(
+    resources: &[CassandraBackup],
+    catalogue: Catalogue,
+    may_be_unmounted: bool,
+) -> Vec<String> {
+    let steps = decide(resources, "prod", catalogue, may_be_unmounted).into_iter();
     steps
         .map(|step| match step {
             Step::Keep => "keep".to_owned(),
@@ -92,12 +102,43 @@ fn what_no_resource_is_about_gets_one_and_a_mirror_of_nothing_goes() {
     assert_eq!(
         steps,
         [
+            "keep",
             "remove prod-gone",
             "keep",
             "make new",
             "fill prod-empty empty"
         ]
     );
+}
+
+#[test]
+fn a_resource_of_somebodys_own_is_filled_and_takes_the_place_of_a_mirror() {
+    let own = resource("b", |it| {
+        it["metadata"] = json!({"name": "mine", "namespace": "shop", "uid": "mine"});
+        it["spec"]["deletionPolicy"] = json!("Delete");
+        it["status"] = Value::Null;
+    });
+    let all = [resource("b", |_| ()), own];
+    assert!(decide::known(&all, "prod").is_empty());
+    let steps = words(&all, catalogue(&["b"], vec![found("b", &[])]));
+    assert_eq!(steps, ["remove prod-b", "fill mine b"]);
+}
+
+#[test]
+fn a_mirror_that_lacked_nodes_is_looked_at_again() {
+    let partial = resource("b", |it| it["status"]["phase"] = json!("PartiallyFailed"));
+    let all = [partial];
+    assert!(decide::known(&all, "prod").is_empty());
+    let steps = words(&all, catalogue(&["b"], vec![found("b", &[])]));
+    assert_eq!(steps, ["keep", "fill prod-b b"]);
+}
+
+#[test]
+fn a_directory_that_looks_empty_takes_nothing_away() {
+    let all = [resource("b", |_| ())];
+    assert_eq!(words_of(&all, catalogue(&[], vec![]), true), ["keep"]);
+    let other = catalogue(&["other"], vec![]);
+    assert_eq!(words_of(&all, other, true), ["remove prod-b"]);
 }
 
 #[test]
@@ -112,7 +153,8 @@ fn only_a_mirror_that_deletes_nothing_goes_by_itself() {
     ];
     for change in stay {
         let resources = [resource("gone", change)];
-        assert_eq!(words(&resources, catalogue(&[], vec![])), [""; 0]);
+        let steps = words(&resources, catalogue(&[], vec![]));
+        assert!(steps.iter().all(|step| step == "keep"), "{steps:?}");
     }
     let resources = [resource("gone", |_| ())];
     assert_eq!(
@@ -155,28 +197,58 @@ fn list(items: &[CassandraBackup]) -> Value {
     })
 }
 
-/// The agent's answers to a probe, up to the list of resources.
-async fn until_listed(api: &mut Api, resources: &[CassandraBackup]) {
-    let path = "/api/v1/namespaces/shop/secrets/pods";
-    let secret = json!({
+const SECRET: &str = "/api/v1/namespaces/shop/secrets/pods";
+
+fn secret() -> Value {
+    json!({
         "apiVersion": "v1", "kind": "Secret",
         "metadata": {"name": "pods", "resourceVersion": "1"},
         "data": {"AWS_ACCESS_KEY_ID": "cG9kcw==", "AWS_SECRET_ACCESS_KEY": "aw=="},
-    });
+    })
+}
+
+/// A reconciliation that has asked the agent what works.
+async fn probed(agent: &Agent) -> (Api, JoinHandle<Result<Action, Error>>) {
+    let (context, mut api) = with_agent(agent);
+    let reconciled = tokio::spawn(reconcile(guarded(&storage()), context));
     for _ in 0..2 {
-        api.expect(Method::GET, path, Ok(secret.clone())).await;
+        api.expect(Method::GET, SECRET, Ok(secret())).await;
     }
+    // What works is told before the import.
+    let told = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
+    assert_eq!(condition(&told, "Ready"), ("True", "Reachable"));
+    (api, reconciled)
+}
+
+/// The same, which goes on to ask what is in the storage, beside these resources.
+async fn asked(
+    agent: &Agent,
+    resources: &[CassandraBackup],
+) -> (Api, JoinHandle<Result<Action, Error>>) {
+    let (mut api, reconciled) = probed(agent).await;
     api.expect(Method::GET, BACKUPS, Ok(list(resources))).await;
-    api.expect(Method::GET, path, Ok(secret)).await;
+    api.expect(Method::GET, SECRET, Ok(secret())).await;
+    (api, reconciled)
+}
+
+/// What the storage's condition says in the end: its status and reason.
+async fn ends(mut api: Api, reconciled: JoinHandle<Result<Action, Error>>) -> (String, String) {
+    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
+    api.expect(Method::POST, EVENTS, Ok(event())).await;
+    reconciled.await.unwrap().unwrap();
+    let (is, reason) = condition(&patch, "Imported");
+    (is.to_owned(), reason.to_owned())
+}
+
+fn is(status: &str, reason: &str) -> (String, String) {
+    (status.to_owned(), reason.to_owned())
 }
 
 #[tokio::test]
 async fn a_found_backup_becomes_a_resource_that_says_what_was_found() {
     let there = catalogue(&["new"], vec![found("new", &[2])]);
     let agent = Agent::that_finds(Some(there));
-    let (context, mut api) = with_agent(&agent);
-    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
-    until_listed(&mut api, &[]).await;
+    let (mut api, reconciled) = asked(&agent, &[]).await;
     let created = serde_json::to_value(resource("new", |_| ())).unwrap();
     let made = api.expect(Method::POST, BACKUPS, Ok(created.clone())).await;
     assert_eq!(made["metadata"]["name"], "prod-new");
@@ -211,7 +283,7 @@ async fn a_found_backup_becomes_a_resource_that_says_what_was_found() {
         (
             &json!("1/2"),
             &json!("2026-01-01T00:00:00Z"),
-            &json!("2026-01-01T00:01:00Z")
+            &json!("2026-01-01T00:00:01Z")
         )
     );
     let node = &status["nodes"][0];
@@ -220,24 +292,14 @@ async fn a_found_backup_becomes_a_resource_that_says_what_was_found() {
         (&json!("db-0"), &json!(0))
     );
     assert_eq!(status["ring"]["withoutPod"].as_array().unwrap().len(), 1);
-    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
-    assert_eq!(condition(&patch, "Imported"), ("True", "Succeeded"));
-    api.expect(
-        Method::POST,
-        super::super::conversation::EVENTS,
-        Ok(event()),
-    )
-    .await;
-    reconciled.await.unwrap().unwrap();
+    assert_eq!(ends(api, reconciled).await, is("True", "Succeeded"));
 }
 
 #[tokio::test]
 async fn a_name_that_is_taken_by_another_is_left_alone() {
     let there = catalogue(&["new"], vec![found("new", &[])]);
     let agent = Agent::that_finds(Some(there));
-    let (context, mut api) = with_agent(&agent);
-    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
-    until_listed(&mut api, &[]).await;
+    let (mut api, reconciled) = asked(&agent, &[]).await;
     let other = resource("new", |it| it["spec"]["imported"] = json!(false));
     let other = serde_json::to_value(other).unwrap();
     for name in build::names("prod", "new") {
@@ -246,55 +308,35 @@ async fn a_name_that_is_taken_by_another_is_left_alone() {
         let path = format!("{BACKUPS}/{name}");
         api.expect(Method::GET, &path, Ok(other.clone())).await;
     }
-    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
-    assert_eq!(condition(&patch, "Imported"), ("False", "Failed"));
-    api.expect(
-        Method::POST,
-        super::super::conversation::EVENTS,
-        Ok(event()),
-    )
-    .await;
-    reconciled.await.unwrap().unwrap();
+    assert_eq!(ends(api, reconciled).await, is("False", "Failed"));
 }
 
 #[tokio::test]
 async fn a_mirror_whose_backup_is_gone_is_deleted_and_no_other() {
     let agent = Agent::that_finds(Some(catalogue(&[], vec![])));
-    let (context, mut api) = with_agent(&agent);
-    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
     let elsewhere = resource("elsewhere", |it| {
         it["spec"]["storage"]["name"] = json!("other")
     });
-    until_listed(&mut api, &[resource("gone", |_| ()), elsewhere]).await;
+    let resources = [resource("gone", |_| ()), elsewhere];
+    let (mut api, reconciled) = asked(&agent, &resources).await;
     let path = format!("{BACKUPS}/prod-gone");
     let gone = serde_json::to_value(resource("gone", |_| ())).unwrap();
     let deleted = api.expect(Method::DELETE, &path, Ok(gone)).await;
     assert_eq!(deleted["preconditions"]["uid"], "gone");
-    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
-    assert_eq!(condition(&patch, "Imported"), ("True", "Succeeded"));
-    api.expect(
-        Method::POST,
-        super::super::conversation::EVENTS,
-        Ok(event()),
-    )
-    .await;
-    reconciled.await.unwrap().unwrap();
+    assert_eq!(ends(api, reconciled).await, is("True", "Succeeded"));
 }
 
 #[tokio::test]
 async fn where_nobody_could_look_nothing_is_changed_and_it_is_said_why() {
     // The agent answers, and does not know the question.
     let agent = Agent::that_finds(None);
-    let (context, mut api) = with_agent(&agent);
-    let reconciled = tokio::spawn(reconcile(guarded(&storage()), Arc::clone(&context)));
-    until_listed(&mut api, &[resource("gone", |_| ())]).await;
-    let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
-    assert_eq!(condition(&patch, "Imported"), ("False", "Reachable"));
-    api.expect(
-        Method::POST,
-        super::super::conversation::EVENTS,
-        Ok(event()),
-    )
-    .await;
-    reconciled.await.unwrap().unwrap();
+    let (api, reconciled) = asked(&agent, &[resource("gone", |_| ())]).await;
+    assert_eq!(ends(api, reconciled).await, is("False", "Reachable"));
+}
+
+#[tokio::test]
+async fn where_it_is_not_known_what_is_there_nobody_is_asked_for_it() {
+    let agent = Agent::that_says(Verdict::Unknown, Some(catalogue(&[], vec![])));
+    let (api, reconciled) = probed(&agent).await;
+    assert_eq!(ends(api, reconciled).await, is("Unknown", "NotProbed"));
 }
