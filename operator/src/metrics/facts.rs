@@ -24,6 +24,8 @@ pub(super) struct Facts {
 
 #[derive(Clone, Debug, PartialEq)]
 struct Ended {
+    /// It was found in a storage: somebody made it, and nothing of it is news.
+    found: bool,
     phase: BackupPhase,
     at: Timestamp,
     /// Seconds.
@@ -54,6 +56,7 @@ fn ended(backup: &CassandraBackup, status: &CassandraBackupStatus) -> Option<End
     // One that never began ended without an end.
     let at = end.or_else(|| backup.creation_timestamp().map(|time| time.0))?;
     Some(Ended {
+        found: backup.spec.imported,
         phase,
         at,
         lasted: start.map_or(0.0, |start| at.duration_since(start).as_secs_f64()),
@@ -79,7 +82,7 @@ fn recovery_point(backup: &CassandraBackup, status: &CassandraBackupStatus) -> O
 /// What all backups of a cluster say together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Summary {
-    /// Phase and seconds of the backup that ended last.
+    /// Phase and seconds of the backup that ended last, of those that were made here.
     pub(super) last: Option<(BackupPhase, f64)>,
     pub(super) last_success: Option<Timestamp>,
     pub(super) recovery_point: Option<Timestamp>,
@@ -92,7 +95,8 @@ impl Summary {
             .filter_map(|facts| facts.ended.as_ref())
             .filter(|ended| ended.phase != BackupPhase::Expired)
             .collect();
-        let last = ended.iter().max_by_key(|ended| ended.at);
+        let made = ended.iter().filter(|ended| !ended.found);
+        let last = made.max_by_key(|ended| ended.at);
         let succeeded = |ended: &&&Ended| ended.phase == BackupPhase::Succeeded;
         Self {
             last: last.map(|ended| (ended.phase, ended.lasted)),

@@ -346,6 +346,41 @@ fn a_resource_made_anew_for_another_cluster_leaves_nothing_of_the_old_one() {
 }
 
 #[test]
+fn a_backup_that_was_found_is_a_recovery_point_and_no_result() {
+    let metrics = Metrics::default();
+    let found = |name, phase: &str, nodes: &[Value]| {
+        let status = ended(phase, "2026-02-01T00:00:00Z", nodes);
+        let (mut backup, status) = backup(name, "prod", status);
+        backup.spec.imported = true;
+        metrics.show(&backup, &status);
+    };
+    found(
+        "whole",
+        "Succeeded",
+        &[node("c-0", "Succeeded", "Succeeded")],
+    );
+    found(
+        "part",
+        "PartiallyFailed",
+        &[node("c-0", "Succeeded", "Succeeded")],
+    );
+    let shown = series(&metrics);
+    assert!(shown.contains_key(&of("recovery_point_timestamp_seconds", "")));
+    assert!(shown.contains_key(&of("last_success_timestamp_seconds", "")));
+    assert!(shown.keys().all(|name| !name.starts_with("last_result")));
+    assert!(shown.keys().all(|name| !name.starts_with("last_duration")));
+
+    let (made, status) = backup(
+        "made",
+        "prod",
+        ended("Succeeded", "2026-01-01T00:01:00Z", &[]),
+    );
+    metrics.show(&made, &status);
+    let result = of("last_result", "result=\"Succeeded\"");
+    assert_eq!(series(&metrics).get(&result), Some(&1.0));
+}
+
+#[test]
 fn a_storage_shows_the_recovery_points_of_the_clusters_that_it_has_and_no_others() {
     let metrics = Metrics::default();
     let (storage, mut status) = storage("True", "Reachable");
