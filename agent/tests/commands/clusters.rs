@@ -74,6 +74,23 @@ fn each_cluster_is_told_with_the_times_that_it_can_be_brought_back_to() {
 }
 
 #[test]
+fn a_backup_with_a_damaged_manifest_is_no_time_to_be_brought_back_to() {
+    let stage = stage();
+    stage.write(
+        &format!("manifests/new/{}.jsonl", node(2)),
+        b"{\"kind\":\"head",
+    );
+    let (_, told) = stage.json_of_all(&["clusters"]);
+    let prod = &told["clusters"][0];
+    assert_eq!(
+        (&prod["backups"], &prod["complete"]),
+        (&json!(4), &json!(2))
+    );
+    assert_eq!(prod["first"]["backup"], "old");
+    assert_eq!(prod["last"]["backup"], "old");
+}
+
+#[test]
 fn a_storage_without_a_backup_says_so() {
     let stage = Stage::new();
     let output = stage.run_of_all(&["clusters"]);

@@ -343,3 +343,19 @@ fn two_processes_do_not_restore_one_directory() {
     machine.restored(&["--backup", "old", "--host-id", FIRST]);
     assert_eq!(machine.files(), whole());
 }
+
+#[test]
+fn a_backup_of_some_keyspaces_is_no_whole_node_even_with_its_own_tables() {
+    let machine = Machine::new();
+    let manifest = machine.stage.path(&format!("manifests/old/{FIRST}.jsonl"));
+    let all = fs::read_to_string(&manifest).unwrap();
+    let some = all.replacen("\"keyspaces\":[]", "\"keyspaces\":[\"system\"]", 1);
+    assert_ne!(all, some);
+    fs::write(&manifest, some).unwrap();
+    let why = machine.refused(2, &["--backup", "old", "--host-id", FIRST]);
+    assert!(why.contains("some keyspaces"), "{why}");
+    // It is passed over where another one will do.
+    machine.commit("alone", &RING[..1]);
+    let told = machine.restored(&["--backup", "latest", "--host-id", FIRST]);
+    assert_eq!(told["backup"], "alone");
+}
