@@ -1,21 +1,16 @@
 //! What works in a storage, step by step, seen and not assumed.
 
-use std::time::Duration;
+mod survey;
 
-use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, StorageAccess, Survey, Verdict};
+use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, Verdict};
 use store::{Error, Key, ProbeSteps, Store, probe_left, probe_steps};
 
 use crate::backup::error::chain;
-use crate::catalogue::{self, SurveyError};
 use crate::run_context::Run;
-use crate::{neighbour, storage};
+use crate::storage;
 
 /// Where probes leave their objects: no cluster id begins with a dot.
 const FOLDER: &str = ".probe";
-/// A survey that takes longer is not told: who asks has no patience for more.
-const SURVEY: Duration = Duration::from_secs(30);
-/// Clusters that are told, a result being one line.
-const MOST_CLUSTERS: usize = 100;
 
 /// Opens the storage, reads from it and, if it may, writes to it.
 pub async fn run(run: &Run, request: &ProbeRequest) -> Outcome {
@@ -65,75 +60,9 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
     probed.reach = yes(&format!("{name} answers"));
     probed.keeps_versions = versions(store).await;
     if request.survey {
-        probed.survey = Some(match enough_memory(&request.storage) {
-            Ok(()) => survey(store).await,
-            Err(seen) => Survey {
-                seen,
-                ..Survey::default()
-            },
-        });
+        probed.survey = Some(survey::told(store, &request.storage).await);
     }
     (name, probed)
-}
-
-/// A directory is looked into in Cassandra's own container.
-fn enough_memory(storage: &StorageAccess) -> Result<(), Seen> {
-    if !matches!(storage, StorageAccess::File { .. }) {
-        return Ok(());
-    }
-    let enough = neighbour::enough_memory().map(drop);
-    enough.map_err(|error| Seen {
-        verdict: Verdict::Unknown,
-        reason: Reason::OutOfMemory,
-        message: error.to_string(),
-    })
-}
-
-/// Whose backups are in it.
-async fn survey(store: &dyn Store) -> Survey {
-    let found = match tokio::time::timeout(SURVEY, catalogue::survey(store)).await {
-        Ok(found) => found,
-        Err(_) => {
-            let limit = SURVEY.as_secs();
-            let why = format!("it took longer than {limit} s to look for clusters");
-            return Survey {
-                seen: unknown(&why),
-                ..Survey::default()
-            };
-        }
-    };
-    let mut clusters = match found {
-        Ok(clusters) => clusters,
-        Err(error) => {
-            let reason = match &error {
-                SurveyError::Catalogue(error) => error.reason(),
-                SurveyError::Crowded { .. } => Reason::StorageUnsuitable,
-            };
-            let seen = Seen {
-                verdict: Verdict::Unknown,
-                reason,
-                message: error.to_string(),
-            };
-            return Survey {
-                seen,
-                ..Survey::default()
-            };
-        }
-    };
-    let all = clusters.len();
-    clusters.truncate(MOST_CLUSTERS);
-    let left_out = all - clusters.len();
-    let told = match (all, left_out) {
-        (0, _) => "no cluster has a backup here".to_owned(),
-        (1, _) => "1 cluster has backups here".to_owned(),
-        (all, 0) => format!("{all} clusters have backups here"),
-        (all, _) => format!("{all} clusters have backups here, the first {MOST_CLUSTERS} are told"),
-    };
-    Survey {
-        seen: yes(&told),
-        clusters,
-        left_out: left_out as u64,
-    }
 }
 
 async fn versions(store: &dyn Store) -> Seen {
@@ -242,6 +171,7 @@ fn verdict(name: &str, probed: &Probed) -> (Reason, String) {
 
 #[cfg(test)]
 mod tests {
+    use protocol::StorageAccess;
     use store::At;
 
     use super::*;

@@ -5,6 +5,7 @@
 
 mod access;
 mod agent_binary;
+mod answer;
 mod arguments;
 mod backup;
 mod cluster;

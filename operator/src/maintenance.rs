@@ -1,14 +1,20 @@
-//! What needs no Cassandra: the agent as a child process, with the protocol that it speaks in pods.
+//! What needs no Cassandra: the agent as a child process, with the protocol that it speaks in pods, or
+//! in one of these.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use protocol::{Event, EventKind, Operation, Outcome, PROTOCOL_VERSION, Request};
+use protocol::{
+    Event, EventKind, Operation, Outcome, PROTOCOL_VERSION, Reason, Request, StorageAccess,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 use uuid::Uuid;
+
+use crate::context::Context;
+use crate::node::{Errand, ErrandError, errand};
 
 /// How the network is reached and whom to trust there: the chart's `env` may say so.
 const WAY: [&str; 8] = [
@@ -39,6 +45,57 @@ pub(crate) enum MaintenanceError {
     NoResult,
     #[error("the agent was ended: it had no result within {} s", limit.as_secs())]
     TooSlow { limit: Duration },
+}
+
+/// Nobody said how it went, wherever it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotDone {
+    #[error(transparent)]
+    Child(#[from] MaintenanceError),
+    #[error(transparent)]
+    Pod(#[from] ErrandError),
+}
+
+impl NotDone {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Child(MaintenanceError::TooSlow { .. }) => Reason::DeadlineExceeded,
+            Self::Child(MaintenanceError::NoResult) => Reason::Interrupted,
+            Self::Child(_) => Reason::Failed,
+            Self::Pod(error) => error.reason(),
+        }
+    }
+}
+
+/// Where a storage is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the pods that mount it.
+    Pods,
+    /// From here.
+    Child,
+}
+
+/// A directory is mounted by the pods alone; all else comes with credentials of its own.
+pub(crate) fn place(storage: &StorageAccess) -> Place {
+    match storage {
+        StorageAccess::File { .. } => Place::Pods,
+        _ => Place::Child,
+    }
+}
+
+/// Carries out an operation, for at most `limit`. The errand says in which pods, if it is in pods.
+pub(crate) async fn carry_out(
+    context: &Context,
+    place: Place,
+    of: &Errand<'_>,
+    operation: Operation,
+    limit: Duration,
+) -> Result<Outcome, NotDone> {
+    match place {
+        Place::Pods => Ok(errand(&context.tools, of, operation, limit).await?),
+        Place::Child => Ok(run(&context.agent_path, operation, limit).await?),
+    }
 }
 
 /// Runs the agent at `path` to its result, for at most `limit`.

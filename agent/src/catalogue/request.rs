@@ -154,7 +154,7 @@ fn node_found(header: &Header, stored: &StoredManifest) -> NodeFound {
 }
 
 #[cfg(test)]
-mod fit_tests {
+mod tests {
     use super::fit;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use manifest::ClusterId;
-use protocol::{ClusterFound, Restorable};
+use protocol::{ClusterFound, Reason, Restorable};
 use store::Store;
 
 use super::{Backup, CatalogueError, Completeness, Headers, read, read_headers};
@@ -28,6 +28,16 @@ pub enum SurveyError {
         /// The storage.
         storage: String,
     },
+}
+
+impl SurveyError {
+    /// The word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Catalogue(error) => error.reason(),
+            Self::Crowded { .. } => Reason::StorageUnsuitable,
+        }
+    }
 }
 
 /// The clusters that have a backup, by name.

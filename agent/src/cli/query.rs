@@ -94,12 +94,9 @@ impl From<CatalogueError> for Failure {
 
 impl From<SurveyError> for Failure {
     fn from(error: SurveyError) -> Self {
-        match error {
-            SurveyError::Catalogue(error) => error.into(),
-            SurveyError::Crowded { .. } => Self {
-                reason: Reason::StorageUnsuitable,
-                message: error.to_string(),
-            },
+        Self {
+            reason: error.reason(),
+            message: chain(&error),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::list;
 use super::query::{self, ClusterFlags, Failure, Form};
 use super::spinner::Spinner;
 use crate::neighbour;
-use crate::restore::{self, Done, Node, Options, Plan, RestoreError, Seen, Which};
+use crate::restore::{self, Done, Node, Plan, RestoreError, Seen, Which};
 use crate::serve::note;
 use crate::state::StateDirectory;
 
@@ -97,14 +97,10 @@ impl RestoreFlags {
             (None, Some(pod)) => Node::Pod(pod),
             (None, None) => Node::Only,
         };
-        let options = Options {
-            directories: data_directory,
-            concurrency: concurrency.into(),
-        };
         query::ask(of, async |store, cluster, _| {
             let store = store.as_ref();
             let chosen = restore::choose(store, &cluster, &backup, &node).await?;
-            let plan = restore::plan(store, chosen, &options).await?;
+            let plan = restore::plan(store, chosen, data_directory).await?;
             if !dry_run {
                 become_owner(&plan, state_directory)?;
             }
@@ -115,7 +111,8 @@ impl RestoreFlags {
             } else {
                 let spinner = Spinner::new();
                 let seen = |seen: Seen| spinner.tell(|| progress(seen, &plan, began));
-                let done = restore::restore(store, &cluster, &plan, options.concurrency, &seen);
+                let at_once = concurrency.into();
+                let done = restore::restore(store, &cluster, &plan, at_once, &seen);
                 let done = done.await;
                 spinner.end();
                 Some(done?)

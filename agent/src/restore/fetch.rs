@@ -140,3 +140,47 @@ fn partial(path: &Path) -> PathBuf {
     name.push(PARTIAL);
     path.with_file_name(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use store::FileStore;
+    use store::testing::{Fault, Faulty, Operation};
+
+    use super::*;
+
+    /// A storage with one object, whose first reads meet a broken connection, and what is wanted.
+    async fn stage(faults: u64) -> (tempfile::TempDir, Faulty<FileStore>, Wanted) {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().join("storage");
+        std::fs::create_dir(&root).unwrap();
+        let files = FileStore::open(&root).unwrap();
+        let key = Key::parse("c/x").unwrap();
+        files
+            .create(&key, Bytes::from_static(b"rows"))
+            .await
+            .unwrap();
+        let store = (1..=faults).fold(Faulty::new(files), |store, nth| {
+            store.fail(Operation::Get, nth, Fault::AnswerLost)
+        });
+        let wanted = Wanted {
+            key: "c/x".into(),
+            path: home.path().join("x"),
+            bytes: 4,
+            blake3: blake3::hash(b"rows").to_hex().to_string(),
+        };
+        (home, store, wanted)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broken_connection_is_met_again_three_times_and_not_for_ever() {
+        let (_home, store, wanted) = stage(3).await;
+        assert_eq!(fetch(&store, wanted.clone()).await.unwrap(), Got::Fetched);
+        assert_eq!(std::fs::read(&wanted.path).unwrap(), b"rows");
+        assert_eq!(fetch(&store, wanted).await.unwrap(), Got::Kept);
+        let (_home, store, wanted) = stage(4).await;
+        assert!(fetch(&store, wanted.clone()).await.is_err());
+        assert!(!wanted.path.exists());
+        assert_eq!(store.calls(Operation::Get), 4);
+    }
+}

@@ -24,7 +24,7 @@ use crate::read::ReadFailure;
 use crate::storage;
 
 pub use choose::{Chosen, Node, Which, choose};
-pub use offline::{Done, Options, Plan, Seen, plan, restore};
+pub use offline::{Done, Plan, Seen, plan, restore};
 
 /// Why a node was not restored.
 #[derive(Debug, thiserror::Error)]

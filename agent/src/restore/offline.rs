@@ -15,15 +15,6 @@ use super::target::{State, Target, file};
 use super::{Chosen, RestoreError};
 use crate::read::{self, ManifestStream};
 
-/// What a restore may do.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where the files come, instead of where they were.
-    pub directories: Vec<PathBuf>,
-    /// Files fetched at the same time.
-    pub concurrency: usize,
-}
-
 /// What is to be done.
 #[derive(Debug)]
 pub struct Plan {
@@ -72,11 +63,12 @@ pub struct Done {
     pub kept: u64,
 }
 
-/// Looks at the whole manifest and at the directories, and changes nothing.
+/// Looks at the whole manifest and at the directories, and changes nothing. The files come to
+/// `directories`, or where they were if there are none.
 pub async fn plan(
     store: &dyn Store,
     chosen: Chosen,
-    options: &Options,
+    directories: Vec<PathBuf>,
 ) -> Result<Plan, RestoreError> {
     let mut tally = Tally::new(&chosen);
     let (_, footer) = read::manifest(store, &chosen.manifest, |line| tally.add(line)).await?;
@@ -100,9 +92,9 @@ pub async fn plan(
             host_id: chosen.host_id,
         });
     }
-    let directories = match &options.directories[..] {
-        [] => chosen.directories.iter().map(PathBuf::from).collect(),
-        named => named.to_vec(),
+    let directories = match directories.is_empty() {
+        true => chosen.directories.iter().map(PathBuf::from).collect(),
+        false => directories,
     };
     if directories.is_empty() {
         return Err(RestoreError::NoDirectory);
@@ -203,7 +195,7 @@ impl Turn {
     }
 }
 
-/// Does what is planned, and says how far it is.
+/// Does what is planned, `concurrency` files at a time, and says how far it is.
 pub async fn restore(
     store: &dyn Store,
     cluster: &ClusterId,
@@ -239,7 +231,7 @@ pub async fn restore(
         // All else is on the disk before the node knows who it is.
         target.settle()?;
     }
-    target.end(&plan.chosen, marks)?;
+    target.end(marks)?;
     Ok(done)
 }
 

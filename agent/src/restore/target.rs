@@ -1,7 +1,7 @@
 //! The data directories of a node that is down.
 
 use std::fs;
-use std::io::{self, Seek, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,8 @@ use super::{Chosen, RestoreError};
 
 /// A file in each data directory while its restore is at work: whose it is.
 const MARK: &str = ".cassandra-backup-restore";
+/// What it is renamed to when all is in its place, and only the marks are left to be removed.
+const DONE: &str = ".cassandra-backup-restored";
 /// Beside a data directory, what Cassandra would replay over the restored tables, or believe.
 const BESIDE: [&str; 4] = ["commitlog", "hints", "saved_caches", "cdc_raw"];
 /// What file systems make by themselves.
@@ -23,9 +25,6 @@ const OF_FILE_SYSTEM: &str = "lost+found";
 struct Mark {
     backup: String,
     host_id: Uuid,
-    /// All is in its place, and only the marks are left to be removed.
-    #[serde(default)]
-    done: bool,
 }
 
 impl Mark {
@@ -33,19 +32,11 @@ impl Mark {
         Self {
             backup: chosen.backup.to_string(),
             host_id: chosen.host_id,
-            done: false,
         }
     }
 
-    fn is_of(&self, chosen: &Chosen) -> bool {
-        self.backup == chosen.backup.as_str() && self.host_id == chosen.host_id
-    }
-
     fn write(&self, mut to: &fs::File) -> io::Result<()> {
-        let text = serde_json::to_vec(self)?;
-        to.set_len(0)?;
-        to.seek(io::SeekFrom::Start(0))?;
-        to.write_all(&text)?;
+        to.write_all(&serde_json::to_vec(self)?)?;
         to.sync_all()
     }
 }
@@ -78,20 +69,15 @@ impl Target {
 
     /// Makes sure that nothing of a node is there, or only this restore's.
     pub(super) fn look(&self, chosen: &Chosen) -> Result<State, RestoreError> {
-        let mut marks = Vec::new();
-        for directory in &self.directories {
-            let mark = read_mark(directory)?;
-            if let Some(mark) = mark.as_ref().filter(|mark| !mark.is_of(chosen)) {
-                return Err(RestoreError::OtherRestore {
-                    path: directory.join(MARK),
-                    found: format!("node {} from backup {}", mark.host_id, mark.backup),
-                });
-            }
-            marks.push(mark);
-        }
-        let done = marks.iter().flatten().any(|mark| mark.done);
-        for (directory, mark) in self.directories.iter().zip(&marks) {
-            if mark.is_none() && !done {
+        let marked = |name| -> Result<Vec<bool>, RestoreError> {
+            let directories = self.directories.iter();
+            directories
+                .map(|directory| is_marked(&directory.join(name), chosen))
+                .collect()
+        };
+        let (begun, done) = (marked(MARK)?, marked(DONE)?.contains(&true));
+        for (directory, begun) in self.directories.iter().zip(&begun) {
+            if !begun && !done {
                 is_empty(directory)?;
             }
             let parent = directory.parent().unwrap_or(directory);
@@ -103,7 +89,7 @@ impl Target {
                 }
             }
         }
-        Ok(if marks.iter().any(Option::is_some) {
+        Ok(if done || begun.contains(&true) {
             State::Begun
         } else {
             State::Empty
@@ -168,7 +154,7 @@ impl Target {
                 Err(fs::TryLockError::Error(source)) => return Err(file(&path, source)),
             }
             // One that is there stays as it is: a restore that was cut off is known by it.
-            if read_mark(directory)?.is_none() {
+            if !is_marked(&path, chosen)? {
                 let write = Mark::of(chosen).write(&mark);
                 write.map_err(|source| file(&path, source))?;
             }
@@ -178,17 +164,14 @@ impl Target {
     }
 
     /// Makes sure that all is on the disks; then the directories are Cassandra's.
-    pub(super) fn end(&self, chosen: &Chosen, marks: Marks) -> Result<(), RestoreError> {
+    pub(super) fn end(&self, marks: Marks) -> Result<(), RestoreError> {
         self.settle()?;
-        let done = Mark {
-            done: true,
-            ..Mark::of(chosen)
-        };
-        for (path, mark) in &marks.0 {
-            done.write(mark).map_err(|source| file(path, source))?;
+        for (path, _) in &marks.0 {
+            fs::rename(path, path.with_file_name(DONE)).map_err(|source| file(path, source))?;
         }
         for (path, _) in &marks.0 {
-            fs::remove_file(path).map_err(|source| file(path, source))?;
+            let path = path.with_file_name(DONE);
+            fs::remove_file(&path).map_err(|source| file(&path, source))?;
         }
         self.settle()
     }
@@ -202,25 +185,31 @@ impl Target {
     }
 }
 
-fn read_mark(directory: &Path) -> Result<Option<Mark>, RestoreError> {
-    let path = directory.join(MARK);
-    match fs::read(&path) {
-        Ok(text) => match serde_json::from_slice(&text) {
-            Ok(mark) => Ok(Some(mark)),
-            // It was cut off before its first file.
-            Err(_) if text.is_empty() => Ok(None),
-            Err(error) => Err(file(&path, error.into())),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(file(&path, source)),
+/// Whether there is a mark of this restore; an error if it is another's.
+fn is_marked(path: &Path, chosen: &Chosen) -> Result<bool, RestoreError> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other.map_err(|source| file(path, source))?,
+    };
+    // It was cut off before its first file.
+    if text.is_empty() {
+        return Ok(false);
     }
+    let mark: Mark = serde_json::from_slice(&text).map_err(|error| file(path, error.into()))?;
+    if mark == Mark::of(chosen) {
+        return Ok(true);
+    }
+    Err(RestoreError::OtherRestore {
+        path: path.to_owned(),
+        found: format!("node {} from backup {}", mark.host_id, mark.backup),
+    })
 }
 
 fn is_empty(directory: &Path) -> Result<(), RestoreError> {
     let failed = |source| file(directory, source);
     for entry in fs::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        if name != OF_FILE_SYSTEM && name != MARK {
+        if ![OF_FILE_SYSTEM, MARK, DONE].iter().any(|it| name == *it) {
             return Err(RestoreError::NotEmpty {
                 path: directory.join(name),
             });

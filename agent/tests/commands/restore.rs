@@ -49,17 +49,21 @@ impl Machine {
         Self { home, stage }
     }
 
-    /// A backup of the first node's own tables and rows.
-    fn commit(&self, name: &str, ring: &[uuid::Uuid]) {
+    /// A backup of these tables of the first node.
+    fn commit(&self, name: &str, ring: &[uuid::Uuid], tables: &[(&str, &str, &[&str])]) {
         let backup = Backup {
             name,
             started: "2026-10-01T01:00:00Z",
             series: None,
             ring,
         };
-        let tables: [(&str, &str, &[&str]); 2] =
-            [("system", LOCAL, &[MINE]), ("shop", TABLE, &[ROWS])];
-        self.stage.commit_tables(&backup, node(1), &tables);
+        self.stage.commit_tables(&backup, node(1), tables);
+    }
+
+    /// A backup of the first node, which is the only one.
+    fn commit_alone(&self) {
+        let own = [("system", LOCAL, &[MINE][..]), ("shop", TABLE, &[ROWS])];
+        self.commit("alone", &RING[..1], &own);
     }
 
     fn data(&self) -> PathBuf {
@@ -164,7 +168,7 @@ fn the_newest_backup_is_the_newest_that_has_the_node() {
     assert!(machine.files().is_empty());
     // The other node of it has no manifest: it is not said which of the two this machine is.
     machine.refused(2, &["--backup", "new"]);
-    machine.commit("alone", &RING[..1]);
+    machine.commit_alone();
     assert_eq!(of(&["--backup", "alone"]), ("alone".into(), FIRST.into()));
 
     let why = machine.refused(2, &["--backup", "old"]);
@@ -268,13 +272,7 @@ fn a_restore_that_was_cut_off_keeps_what_it_has_and_is_gone_on_with_by_nobody_el
 #[test]
 fn a_backup_without_the_nodes_own_tables_is_no_node() {
     let machine = Machine::new();
-    let backup = Backup {
-        name: "some",
-        started: "2026-11-03T01:00:00Z",
-        series: None,
-        ring: &RING,
-    };
-    machine.stage.commit(&backup, node(1), &[ROWS]);
+    machine.commit("some", &RING, &[("shop", TABLE, &[ROWS])]);
     let why = machine.refused(2, &["--backup", "some", "--host-id", FIRST]);
     assert!(why.contains("system.local"), "{why}");
     assert!(machine.files().is_empty());
@@ -283,15 +281,11 @@ fn a_backup_without_the_nodes_own_tables_is_no_node() {
 #[test]
 fn a_manifest_that_leads_out_of_the_directory_is_refused_whole() {
     let machine = Machine::new();
-    let backup = Backup {
-        name: "evil",
-        started: "2026-11-03T01:00:00Z",
-        series: None,
-        ring: &RING,
-    };
-    let tables: [(&str, &str, &[&str]); 2] =
-        [("system", LOCAL, &[MINE]), ("..", "escape-0af", &[ROWS])];
-    machine.stage.commit_tables(&backup, node(1), &tables);
+    let tables = [
+        ("system", LOCAL, &[MINE][..]),
+        ("..", "escape-0af", &[ROWS]),
+    ];
+    machine.commit("evil", &RING, &tables);
     let why = machine.refused(13, &["--backup", "evil", "--host-id", FIRST]);
     assert!(why.contains("\"..\""), "{why}");
     assert!(machine.files().is_empty());
@@ -355,7 +349,33 @@ fn a_backup_of_some_keyspaces_is_no_whole_node_even_with_its_own_tables() {
     let why = machine.refused(2, &["--backup", "old", "--host-id", FIRST]);
     assert!(why.contains("some keyspaces"), "{why}");
     // It is passed over where another one will do.
-    machine.commit("alone", &RING[..1]);
+    machine.commit_alone();
     let told = machine.restored(&["--backup", "latest", "--host-id", FIRST]);
     assert_eq!(told["backup"], "alone");
+}
+
+#[test]
+fn a_restore_that_was_cut_off_at_its_very_end_is_ended() {
+    let machine = Machine::new();
+    let other = machine.home.path().join("data2");
+    fs::create_dir(&other).unwrap();
+    let two = format!("{},{}", machine.data().display(), other.display());
+    let usual = [
+        "restore",
+        "--offline",
+        "--backup",
+        "old",
+        "--host-id",
+        FIRST,
+    ];
+    let all = [&usual[..], &["--data-directory", &two]].concat();
+    assert_eq!(machine.stage.run(&all).status.code(), Some(0));
+    // The mark of the first directory is gone, that of the second is not.
+    let mark = serde_json::json!({"backup": "old", "hostId": FIRST});
+    let left = other.join(".cassandra-backup-restored");
+    fs::write(&left, mark.to_string()).unwrap();
+    assert_eq!(machine.stage.run(&all).status.code(), Some(0));
+    assert_eq!(machine.files(), whole());
+    assert!(!left.exists());
+    assert_eq!(machine.stage.run(&all).status.code(), Some(2));
 }

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::{Error, Guarded, HEARTBEAT, publish, runs};
 use crate::FIELD_MANAGER;
+use crate::answer::is_gone;
 use crate::conditions::{self, Is};
 use crate::context::Context;
 use crate::humane;
@@ -76,8 +77,10 @@ pub(super) fn step(backup: &CassandraBackup) -> Step {
             }
         }
         (true, true) if skips(backup) => Step::Skip,
-        (true, true) if !backup.spec.imported && !runs::is_over(status) => Step::Cancel,
-        (true, true) if backup.spec.imported && !runs::is_over(status) => Step::Unseen,
+        (true, true) if !runs::is_over(status) => match backup.spec.imported {
+            true => Step::Unseen,
+            false => Step::Cancel,
+        },
         (true, true) if status.is_some_and(may_have_data) => Step::Delete,
         (true, true) => Step::Release,
         _ => Step::None,
@@ -158,7 +161,7 @@ async fn delete(
     let uid = backup.uid().unwrap_or_default();
     match context.chores.of(&uid) {
         Some(Chore::Running) => Ok(Action::requeue(HEARTBEAT)),
-        Some(Chore::Ended { ended, .. }) if is_gone(&ended) => {
+        Some(Chore::Ended { ended, .. }) if is_deleted(&ended) => {
             release(backup, context, Reason::DataDeleted, ended.message.clone()).await
         }
         // Ours is not there, and was not before.
@@ -202,7 +205,7 @@ fn settled(status: &CassandraBackupStatus) -> Option<Timestamp> {
 }
 
 /// Whether nothing of it is left to be deleted.
-fn is_gone(ended: &Ended) -> bool {
+fn is_deleted(ended: &Ended) -> bool {
     ended.is_success() || ended.reason == Reason::BackupNotFound
 }
 
@@ -329,7 +332,7 @@ async fn say(
     }
     match publish::write(&context.client, backup, &status).await {
         Ok(()) => {}
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+        Err(kube::Error::Api(status)) if is_gone(&status) => {
             return Ok(());
         }
         Err(error) => return Err(Error::Write(Box::new(error))),

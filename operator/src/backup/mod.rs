@@ -39,6 +39,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
 use crate::access;
+use crate::answer::is_gone;
 use crate::context::Context;
 use crate::guarded::readable;
 use crate::node::{self, Job, NodeRun, Reporter, sweep};
@@ -378,7 +379,7 @@ async fn write(
     match publish::write(&context.client, backup, &tracked.status).await {
         Ok(()) => {}
         // A namesake has another uid, which conflicts.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
+        Err(kube::Error::Api(status)) if is_gone(&status) => {
             tracked.stop_all();
             context.runs.forget(&tracked.uid);
             return Ok(None);

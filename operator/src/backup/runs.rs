@@ -348,6 +348,7 @@ mod tests {
         assert_eq!(*stopped.borrow(), Some(Stop::Cancelled));
         assert_eq!(context.runs.len(), 1);
     }
+
     #[tokio::test]
     async fn what_a_node_reports_is_in_the_status_also_what_it_says_last() {
         let status = serde_json::from_value(object("uid")["status"].clone()).unwrap();

@@ -12,6 +12,7 @@ use super::child::{self, Child};
 use super::names::Run;
 use super::status::Outcome;
 use crate::FIELD_MANAGER;
+use crate::answer::{is_gone, is_refusal};
 
 /// Requests about a CronBackup and its children.
 pub(super) struct Desk {
@@ -70,9 +71,7 @@ impl Desk {
         match self.backups.create(&parameters, &backup).await {
             Ok(_) => return Ok(Outcome::Created),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(kube::Error::Api(status))
-                if (400..500).contains(&status.code) && status.code != 429 =>
-            {
+            Err(kube::Error::Api(status)) if is_refusal(&status) => {
                 return Ok(Outcome::Refused(status.message));
             }
             Err(error) => return Err(failed(error)),
@@ -133,18 +132,15 @@ impl Desk {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         match self.crons.patch_status(&name, &parameters, &patch).await {
             Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                Ok(false)
-            }
+            Err(kube::Error::Api(status)) if is_gone(&status) => Ok(false),
             Err(error) => Err(Error::Write(Box::new(error))),
         }
     }
 }
 
-/// A namesake has another uid, which conflicts.
 fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
     match result {
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
         other => other,
     }
 }

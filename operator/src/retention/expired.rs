@@ -10,6 +10,7 @@ use kube::{Client, ResourceExt};
 use protocol::Purged;
 
 use super::perform::NotRun;
+use crate::answer::is_gone;
 use crate::backup;
 use crate::context::Context;
 
@@ -129,7 +130,7 @@ async fn expire(
         return Ok(());
     };
     match backup::expire(context, &fresh, message, Timestamp::now()).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
         other => other,
     }
 }

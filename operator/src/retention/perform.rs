@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 
 use crate::access::{self, AccessError};
 use crate::context::Context;
-use crate::maintenance::{self, MaintenanceError};
-use crate::node::{Errand, ErrandError, errand};
+use crate::maintenance::{self, NotDone, Place};
+use crate::node::Errand;
 
 /// Nobody could be asked, or nobody said how it went.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +31,7 @@ pub(crate) enum NotRun {
     #[error(transparent)]
     Access(#[from] AccessError),
     #[error(transparent)]
-    Child(#[from] MaintenanceError),
-    #[error(transparent)]
-    Pod(#[from] ErrandError),
+    NotDone(#[from] NotDone),
 }
 
 impl NotRun {
@@ -42,10 +40,7 @@ impl NotRun {
             Self::StorageNotFound { .. } => Reason::BackupStorageNotFound,
             Self::ReadStorage { .. } | Self::List { .. } => Reason::Failed,
             Self::Access(error) => error.reason(),
-            Self::Child(MaintenanceError::TooSlow { .. }) => Reason::DeadlineExceeded,
-            Self::Child(MaintenanceError::NoResult) => Reason::Interrupted,
-            Self::Child(_) => Reason::Failed,
-            Self::Pod(error) => error.reason(),
+            Self::NotDone(error) => error.reason(),
         }
     }
 }
@@ -84,17 +79,16 @@ pub(crate) async fn perform(
         storage: name.clone(),
     })?;
     let access = access::maintenance_storage(cluster, namespace, &storage.spec).await?;
-    // A directory is mounted by the pods alone; all else comes with credentials of its own.
-    let in_pods = matches!(access, StorageAccess::File { .. });
+    let place = maintenance::place(&access);
     let operation = make(Maintained {
         access,
         require_own_device: storage.spec.requires_own_device(),
     });
-    if in_pods {
-        let of = Errand { namespace, spec };
-        return Ok(errand(&context.tools, &of, operation, limit).await?);
-    }
-    // It is never closed.
-    let _turn = CHILDREN.acquire().await.ok();
-    Ok(maintenance::run(&context.agent_path, operation, limit).await?)
+    let _turn = match place {
+        Place::Pods => None,
+        // It is never closed.
+        Place::Child => CHILDREN.acquire().await.ok(),
+    };
+    let of = Errand { namespace, spec };
+    Ok(maintenance::carry_out(context, place, &of, operation, limit).await?)
 }

@@ -31,17 +31,20 @@ use serde_json::json;
 
 use crate::FIELD_MANAGER;
 use crate::access::AccessError;
+use crate::answer::is_gone;
 use crate::conditions::{self, Is};
 use crate::context::Context;
 use crate::guarded::readable;
 use crate::humane;
-use findings::Finding;
+use findings::{Finding, Findings};
 
 /// The resource, or why it cannot be read.
 pub(crate) type Guarded = DeserializeGuard<BackupStorage>;
 
 /// One that does not work is probed again after so long, if not sooner.
 const BROKEN: Duration = Duration::from_secs(30);
+/// The condition of kstatus that follows `Ready`.
+const STALLED: &str = "Stalled";
 /// Between two looks at whether a secret has changed.
 const LOOK: Duration = Duration::from_secs(10);
 /// Storages that are probed at the same time, each by a process of its own.
@@ -83,27 +86,14 @@ pub(crate) async fn reconcile(
     }
     let object = storage.uid().unwrap_or_else(|| storage.name_any());
     let known = ask::ask(&context, &namespace, &storage.spec, &object).await?;
-    let mut findings = findings::findings(&storage.spec, &known);
-    let surveyed = known.clusters().is_some();
-    let clusters = clusters(storage, known.clusters());
-    let status = |findings| BackupStorageStatus {
-        clusters: clusters.clone(),
-        ..status(storage, sources.clone(), findings, Timestamp::now())
-    };
-    let told = status(findings.clone());
-    let status = if storage.spec.import_backups {
+    let mut status = status(storage, sources, &known, Timestamp::now());
+    if storage.spec.import_backups {
         // It may take a while, and what works is told before.
-        let before = storage.status.iter().flat_map(|it| &it.conditions);
-        let imported = before.filter(|it| it.type_ == import::IMPORTED).cloned();
-        let mut at_work = told;
-        at_work.conditions.extend(imported);
-        write(&context, storage, &at_work).await?;
-        let surveyed = surveyed.then_some(&clusters[..]);
-        findings.push(import::import(&context, storage, surveyed).await);
-        status(findings)
-    } else {
-        told
-    };
+        write(&context, storage, &status).await?;
+        let surveyed = known.clusters().map(|_| &status.clusters[..]);
+        let finding = import::import(&context, storage, surveyed).await;
+        add(&mut status, finding, Timestamp::now());
+    }
     let interval = interval(&storage.spec, &status.conditions);
     let looked = next_look(interval, &status.sources);
     write(&context, storage, &status).await?;
@@ -151,38 +141,48 @@ fn rest(storage: &BackupStorage, sources: &[SourceVersion], now: Timestamp) -> O
 fn status(
     storage: &BackupStorage,
     sources: Vec<SourceVersion>,
-    findings: Vec<Finding>,
+    known: &Findings,
     now: Timestamp,
 ) -> BackupStorageStatus {
-    let generation = storage.meta().generation;
     let (kind, location) = describe(&storage.spec);
-    let before = storage.status.clone().unwrap_or_default().conditions;
-    let mut conditions = Vec::new();
-    for Finding {
-        type_,
-        is,
-        reason,
-        message,
-    } in findings
-    {
-        let message = humane::shortened(&message, LONGEST_MESSAGE);
-        let why = (reason.as_str(), message.as_str());
-        conditions.extend(condition(&before, type_).cloned());
-        conditions::set(&mut conditions, type_, is, why, generation, now);
-        if type_ == "Ready" {
-            let stalled = (is == Is::False).into();
-            conditions.extend(condition(&before, "Stalled").cloned());
-            conditions::set(&mut conditions, "Stalled", stalled, why, generation, now);
-        }
-    }
-    BackupStorageStatus {
-        observed_generation: generation,
+    let findings = findings::findings(&storage.spec, known);
+    let mut conditions = storage.status.clone().unwrap_or_default().conditions;
+    // What is not looked at any more is not told any more.
+    conditions.retain(|before| {
+        let found = findings.iter().any(|it| it.type_ == before.type_);
+        let imported = before.type_ == import::IMPORTED && storage.spec.import_backups;
+        found || imported || before.type_ == STALLED
+    });
+    let mut status = BackupStorageStatus {
+        observed_generation: storage.meta().generation,
         kind,
         location,
         last_probe_time: Some(Time(now)),
         sources,
-        clusters: Vec::new(),
+        clusters: clusters(storage, known.clusters()),
         conditions,
+    };
+    for finding in findings {
+        add(&mut status, finding, now);
+    }
+    status
+}
+
+/// Adds what was found to the conditions, of which each keeps the time of its transition.
+fn add(status: &mut BackupStorageStatus, finding: Finding, now: Timestamp) {
+    let Finding {
+        type_,
+        is,
+        reason,
+        message,
+    } = finding;
+    let message = humane::shortened(&message, LONGEST_MESSAGE);
+    let why = (reason.as_str(), message.as_str());
+    let (all, generation) = (&mut status.conditions, status.observed_generation);
+    conditions::set(all, type_, is, why, generation, now);
+    if type_ == "Ready" {
+        let stalled = (is == Is::False).into();
+        conditions::set(all, STALLED, stalled, why, generation, now);
     }
 }
 
@@ -287,7 +287,7 @@ async fn write(
         .await
     {
         Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
         Err(error) => Err(Error::Write(Box::new(error))),
     }
 }

@@ -123,7 +123,7 @@ fn tame(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod name_tests {
+mod tests {
     use super::names;
 
     #[test]

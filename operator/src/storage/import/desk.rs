@@ -6,9 +6,10 @@ use kube::core::DeserializeGuard;
 use kube::{Client, ResourceExt};
 use protocol::BackupFound;
 
+use super::ImportError;
 use super::build::{build, names};
-use super::{ImportError, is_refusal};
 use crate::FIELD_MANAGER;
+use crate::answer::{is_gone, is_refusal};
 use crate::backup::name_in_storage;
 
 /// What came of a resource that was to be made.
@@ -103,9 +104,7 @@ impl<'a> Desk<'a> {
         });
         match self.listed.delete(&name, &parameters).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {
-                Ok(())
-            }
+            Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
             Err(error) => Err(ImportError::Delete {
                 name,
                 cause: Box::new(error),

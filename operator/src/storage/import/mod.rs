@@ -13,16 +13,16 @@ use std::time::Duration;
 use crds::{BackupStorage, StoredCluster};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use kube::core::Status;
-use protocol::{Catalogue, CatalogueRequest, Operation, Reason, StorageAccess};
+use protocol::{Catalogue, CatalogueRequest, Operation, Reason};
 
 use super::findings::Finding;
 use crate::access::{self, AccessError};
+use crate::answer::{is_gone, is_refusal};
 use crate::backup;
 use crate::conditions::Is;
 use crate::context::Context;
-use crate::maintenance::{self, MaintenanceError};
-use crate::node::{Errand, ErrandError, errand};
+use crate::maintenance::{self, NotDone};
+use crate::node::Errand;
 use decide::{Step, decide};
 use desk::{Desk, Made};
 
@@ -54,9 +54,7 @@ enum ImportError {
     #[error(transparent)]
     Access(#[from] AccessError),
     #[error(transparent)]
-    Child(#[from] MaintenanceError),
-    #[error(transparent)]
-    Pod(#[from] ErrandError),
+    NotDone(#[from] NotDone),
     #[error("{message}")]
     Told { reason: Reason, message: String },
     #[error("the agent that was asked is too old to know what is in a storage: update it")]
@@ -67,11 +65,12 @@ impl ImportError {
     fn reason(&self) -> Reason {
         match self {
             Self::Access(error) => error.reason(),
-            Self::Pod(error) => error.reason(),
+            Self::NotDone(error) => error.reason(),
             Self::Told { reason, .. } => *reason,
             Self::TooOld => Reason::NotSupported,
-            Self::Child(MaintenanceError::TooSlow { .. }) => Reason::DeadlineExceeded,
-            _ => Reason::Failed,
+            Self::List(_) | Self::Make { .. } | Self::Delete { .. } | Self::Write { .. } => {
+                Reason::Failed
+            }
         }
     }
 }
@@ -184,7 +183,7 @@ async fn carry_out(
     match backup::imported(context, &resource, &found, Timestamp::now()).await {
         Ok(()) => Ok(()),
         // Somebody deleted it meanwhile.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
         // Another time would be the same.
         Err(kube::Error::Api(status)) if is_refusal(&status) => {
             let name = resource.name_any();
@@ -201,11 +200,6 @@ async fn carry_out(
     }
 }
 
-/// Whether the API server will not take it however often it is asked.
-fn is_refusal(status: &Status) -> bool {
-    (400..500).contains(&status.code) && status.code != 429
-}
-
 /// Asks the storage what a cluster has there: with the identity of the pods, where the operator has
 /// it, else with that of maintenance; a directory in a pod that mounts it.
 async fn ask(
@@ -220,22 +214,17 @@ async fn ask(
         access if access::has_identity(&access) || storage.spec.file.is_some() => access,
         _ => access::maintenance_storage(&*tools.cluster, &namespace, &storage.spec).await?,
     };
-    let in_pods = matches!(access, StorageAccess::File { .. });
+    let place = maintenance::place(&access);
     let operation = Operation::Catalogue(CatalogueRequest {
         storage: access,
         cluster: cluster.to_owned(),
         known,
     });
-    let outcome = if in_pods {
-        let spec = build::spec(storage, cluster);
-        let of = Errand {
-            namespace: &namespace,
-            spec: &spec,
-        };
-        errand(tools, &of, operation, LIMIT).await?
-    } else {
-        maintenance::run(&context.agent_path, operation, LIMIT).await?
+    let of = Errand {
+        namespace: &namespace,
+        spec: &build::spec(storage, cluster),
     };
+    let outcome = maintenance::carry_out(context, place, &of, operation, LIMIT).await?;
     match outcome.catalogue {
         Some(catalogue) => Ok(*catalogue),
         None if outcome.reason == Reason::InvalidRequest => Err(ImportError::TooOld),
