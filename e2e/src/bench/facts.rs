@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::host::run::Run;
 use crate::parts::cassandra::Version;
-use crate::parts::{awscli, b3sum, binaries, esop, medusa};
+use crate::parts::{awscli, b3sum, binaries, esop, medusa, rclone};
 
 /// Name and value of each. `given` is an agent that was built elsewhere.
 pub async fn gather(given: Option<&Path>) -> Result<Vec<(String, String)>> {
@@ -47,8 +47,13 @@ pub async fn gather(given: Option<&Path>) -> Result<Vec<(String, String)>> {
         ("Medusa", medusa::VERSION.into()),
         ("Esop", esop::VERSION.into()),
         (
-            "curl, coreutils, awscli, b3sum",
-            format!("{curl}, {cp}, {}, {}", awscli::VERSION, b3sum::VERSION),
+            "curl, coreutils, awscli, rclone, b3sum",
+            format!(
+                "{curl}, {cp}, {}, {}, {}",
+                awscli::VERSION,
+                rclone::VERSION,
+                b3sum::VERSION
+            ),
         ),
     ];
     Ok(facts.map(|(name, value)| (name.to_owned(), value)).into())

@@ -11,7 +11,7 @@ use crate::parts::cassandra::host::HostCassandra;
 use crate::parts::medusa::{self, Speed};
 use crate::parts::minio::{Minio, REGION};
 use crate::parts::python::Program;
-use crate::parts::{awscli, b3sum, binaries, esop, jdk};
+use crate::parts::{awscli, b3sum, binaries, esop, jdk, rclone};
 
 /// The bucket of every S3 server here.
 pub const BUCKET: &str = "bench";
@@ -27,6 +27,7 @@ pub struct Programs {
     esop: PathBuf,
     java: PathBuf,
     b3sum: PathBuf,
+    rclone: PathBuf,
     me: PathBuf,
 }
 
@@ -39,13 +40,14 @@ impl Programs {
                 None => Ok(binaries::build().await?.agent),
             }
         };
-        let (agent, medusa, aws, esop, java, b3sum) = tokio::try_join!(
+        let (agent, medusa, aws, esop, java, b3sum, rclone) = tokio::try_join!(
             built,
             medusa::ensure(),
             awscli::ensure(),
             esop::ensure(),
             jdk::jdk17(),
             b3sum::ensure(),
+            rclone::ensure(),
         )?;
         Ok(Self {
             agent,
@@ -54,6 +56,7 @@ impl Programs {
             esop,
             java: java.java(),
             b3sum,
+            rclone,
             me: std::env::current_exe()?,
         })
     }
@@ -70,6 +73,7 @@ impl Programs {
             (self.esop.display().to_string(), "esop-3.0.1.jar"),
             (self.java.display().to_string(), "java"),
             (self.b3sum.display().to_string(), "b3sum"),
+            (self.rclone.display().to_string(), "rclone"),
             (self.me.display().to_string(), "side-by-side"),
         ];
         names.extend(program(&self.medusa, "medusa"));
@@ -91,6 +95,8 @@ pub enum Tool {
     Curl,
     /// `aws s3 cp`.
     Aws,
+    /// `rclone copy`, four files at a time.
+    Rclone,
     /// Four threads that copy and fsync each file.
     Copy,
     /// `cp -r`.
@@ -148,6 +154,7 @@ impl Tool {
             Self::Esop => "Esop",
             Self::Curl => "curl × 4",
             Self::Aws => "aws s3 cp",
+            Self::Rclone => "rclone copy",
             Self::Copy => "copy × 4, fsync of each file",
             Self::CpR => "cp -r",
             Self::B3sum => "b3sum",
@@ -160,7 +167,7 @@ impl Tool {
     pub fn runs(self, repeats: usize) -> usize {
         match self {
             Self::Medusa(Speed::Default) => repeats.min(1),
-            Self::Aws => repeats.min(2),
+            Self::Aws | Self::Rclone => repeats.min(2),
             Self::Esop => repeats.min(3),
             _ => repeats,
         }
@@ -216,6 +223,19 @@ impl Tool {
                     .arg(format!("s3://{BUCKET}/raw")),
                 minio,
             ),
+            (Self::Rclone, Target::S3(minio)) => Invocation::new(&programs.rclone)
+                .args(["copy", "--transfers", "4", "--config", "/dev/null"])
+                .arg(raw)
+                .arg(format!("bench:{BUCKET}/raw"))
+                .env("RCLONE_CONFIG_BENCH_TYPE", "s3")
+                .env("RCLONE_CONFIG_BENCH_PROVIDER", "Minio")
+                .env("RCLONE_CONFIG_BENCH_REGION", REGION)
+                .env("RCLONE_CONFIG_BENCH_ENDPOINT", minio.endpoint())
+                .env("RCLONE_CONFIG_BENCH_ACCESS_KEY_ID", &minio.root().id)
+                .env(
+                    "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY",
+                    &minio.root().secret,
+                ),
             (Self::Copy, Target::File(path)) => Invocation::new(&programs.me)
                 .args(["copy", "--threads", "4"])
                 .arg(raw)

@@ -20,6 +20,7 @@ pub mod minio;
 pub mod network;
 pub mod preloaded;
 pub mod python;
+pub mod rclone;
 pub mod versitygw;
 
 use std::collections::BTreeMap;

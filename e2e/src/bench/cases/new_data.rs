@@ -32,6 +32,7 @@ pub async fn run(ground: &Ground<'_>, kind: Kind) -> Result<Case> {
             Tool::Curl,
             Tool::B3sum,
             Tool::Aws,
+            Tool::Rclone,
             Tool::Medusa(Speed::Tuned),
             Tool::Medusa(Speed::Default),
         ],
