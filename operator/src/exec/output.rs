@@ -33,7 +33,7 @@ impl Bounded {
     /// Reads until the end, keeping the last part.
     pub(crate) async fn read(mut from: impl AsyncRead + Unpin) -> Self {
         let mut kept = Self::default();
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 512];
         // An error ends the stream like its end does; the exit says what is known.
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
             kept.push(&buffer[..count]);

@@ -27,9 +27,11 @@ const STATUS: u8 = 3;
 const CLOSE: u8 = 255;
 
 /// Bytes that are read from the connection at once, and that may wait for who reads an output.
-const OUTPUT: usize = 8 << 10;
-/// Bytes of input that are sent in one message: less makes the copy of the agent slow.
+const OUTPUT: usize = 4 << 10;
+/// Most bytes of input that are sent in one message: less makes the copy of the agent slow.
 const INPUT: usize = 64 << 10;
+/// A request fits into this, and is all that most streams send.
+const SMALL: usize = 2 << 10;
 /// Proxies close what is idle; most of them after a minute or more.
 const PING: Duration = Duration::from_secs(30);
 
@@ -93,8 +95,12 @@ where
     let mut ping = interval_at(Instant::now() + PING, PING);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut open = true;
-    let mut message = Vec::with_capacity(1 + INPUT);
+    let mut message = Vec::with_capacity(SMALL);
     loop {
+        // Twice as much, as long as that was not enough.
+        if message.len() == message.capacity() && message.len() < INPUT {
+            message.reserve(2 * message.len());
+        }
         message.clear();
         message.push(STDIN);
         tokio::select! {

@@ -17,6 +17,8 @@ const LONGEST_LINE: usize = 8 << 20;
 /// Longer ones are read by a few at a time: when a thousand nodes end together, all tell the ring.
 const SHORT_LINE: usize = 8 << 10;
 static LONG_LINES: Semaphore = Semaphore::const_new(8);
+/// Most events fit into this.
+const EVENT: usize = 1 << 10;
 /// The request is small and the agent reads it first.
 const REQUEST_SENT: Duration = Duration::from_secs(30);
 /// After both outputs ended, the process's exit is told at once or never.
@@ -58,7 +60,7 @@ pub(crate) async fn attach(
     // If the request does not arrive, the agent's silence or exit says so.
     let _ = timeout(REQUEST_SENT, send).await;
 
-    let mut lines = BufReader::new(stdout);
+    let mut lines = BufReader::with_capacity(EVENT, stdout);
     let mut line = Vec::new();
     let mut turn = None;
     let mut heard = false;
@@ -175,6 +177,9 @@ mod tests {
     use super::*;
 
     const RUN: Uuid = Uuid::from_u128(7);
+    /// The turns are those of the process, and each of these tests has a clock of its own that runs
+    /// on while another one has them.
+    static TURNS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
     /// The end of a stream on which an agent tells a result with a ring of so many members.
     async fn told(members: usize, last: &str) -> End {
@@ -228,6 +233,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn more_long_results_than_are_read_at_a_time_are_all_read() {
+        let _mine = TURNS.lock().await;
         let all = join_all((0..50).map(|_| told(500, "\n")));
         // Whoever kept a turn would keep the others waiting.
         let all = timeout(Duration::from_secs(3600), all).await;
@@ -241,6 +247,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_said_a_long_line_and_is_silent_keeps_nobody_waiting() {
+        let _mine = TURNS.lock().await;
         let long = "x".repeat(SHORT_LINE + 2000) + "\n";
         let silent: Vec<_> = (0..20)
             .map(|_| tokio::spawn(said(long.clone(), true)))
@@ -254,6 +261,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn half_a_line_and_one_without_end_are_no_result() {
+        let _mine = TURNS.lock().await;
         for members in [1, 60_000] {
             let end = told(members, "").await;
             assert!(matches!(end, End::Unknown { heard: false, .. }), "{end:?}");

@@ -112,14 +112,14 @@ impl NodeRun {
             if let Some(stop) = stop {
                 // One that was found after a restart may have ended long ago: its journal says how.
                 if !state.open || state.asked {
-                    return self.give_up(&state, stop).await;
+                    return Box::pin(self.give_up(&state, stop)).await;
                 }
             }
             state.asked = true;
             match self.ask(&mut state).await {
                 Ok(end) => {
                     state.failures = 0;
-                    if let Some(finish) = self.proceed(end, &mut state).await {
+                    if let Some(finish) = Box::pin(self.proceed(end, &mut state)).await {
                         return finish;
                     }
                 }
@@ -161,7 +161,8 @@ impl NodeRun {
         let was_stopped = self.stop.borrow().is_some();
         let mut stop = self.stop.clone();
         let opened = tokio::select! {
-            opened = timeout(LONGEST_OPENING, self.open(state)) => opened,
+            // Boxed, as what follows is where it is rare: a thousand runs are a thousand of these.
+            opened = timeout(LONGEST_OPENING, Box::pin(self.open(state))) => opened,
             _ = stopped(&mut stop), if !was_stopped => return Err(interrupted("told to stop")),
         };
         drop(turn);
@@ -253,7 +254,8 @@ impl NodeRun {
             let stop = stopped(&mut self.stop).await;
             tracing::info!(?stop, "telling the agent to stop");
             let limit = self.tools.pace.cancel;
-            match timeout(limit, cancel(&self.tools, place, self.run_id)).await {
+            let told = Box::pin(cancel(&self.tools, place, self.run_id));
+            match timeout(limit, told).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the agent could not be told to stop"),
                 Err(_) => tracing::warn!("no run listens that could be told to stop"),
@@ -263,7 +265,7 @@ impl NodeRun {
         let going_on = async {
             // Also where the request did not say to hold: the run may be an earlier one, which was.
             match self.job.hold {
-                true => proceed(&self.tools, place, self.run_id, &mut self.turn).await,
+                true => Box::pin(proceed(&self.tools, place, self.run_id, &mut self.turn)).await,
                 false => std::future::pending().await,
             }
         };
