@@ -24,6 +24,9 @@ pub(crate) enum Command {
     Docs(Docs),
     /// Write all generated files to where they belong, below the current folder.
     Generate,
+    /// Wait for SIGTERM: what a maintenance pod does while the agent is at work in it.
+    #[command(hide = true)]
+    Idle,
 }
 
 /// How to run the operator.
@@ -35,6 +38,13 @@ pub(crate) struct Serve {
     /// The agent's executable, which is brought into the pods.
     #[arg(long, env = "AGENT", default_value = "/usr/local/bin/cassandra-backup")]
     pub(crate) agent: PathBuf,
+    /// The image of the pods in which storages with a `maintenancePod` are looked after: this
+    /// program's own, which has the agent under the same path.
+    #[arg(long, env = "MAINTENANCE_IMAGE")]
+    pub(crate) maintenance_image: Option<String>,
+    /// When that image is pulled: Always, IfNotPresent or Never.
+    #[arg(long, env = "MAINTENANCE_IMAGE_PULL_POLICY")]
+    pub(crate) maintenance_image_pull_policy: Option<String>,
     /// Address of /livez, /readyz and /metrics.
     #[arg(long, env = "LISTEN", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,

@@ -1,6 +1,5 @@
 //! What the controllers share.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
@@ -10,6 +9,7 @@ use kube::runtime::reflector::{Lookup, ObjectRef};
 
 use crate::backup::{self, Runs};
 use crate::cron;
+use crate::maintenance::Home;
 use crate::metrics::Metrics;
 use crate::node::Tools;
 use crate::retention::Chores;
@@ -25,8 +25,8 @@ pub(crate) struct Context {
     pub(crate) chores: Arc<Chores>,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
-    /// The agent's executable on this machine, for what needs no pod.
-    pub(crate) agent_path: PathBuf,
+    /// For what needs no Cassandra.
+    pub(crate) home: Home,
 }
 
 /// A controller's namespace, and where it is told what to reconcile.

@@ -16,6 +16,7 @@ use crate::backup::Runs;
 use crate::cluster::KubeCluster;
 use crate::context::{Context, Wakes};
 use crate::exec::{ExecError, PodExec, Session, Target};
+use crate::maintenance::Home;
 use crate::metrics::Metrics;
 use crate::node::{Pace, Tools};
 
@@ -89,7 +90,12 @@ pub(crate) fn context() -> (Arc<Context>, Api) {
         chores: Arc::default(),
         recorder: Recorder::new(client.clone(), reporter),
         metrics: Metrics::default(),
-        agent_path: "/nonexistent".into(),
+        home: Home {
+            agent: "/nonexistent".into(),
+            operator: "/operator".into(),
+            image: Some("operator:1".into()),
+            image_pull_policy: None,
+        },
         client,
     };
     (Arc::new(context), Api(handle))

@@ -26,6 +26,7 @@ use crate::context::{Context, Wakes};
 use crate::election::Election;
 use crate::exec::KubeExec;
 use crate::http::{self, Health};
+use crate::maintenance::Home;
 use crate::metrics::Metrics;
 use crate::node::{Pace, Tools};
 use crate::{FIELD_MANAGER, cron, generate, logs, storage};
@@ -41,6 +42,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Some(Command::Crds(crds)) => generate::definitions(&crds.folders),
         Some(Command::Docs(docs)) => generate::pages(&docs.folder),
         Some(Command::Generate) => generate::all(),
+        Some(Command::Idle) => idle(),
         None => start(&arguments.serve),
     };
     match result {
@@ -50,6 +52,20 @@ pub fn run(arguments: Arguments) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Waits for SIGTERM or SIGINT, which the first process of a container only gets if it asks for them.
+fn idle() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        select(Box::pin(terminate.recv()), Box::pin(interrupt.recv())).await;
+        Ok(())
+    })
 }
 
 fn start(arguments: &Serve) -> anyhow::Result<()> {
@@ -95,7 +111,12 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
         chores: Arc::default(),
         recorder: Recorder::new(client.clone(), reporter),
         metrics: Metrics::default(),
-        agent_path: arguments.agent.clone(),
+        home: Home {
+            agent: arguments.agent.clone(),
+            operator: std::env::current_exe().context("cannot find this program's file")?,
+            image: arguments.maintenance_image.clone(),
+            image_pull_policy: arguments.maintenance_image_pull_policy.clone(),
+        },
         client,
     });
     let health = Health {

@@ -132,7 +132,8 @@ reasons! {
     AgentNotInjectable, Failed, "The agent could not be brought into the container: no shell, or no directory that is writable and executable.", "Use `spec.agent.mode: Container`.";
     SecretNotFound, Failed, "A secret or a key of it that the resource names does not exist.", "Create it, or correct the name.";
     BackupStorageNotFound, Failed, "The BackupStorage that the resource names does not exist in its namespace.", "Create it, or correct the name.";
-    MaintenanceCredentialsMissing, Failed, "The operator has no credentials of its own for this storage, since the pods use the identity of their environment.", "Set `maintenanceCredentials` in the BackupStorage.";
+    MaintenanceCredentialsMissing, Failed, "The operator has no credentials of its own for this storage, since the pods use the identity of their environment.", "Set `maintenanceCredentials` or `maintenancePod` in the BackupStorage.";
+    MaintenancePodNotStarted, Retry, "The pod in which the storage is looked after could not be made, or did not start; the message says why. It is tried again.", "Do what the message says: make the service account, raise a quota, let the node pull the operator's image.";
     StorageReadOnly, Failed, "The BackupStorage has `readOnly: true`: nothing is written to it or deleted from it.", "Name another one.";
     NodesIncomplete, Failed, "Some nodes are backed up and some are not; `status.nodes` says which and why.", "Do what the reasons of those nodes say; the next backup uploads only what is missing.";
 

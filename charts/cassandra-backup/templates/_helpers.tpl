@@ -28,6 +28,10 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{- define "cassandra-backup.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+
 {{- define "cassandra-backup.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "cassandra-backup.fullname" .) .Values.serviceAccount.name -}}
@@ -52,6 +56,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list]
+{{- if .Values.maintenancePods }}
+# The pods in which storages with a maintenancePod are looked after.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create, delete]
+{{- end }}
 # To run the agent in the Cassandra pods. Exec over WebSocket is a GET; newer API servers want
 # create as well.
 - apiGroups: [""]

@@ -3,12 +3,14 @@
 mod azure;
 mod file;
 mod gcs;
+mod maintenance_pod;
 mod s3;
 mod status;
 
 pub use azure::{AzureCredentialKeys, AzureCredentialSource, AzureStorage};
 pub use file::{FilePods, FileStorage};
 pub use gcs::{GcsCredentialSource, GcsStorage};
+pub use maintenance_pod::MaintenancePod;
 pub use s3::{S3CredentialKeys, S3CredentialSource, S3Encryption, S3EncryptionType, S3Storage};
 pub use status::{BackupStorageStatus, RestorablePoint, SourceKind, SourceVersion, StoredCluster};
 
@@ -30,6 +32,20 @@ fn same_kind() -> kube::core::Rule {
         .map(|kind| format!("has(self.{kind}) == has(oldSelf.{kind})"))
         .collect();
     kube::core::Rule::new(same.join(" && ")).message(PLACE_IS_FIXED)
+}
+
+/// Nobody could tell which of two is meant.
+fn one_maintenance_identity() -> kube::core::Rule {
+    let other: Vec<_> = KINDS[1..]
+        .iter()
+        .map(|kind| format!("(has(self.{kind}) && has(self.{kind}.maintenanceCredentials))"))
+        .collect();
+    let anonymous = "(has(self.gcs) && self.gcs.anonymous)";
+    kube::core::Rule::new(format!(
+        "!has(self.maintenancePod) || !({} || {anonymous})",
+        other.join(" || ")
+    ))
+    .message("maintenancePod has an identity of its own: leave maintenanceCredentials and anonymous out, or maintenancePod")
 }
 
 /// A place to keep backups: a directory that all Cassandra pods mount, or a bucket.
@@ -69,7 +85,10 @@ fn same_kind() -> kube::core::Rule {
 )]
 #[x_kube(
     validation = exactly_one(KINDS, "name exactly one kind of storage: file, s3, gcs or azure"),
-    validation = same_kind()
+    validation = same_kind(),
+    validation = Rule::new("!has(self.maintenancePod) || !has(self.file)")
+        .message("maintenancePod is for buckets: a directory is looked after in the pods that mount it"),
+    validation = one_maintenance_identity()
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupStorageSpec {
@@ -85,6 +104,9 @@ pub struct BackupStorageSpec {
     /// A container of Azure Blob Storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub azure: Option<AzureStorage>,
+    /// With which identity the operator looks after a bucket, where no Secret has credentials for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_pod: Option<MaintenancePod>,
     /// Backups are read from here and none is made into it. Probes do not write.
     #[serde(default)]
     pub read_only: bool,

@@ -31,6 +31,14 @@ fn usual_storages_are_taken() {
         json!({"gcs": {"bucket": "backups", "prefix": "a", "credentials": {"secretName": "google"}}}),
         json!({"gcs": {"bucket": "backups", "endpoint": "http://gcs:4443", "anonymous": true}}),
         json!({"azure": {"account": "acme", "container": "backups"}}),
+        json!({"s3": {"bucket": "backups"}, "maintenancePod": {"serviceAccountName": "keeper"}}),
+        json!({
+            "s3": {"bucket": "backups", "credentials": {"secretName": "pods"}}, "readOnly": true,
+            "maintenancePod": {
+                "serviceAccountName": "keeper", "labels": {"a": "b"}, "imagePullSecrets": ["x"],
+                "tolerations": [{"key": "db", "operator": "Exists"}],
+            },
+        }),
         json!({"azure": {
             "account": "devstoreaccount1", "container": "back-ups",
             "endpoint": "http://azurite:10000/devstoreaccount1",
@@ -57,6 +65,24 @@ fn wrong_storages_are_refused_with_a_message_for_the_person_who_typed_them() {
             "podSelector must name labels",
         ),
         (json!({"file": {"path": "/"}}), "path must be absolute"),
+        (
+            json!({"file": {"path": "/b"}, "maintenancePod": {"serviceAccountName": "keeper"}}),
+            "maintenancePod is for buckets",
+        ),
+        (
+            json!({
+                "s3": {"bucket": "b2x", "maintenanceCredentials": {"secretName": "k"}},
+                "maintenancePod": {"serviceAccountName": "keeper"},
+            }),
+            "maintenancePod has an identity of its own",
+        ),
+        (
+            json!({
+                "gcs": {"bucket": "b2x", "endpoint": "http://gcs", "anonymous": true},
+                "maintenancePod": {"serviceAccountName": "keeper"},
+            }),
+            "maintenancePod has an identity of its own",
+        ),
         (
             json!({"file": {"path": "/a/../b"}}),
             "path must be absolute",

@@ -39,7 +39,7 @@ pub(crate) enum AccessError {
     #[error("the storage has readOnly: true: nothing is written to it or deleted from it")]
     ReadOnly,
     #[error(
-        "the storage has neither maintenanceCredentials nor credentials, and what the pods are is not for the operator to be: set spec.{kind}.maintenanceCredentials"
+        "the storage has neither maintenanceCredentials nor credentials, and what the pods are is not for the operator to be: set spec.{kind}.maintenanceCredentials, or spec.maintenancePod"
     )]
     NoMaintenanceIdentity { kind: &'static str },
     #[error("the API server did not give {what}: {cause}")]

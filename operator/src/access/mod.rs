@@ -10,4 +10,4 @@ mod tests;
 
 pub(crate) use cassandra::{jmx, password};
 pub(crate) use error::AccessError;
-pub(crate) use storage::{has_identity, maintenance_storage, storage};
+pub(crate) use storage::{has_identity, keeper_storage, maintenance_storage, storage};

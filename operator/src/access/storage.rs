@@ -36,16 +36,30 @@ pub(crate) async fn storage(
     }
 }
 
-/// A storage as the operator itself uses it, with the right to delete. Never with the identity of
-/// an environment: that of the operator is not for tenants to borrow. A `file` storage has no
-/// identities; only pods that mount it can use it. A read-only storage is not maintained.
+/// A storage as the operator itself uses it, with the right to delete. A read-only storage is not
+/// maintained.
 pub(crate) async fn maintenance_storage(
     cluster: &dyn Cluster,
     namespace: &str,
     spec: &BackupStorageSpec,
 ) -> Result<StorageAccess, AccessError> {
-    if spec.read_only {
-        return Err(AccessError::ReadOnly);
+    match spec.read_only {
+        true => Err(AccessError::ReadOnly),
+        false => keeper_storage(cluster, namespace, spec).await,
+    }
+}
+
+/// A storage with the identity of maintenance, for whatever is done with it. Never that of the
+/// operator's own environment, which is not for tenants to borrow: without an identity of its own,
+/// the access is for a maintenance pod. A `file` storage has no identities; only pods that mount it
+/// can use it.
+pub(crate) async fn keeper_storage(
+    cluster: &dyn Cluster,
+    namespace: &str,
+    spec: &BackupStorageSpec,
+) -> Result<StorageAccess, AccessError> {
+    if spec.maintenance_pod.is_some() {
+        return storage(cluster, namespace, &without_credentials(spec)).await;
     }
     let missing = |kind| AccessError::NoMaintenanceIdentity { kind };
     let mut spec = spec.clone();
@@ -71,6 +85,20 @@ pub(crate) async fn maintenance_storage(
         StorageAccess::Gcs(_) if !has_identity(&access) => Err(missing("gcs")),
         access => Ok(access),
     }
+}
+
+fn without_credentials(spec: &BackupStorageSpec) -> BackupStorageSpec {
+    let mut spec = spec.clone();
+    if let Some(s3) = &mut spec.s3 {
+        s3.credentials = None;
+    }
+    if let Some(gcs) = &mut spec.gcs {
+        gcs.credentials = None;
+    }
+    if let Some(azure) = &mut spec.azure {
+        azure.credentials = None;
+    }
+    spec
 }
 
 /// Whether it comes with an identity of its own, so that the operator may use it. Without, the

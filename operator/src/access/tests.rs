@@ -173,6 +173,25 @@ async fn the_operator_maintains_nothing_with_an_identity_that_is_not_given_to_it
 }
 
 #[tokio::test]
+async fn a_maintenance_pod_gets_no_credentials_of_a_secret() {
+    let pod = json!({"serviceAccountName": "keeper"});
+    for (read_only, typed) in [
+        (false, json!({"bucket": "backups"})),
+        (
+            false,
+            json!({"bucket": "backups", "credentials": {"secretName": "pods"}}),
+        ),
+        (true, json!({"bucket": "backups"})),
+    ] {
+        let spec = spec(json!({"s3": typed, "maintenancePod": pod, "readOnly": read_only}));
+        let access = keeper_storage(&secrets(), "shop", &spec).await.unwrap();
+        assert!(!has_identity(&access), "{access:?}");
+        let deletes = maintenance_storage(&secrets(), "shop", &spec).await;
+        assert_eq!(deletes.is_ok(), !read_only, "{deletes:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_deleted_from_a_read_only_storage() {
     let spec = spec(json!({
         "s3": {"bucket": "backups", "credentials": {"secretName": "pods"}}, "readOnly": true,

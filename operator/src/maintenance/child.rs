@@ -1,20 +1,14 @@
-//! What needs no Cassandra: the agent as a child process, with the protocol that it speaks in pods, or
-//! in one of these.
+//! The agent as a child process, with the protocol that it speaks in pods.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use protocol::{
-    Event, EventKind, Operation, Outcome, PROTOCOL_VERSION, Reason, Request, StorageAccess,
-};
+use protocol::{Event, EventKind, Operation, Outcome, PROTOCOL_VERSION, Reason, Request};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 use uuid::Uuid;
-
-use crate::context::Context;
-use crate::node::{Errand, ErrandError, errand};
 
 /// How the network is reached and whom to trust there: the chart's `env` may say so.
 const WAY: [&str; 8] = [
@@ -30,7 +24,7 @@ const WAY: [&str; 8] = [
 
 /// The agent did not say how it went.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MaintenanceError {
+pub(crate) enum ChildError {
     #[error("cannot start the agent {path}: {cause}", path = .path.display())]
     Start {
         path: PathBuf,
@@ -47,63 +41,22 @@ pub(crate) enum MaintenanceError {
     TooSlow { limit: Duration },
 }
 
-/// Nobody said how it went, wherever it was.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotDone {
-    #[error(transparent)]
-    Child(#[from] MaintenanceError),
-    #[error(transparent)]
-    Pod(#[from] ErrandError),
-}
-
-impl NotDone {
-    pub(crate) fn reason(&self) -> Reason {
+impl ChildError {
+    pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Child(MaintenanceError::TooSlow { .. }) => Reason::DeadlineExceeded,
-            Self::Child(MaintenanceError::NoResult) => Reason::Interrupted,
-            Self::Child(_) => Reason::Failed,
-            Self::Pod(error) => error.reason(),
+            Self::TooSlow { .. } => Reason::DeadlineExceeded,
+            Self::NoResult => Reason::Interrupted,
+            Self::Start { .. } | Self::Request(_) | Self::Talk(_) => Reason::Failed,
         }
     }
 }
 
-/// Where a storage is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In the pods that mount it.
-    Pods,
-    /// From here.
-    Child,
-}
-
-/// A directory is mounted by the pods alone; all else comes with credentials of its own.
-pub(crate) fn place(storage: &StorageAccess) -> Place {
-    match storage {
-        StorageAccess::File { .. } => Place::Pods,
-        _ => Place::Child,
-    }
-}
-
-/// Carries out an operation, for at most `limit`. The errand says in which pods, if it is in pods.
-pub(crate) async fn carry_out(
-    context: &Context,
-    place: Place,
-    of: &Errand<'_>,
-    operation: Operation,
-    limit: Duration,
-) -> Result<Outcome, NotDone> {
-    match place {
-        Place::Pods => Ok(errand(&context.tools, of, operation, limit).await?),
-        Place::Child => Ok(run(&context.agent_path, operation, limit).await?),
-    }
-}
-
 /// Runs the agent at `path` to its result, for at most `limit`.
-pub(crate) async fn run(
+pub(super) async fn run(
     path: &Path,
     operation: Operation,
     limit: Duration,
-) -> Result<Outcome, MaintenanceError> {
+) -> Result<Outcome, ChildError> {
     let request = Request {
         protocol: PROTOCOL_VERSION.into(),
         run_id: Uuid::new_v4(),
@@ -117,7 +70,7 @@ pub(crate) async fn run(
         from_seq: 0,
         operation,
     };
-    let mut line = request.to_line().map_err(MaintenanceError::Request)?;
+    let mut line = request.to_line().map_err(ChildError::Request)?;
     line.push('\n');
     // Nothing else of the environment: the operator's own identity is not for tenants to borrow.
     let way = WAY
@@ -132,13 +85,13 @@ pub(crate) async fn run(
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(|cause| MaintenanceError::Start {
+        .map_err(|cause| ChildError::Start {
             path: path.to_owned(),
             cause,
         })?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else {
-        return Err(MaintenanceError::NoResult);
+        return Err(ChildError::NoResult);
     };
     let conversation = async {
         stdin.write_all(line.as_bytes()).await?;
@@ -157,9 +110,9 @@ pub(crate) async fn run(
     };
     let outcome = match timeout(limit, conversation).await {
         Ok(talked) => talked
-            .map_err(MaintenanceError::Talk)?
-            .ok_or(MaintenanceError::NoResult),
-        Err(_) => Err(MaintenanceError::TooSlow { limit }),
+            .map_err(ChildError::Talk)?
+            .ok_or(ChildError::NoResult),
+        Err(_) => Err(ChildError::TooSlow { limit }),
     };
     // It has said all; waiting for it keeps it from becoming a zombie.
     if timeout(Duration::from_secs(5), child.wait()).await.is_err() {
@@ -172,7 +125,7 @@ pub(crate) async fn run(
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use protocol::{ProbeRequest, Reason, StorageAccess};
+    use protocol::{ProbeRequest, StorageAccess};
 
     use super::*;
 
@@ -186,7 +139,7 @@ mod tests {
         })
     }
 
-    async fn probe_with(script: &str) -> Result<Outcome, MaintenanceError> {
+    async fn probe_with(script: &str) -> Result<Outcome, ChildError> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("agent");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -218,9 +171,9 @@ mod tests {
     async fn an_agent_without_a_result_is_no_finding() {
         assert!(matches!(
             probe_with("read -r request; echo nonsense").await,
-            Err(MaintenanceError::NoResult)
+            Err(ChildError::NoResult)
         ));
         let missing = run(Path::new("/nonexistent"), probe(), Duration::from_secs(20));
-        assert!(matches!(missing.await, Err(MaintenanceError::Start { .. })));
+        assert!(matches!(missing.await, Err(ChildError::Start { .. })));
     }
 }

@@ -96,16 +96,29 @@ async fn in_pod(
     operation: Operation,
     limit: Duration,
 ) -> Result<Outcome, ErrandError> {
-    let pod = target.pod.clone();
     let agent = agent_in(tools, job, &target)
         .await
         .map_err(|cause| ErrandError::Inject {
-            pod: pod.clone(),
+            pod: target.pod.clone(),
             cause,
         })?;
-    match timeout(limit, until_result(tools, &target, &agent, operation)).await {
+    until_told(tools, &target, &agent, operation, limit).await
+}
+
+/// Runs the operation with the agent that a container has, for at most `limit`.
+pub(crate) async fn until_told(
+    tools: &Tools,
+    target: &Target,
+    agent: &Placed,
+    operation: Operation,
+    limit: Duration,
+) -> Result<Outcome, ErrandError> {
+    match timeout(limit, until_result(tools, target, agent, operation)).await {
         Ok(told) => told,
-        Err(_) => Err(ErrandError::TooSlow { pod, limit }),
+        Err(_) => Err(ErrandError::TooSlow {
+            pod: target.pod.clone(),
+            limit,
+        }),
     }
 }
 

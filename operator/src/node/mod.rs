@@ -22,7 +22,7 @@ mod tell;
 mod tests;
 mod visit;
 
-pub(crate) use errand::{Errand, ErrandError, errand};
+pub(crate) use errand::{Errand, ErrandError, errand, until_told};
 pub(crate) use job::Job;
 pub(crate) use probe::probe;
 pub(crate) use run::{NodeRun, Tools};

@@ -87,7 +87,7 @@ async fn begun(
     std::fs::write(&agent, script).unwrap();
     std::fs::set_permissions(&agent, PermissionsExt::from_mode(0o700)).unwrap();
     let (mut context, mut api) = context();
-    Arc::get_mut(&mut context).unwrap().agent_path = agent;
+    Arc::get_mut(&mut context).unwrap().home.agent = agent;
     let purging = tokio::spawn(purge(context, cron()));
     // Page by page.
     for (at, name) in backups.iter().enumerate() {

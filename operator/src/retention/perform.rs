@@ -79,16 +79,16 @@ pub(crate) async fn perform(
         storage: name.clone(),
     })?;
     let access = access::maintenance_storage(cluster, namespace, &storage.spec).await?;
-    let place = maintenance::place(&access);
+    let pods = Errand { namespace, spec };
+    let place = Place::of(&storage, &access, &pods);
     let operation = make(Maintained {
         access,
         require_own_device: storage.spec.requires_own_device(),
     });
     let _turn = match place {
-        Place::Pods => None,
+        Place::Pods(_) | Place::Own(_) => None,
         // It is never closed.
         Place::Child => CHILDREN.acquire().await.ok(),
     };
-    let of = Errand { namespace, spec };
-    Ok(maintenance::carry_out(context, place, &of, operation, limit).await?)
+    Ok(maintenance::carry_out(context, place, operation, limit).await?)
 }

@@ -1,15 +1,15 @@
-//! Asking a storage, with each of its identities, by the agent as a child process.
+//! Asking a storage, with each of its identities.
 
 use std::time::Duration;
 
-use crds::BackupStorageSpec;
+use crds::{BackupStorage, BackupStorageSpec};
 use protocol::{Operation, ProbeRequest};
 
 use super::findings::{Asked, Findings};
 use super::{Error, shared};
 use crate::access::{self, AccessError};
 use crate::context::Context;
-use crate::maintenance;
+use crate::maintenance::{self, Place};
 
 /// A storage that does not answer within this time does not answer.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -20,9 +20,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(super) async fn ask(
     context: &Context,
     namespace: &str,
-    spec: &BackupStorageSpec,
+    storage: &BackupStorage,
     object: &str,
 ) -> Result<Findings, Error> {
+    let spec = &storage.spec;
     if let Some(file) = &spec.file
         && let Some(pods) = &file.pods
     {
@@ -32,40 +33,41 @@ pub(super) async fn ask(
     }
     let cluster = &*context.tools.cluster;
     let object = (!spec.read_only).then(|| object.to_owned());
-    let own = !spec.read_only && has_maintenance_credentials(spec);
+    let own = !spec.read_only && has_maintenance_identity(spec);
     let pods = match access::storage(cluster, namespace, spec).await {
-        Ok(storage) if !access::has_identity(&storage) => Asked::PodsOnly,
-        Ok(storage) => {
+        Ok(access) if !access::has_identity(&access) => Asked::PodsOnly,
+        Ok(access) => {
             let request = ProbeRequest {
-                storage,
+                storage: access,
                 object: object.clone(),
                 leave: own,
                 left: false,
                 survey: true,
             };
-            probe(context, request).await
+            probe(context, storage, request).await
         }
         Err(error) => missing(error)?,
     };
     let apart = own || matches!(pods, Asked::PodsOnly);
-    if !apart || spec.file.is_some() || spec.read_only {
+    let unasked = spec.read_only && spec.maintenance_pod.is_none();
+    if !apart || spec.file.is_some() || unasked {
         return Ok(Findings {
             pods,
             maintenance: None,
             shared: None,
         });
     }
-    let maintenance = match access::maintenance_storage(cluster, namespace, spec).await {
-        Ok(storage) => {
+    let maintenance = match access::keeper_storage(cluster, namespace, spec).await {
+        Ok(access) => {
             let request = ProbeRequest {
-                storage,
+                storage: access,
                 object,
                 leave: false,
                 left: false,
                 // Once is enough.
                 survey: matches!(pods, Asked::PodsOnly),
             };
-            probe(context, request).await
+            probe(context, storage, request).await
         }
         Err(error) => missing(error)?,
     };
@@ -76,11 +78,12 @@ pub(super) async fn ask(
     })
 }
 
-async fn probe(context: &Context, request: ProbeRequest) -> Asked {
+async fn probe(context: &Context, storage: &BackupStorage, request: ProbeRequest) -> Asked {
+    let place = Place::of_bucket(storage, &request.storage);
     let operation = Operation::Probe(request);
-    match maintenance::run(&context.agent_path, operation, LIMIT).await {
+    match maintenance::carry_out(context, place, operation, LIMIT).await {
         Ok(outcome) => Asked::Told(Box::new(outcome)),
-        Err(error) => Asked::Silent(error.to_string()),
+        Err(error) => Asked::Silent(error.reason(), error.to_string()),
     }
 }
 
@@ -92,7 +95,7 @@ fn missing(error: AccessError) -> Result<Asked, AccessError> {
     Ok(Asked::Missing(error.reason(), error.to_string()))
 }
 
-fn has_maintenance_credentials(spec: &BackupStorageSpec) -> bool {
+fn has_maintenance_identity(spec: &BackupStorageSpec) -> bool {
     let s3 = spec
         .s3
         .as_ref()
@@ -105,5 +108,5 @@ fn has_maintenance_credentials(spec: &BackupStorageSpec) -> bool {
         .azure
         .as_ref()
         .map(|it| it.maintenance_credentials.is_some());
-    s3.or(gcs).or(azure).unwrap_or(false)
+    spec.maintenance_pod.is_some() || s3.or(gcs).or(azure).unwrap_or(false)
 }

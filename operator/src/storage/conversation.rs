@@ -102,7 +102,7 @@ impl Agent {
 
 pub(super) fn with_agent(agent: &Agent) -> (Arc<Context>, Api) {
     let (mut context, api) = context();
-    Arc::get_mut(&mut context).unwrap().agent_path = agent.0.path().join("agent");
+    Arc::get_mut(&mut context).unwrap().home.agent = agent.0.path().join("agent");
     (context, api)
 }
 

@@ -15,7 +15,7 @@ pub(super) enum Asked {
     /// What is needed to ask is missing.
     Missing(Reason, String),
     /// The agent did not say how it went.
-    Silent(String),
+    Silent(Reason, String),
 }
 
 /// What is known about a storage.
@@ -40,11 +40,16 @@ impl Findings {
 
     /// The clusters that have backups in it, if they could be told.
     pub(super) fn clusters(&self) -> Option<&[ClusterFound]> {
+        Some(&self.survey()?.clusters)
+    }
+
+    /// The same, with how many were not told.
+    pub(super) fn survey(&self) -> Option<&Survey> {
         let Asked::Told(outcome) = self.of_the_place() else {
             return None;
         };
         let survey = outcome.probe.as_ref()?.survey.as_ref()?;
-        (survey.seen.verdict == Verdict::Yes).then_some(&survey.clusters)
+        (survey.seen.verdict == Verdict::Yes).then_some(survey)
     }
 }
 
@@ -70,7 +75,7 @@ pub(super) fn findings(spec: &BackupStorageSpec, known: &Findings) -> Vec<Findin
             reason: Reason::StorageReadOnly,
             message: Reason::StorageReadOnly.explanation().into(),
         };
-        let list = pods.seen(|it| &it.list);
+        let list = place.seen(|it| &it.list);
         findings.push(match list.verdict {
             Verdict::Yes => unwritten("Readable", Is::Unknown),
             _ => finding("Readable", list),
@@ -111,7 +116,12 @@ fn ready(spec: &BackupStorageSpec, known: &Findings) -> Finding {
             ..shared.clone()
         };
     }
-    let (is, reason, message) = match &known.pods {
+    // Where nothing is written, it matters to nobody but the operator, whoever it is then.
+    let asked = match spec.read_only {
+        true => known.of_the_place(),
+        false => &known.pods,
+    };
+    let (is, reason, message) = match asked {
         Asked::Told(outcome) if outcome.reason == Reason::Reachable => {
             let limit = if spec.read_only {
                 "; it is read-only, so that no backup is made into it"
@@ -126,7 +136,7 @@ fn ready(spec: &BackupStorageSpec, known: &Findings) -> Finding {
         }
         Asked::Told(outcome) => (Is::False, outcome.reason, outcome.message.clone()),
         Asked::Missing(reason, message) => (Is::False, *reason, message.clone()),
-        Asked::Silent(message) => (Is::False, Reason::Failed, message.clone()),
+        Asked::Silent(reason, message) => (Is::False, *reason, message.clone()),
         Asked::PodsOnly => match &known.maintenance {
             // A refusal says nothing about the pods, but where nothing is, nobody finds anything.
             Some(Asked::Told(outcome))
@@ -189,7 +199,7 @@ impl<'a> Sight<'a> {
             },
             Asked::PodsOnly => nothing(Reason::NotProbed, Reason::NotProbed.explanation()),
             Asked::Missing(reason, message) => nothing(*reason, message),
-            Asked::Silent(message) => nothing(Reason::Failed, message),
+            Asked::Silent(reason, message) => nothing(*reason, message),
         }
     }
 

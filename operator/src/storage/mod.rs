@@ -26,7 +26,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
-use protocol::{ClusterFound, Restorable};
+use protocol::{ClusterFound, Reason, Restorable};
 use serde_json::json;
 
 use crate::FIELD_MANAGER;
@@ -85,13 +85,13 @@ pub(crate) async fn reconcile(
         return Ok(Action::requeue(next_look(rest, &sources)));
     }
     let object = storage.uid().unwrap_or_else(|| storage.name_any());
-    let known = ask::ask(&context, &namespace, &storage.spec, &object).await?;
+    let known = ask::ask(&context, &namespace, storage, &object).await?;
     let mut status = status(storage, sources, &known, Timestamp::now());
     if storage.spec.import_backups {
         // It may take a while, and what works is told before.
         write(&context, storage, &status).await?;
-        let surveyed = known.clusters().map(|_| &status.clusters[..]);
-        let finding = import::import(&context, storage, surveyed).await;
+        let untold = known.survey().map(|survey| survey.left_out);
+        let finding = import::import(&context, storage, &status.clusters, untold).await;
         add(&mut status, finding, Timestamp::now());
     }
     let interval = interval(&storage.spec, &status.conditions);
@@ -113,9 +113,12 @@ fn next_look(rest: Duration, sources: &[SourceVersion]) -> Duration {
 fn interval(spec: &BackupStorageSpec, conditions: &[Condition]) -> Duration {
     let seconds = u64::try_from(spec.probe_interval_seconds).unwrap_or_default();
     let chosen = Duration::from_secs(seconds.max(1));
-    match condition(conditions, "Ready") {
-        Some(ready) if ready.status == Is::True.as_str() => chosen,
-        _ => chosen.min(BROKEN),
+    let ready = condition(conditions, "Ready");
+    let works = ready.is_some_and(|ready| ready.status == Is::True.as_str());
+    let waits = Reason::MaintenancePodNotStarted.as_str();
+    match works && conditions.iter().all(|one| one.reason != waits) {
+        true => chosen,
+        false => chosen.min(BROKEN),
     }
 }
 

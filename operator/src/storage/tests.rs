@@ -230,6 +230,20 @@ fn where_only_pods_have_an_identity_the_place_is_told_by_maintenance() {
 }
 
 #[test]
+fn a_read_only_storage_without_keys_is_what_its_maintenance_pod_reads() {
+    for (asked, first) in [
+        (told(Reason::Reachable, all()), "Ready=True/Reachable"),
+        (
+            told(Reason::StorageDenied, Probed::default()),
+            "Ready=False/StorageDenied",
+        ),
+    ] {
+        let words = words(&spec(true), Asked::PodsOnly, Some(asked));
+        assert_eq!(words[0], first);
+    }
+}
+
+#[test]
 fn a_directory_is_not_probed_and_has_no_versions() {
     let file = serde_json::from_value(json!({"file": {"path": "/backup"}})).unwrap();
     let words = words(&file, Asked::PodsOnly, None);
@@ -277,7 +291,10 @@ fn clusters_are_those_that_were_found_or_were_known_before_where_nobody_could_te
     for unknown in [None, Some(surveyed(denied()))] {
         assert_eq!(found(told_as(unknown), None), ["old"]);
     }
-    assert_eq!(found(Asked::Silent("no answer".into()), None), ["old"]);
+    assert_eq!(
+        found(Asked::Silent(Reason::Failed, "no answer".into()), None),
+        ["old"]
+    );
     let point = clusters(&before, Some(&surveyed(works()).clusters))[0].clone();
     assert_eq!((point.backups, point.complete), (3, 2));
     assert_eq!(point.first_restorable, None);
@@ -325,6 +342,14 @@ fn it_is_time_to_probe_when_the_interval_is_over_or_anything_changed() {
     for change in due {
         assert_eq!(rest(&storage(change), &known, at(1)), None);
     }
+    let waits = storage(|it| {
+        let conditions = it["status"]["conditions"].as_array_mut().unwrap();
+        let mut deletable = conditions[0].clone();
+        deletable["type"] = json!("Deletable");
+        deletable["reason"] = json!("MaintenancePodNotStarted");
+        conditions.push(deletable);
+    });
+    assert_eq!(seconds(rest(&waits, &known, at(1))), Some(29));
     let broken = storage(|it| it["status"]["conditions"][0]["status"] = json!("False"));
     assert_eq!(seconds(rest(&broken, &known, at(1))), Some(29));
     assert_eq!(next_look(Duration::from_secs(99), &known), LOOK);

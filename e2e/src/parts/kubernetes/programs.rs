@@ -91,6 +91,9 @@ impl Programs<'_> {
             ))
             .arg(format!("--tls-cert-file={}", file("api-server.crt")))
             .arg(format!("--tls-private-key-file={}", file("api-server.key")))
+            // With policies of this kind a test gives pods what a cloud's own webhook gives them.
+            .arg("--feature-gates=MutatingAdmissionPolicy=true")
+            .arg("--runtime-config=admissionregistration.k8s.io/v1beta1=true")
             // The API server watches itself through etcd only; nothing else needs its ports.
             .arg("--profiling=false");
         let kubeconfig = self.credentials.kubeconfig("admin");

@@ -21,7 +21,7 @@ use crate::answer::{is_gone, is_refusal};
 use crate::backup;
 use crate::conditions::Is;
 use crate::context::Context;
-use crate::maintenance::{self, NotDone};
+use crate::maintenance::{self, NotDone, Place};
 use crate::node::Errand;
 use decide::{Step, decide};
 use desk::{Desk, Made};
@@ -84,20 +84,24 @@ struct Tally {
     left: u64,
     /// Why backups have no resource.
     refused: Vec<String>,
+    /// Clusters that nobody has told of.
+    untold: u64,
 }
 
-/// Imports what the storage has, and says so.
+/// Imports what the storage has, and says so. `untold` says how many clusters it has besides; nothing
+/// where what it has is not known.
 pub(super) async fn import(
     context: &Context,
     storage: &BackupStorage,
-    surveyed: Option<&[StoredCluster]>,
+    clusters: &[StoredCluster],
+    untold: Option<u64>,
 ) -> Finding {
-    let Some(clusters) = surveyed else {
+    let Some(untold) = untold else {
         let why = "it is not known what is in the storage: see Surveyed";
         return finding(Is::Unknown, Reason::NotProbed, why.into());
     };
     match all(context, storage, clusters).await {
-        Ok(tally) => said(&tally),
+        Ok(tally) => said(&Tally { untold, ..tally }),
         Err(error) => finding(Is::False, error.reason(), error.to_string()),
     }
 }
@@ -110,6 +114,13 @@ fn said(tally: &Tally) -> Finding {
             all => format!(" (and {} more)", all - 1),
         };
         return finding(Is::False, Reason::Failed, format!("{first}{more}"));
+    }
+    if tally.untold > 0 {
+        let untold = tally.untold;
+        let message = format!(
+            "{mirrors} backups of the clusters in status.clusters have resources; those of {untold} more have none: give them another prefix, with a BackupStorage of its own"
+        );
+        return finding(Is::False, Reason::NotSupported, message);
     }
     let left = match tally.left {
         0 => String::new(),
@@ -212,19 +223,20 @@ async fn ask(
     let tools = &context.tools;
     let access = match access::storage(&*tools.cluster, &namespace, &storage.spec).await? {
         access if access::has_identity(&access) || storage.spec.file.is_some() => access,
-        _ => access::maintenance_storage(&*tools.cluster, &namespace, &storage.spec).await?,
+        _ => access::keeper_storage(&*tools.cluster, &namespace, &storage.spec).await?,
     };
-    let place = maintenance::place(&access);
+    let spec = build::spec(storage, cluster);
+    let pods = Errand {
+        namespace: &namespace,
+        spec: &spec,
+    };
+    let place = Place::of(storage, &access, &pods);
     let operation = Operation::Catalogue(CatalogueRequest {
         storage: access,
         cluster: cluster.to_owned(),
         known,
     });
-    let of = Errand {
-        namespace: &namespace,
-        spec: &build::spec(storage, cluster),
-    };
-    let outcome = maintenance::carry_out(context, place, &of, operation, LIMIT).await?;
+    let outcome = maintenance::carry_out(context, place, operation, LIMIT).await?;
     match outcome.catalogue {
         Some(catalogue) => Ok(*catalogue),
         None if outcome.reason == Reason::InvalidRequest => Err(ImportError::TooOld),

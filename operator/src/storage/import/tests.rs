@@ -178,6 +178,10 @@ fn the_condition_names_what_has_no_resource_first() {
     tally.left = 2;
     let more = format!("{all}; 2 more follow with the next probes");
     assert_eq!(words(&tally), (Is::True, more));
+    tally.untold = 3;
+    let (is, message) = words(&tally);
+    assert_eq!(is, Is::False);
+    assert!(message.contains("those of 3 more have none"), "{message}");
     tally.refused = vec!["no name".into()];
     assert_eq!(words(&tally), (Is::False, "no name".into()));
     tally.refused.push("no name either".into());
