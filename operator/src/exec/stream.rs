@@ -224,6 +224,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn much_input_goes_in_few_messages() {
+        let (mut session, mut server) = connected().await;
+        let agent = vec![7; 2 << 20];
+        let sent = agent.clone();
+        let sending = tokio::spawn(async move {
+            session.stdin.write_all(&sent).await.unwrap();
+            session
+        });
+        let (mut heard, mut messages) = (Vec::new(), 0);
+        while heard.len() < agent.len() {
+            heard.extend_from_slice(&hears(&mut server).await[1..]);
+            messages += 1;
+        }
+        assert_eq!(heard, agent);
+        assert!(messages <= 64, "{messages}");
+        drop(sending.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn outputs_are_told_apart_and_end_with_the_process() {
         let (mut session, mut server) = connected().await;
         says(&mut server, STDOUT, "an event").await;

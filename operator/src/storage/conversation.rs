@@ -249,6 +249,43 @@ async fn without_an_identity_of_its_own_the_operator_asks_nobody() {
 }
 
 #[tokio::test]
+async fn a_maintenance_pod_is_asked_besides_the_pods_and_instead_of_them() {
+    const PODS: &str = "/api/v1/namespaces/shop/pods";
+    let keys = json!({"bucket": "backups", "credentials": {"secretName": "pods"}});
+    let none = json!({"bucket": "backups"});
+    for (s3, read_only, ready, deletable) in [
+        (&keys, false, "Reachable", "MaintenancePodNotStarted"),
+        (&none, false, "NotProbed", "MaintenancePodNotStarted"),
+        (&none, true, "MaintenancePodNotStarted", "StorageReadOnly"),
+    ] {
+        let agent = Agent::new();
+        let (context, mut api) = with_agent(&agent);
+        let object = object(json!({
+            "s3": s3, "readOnly": read_only, "maintenancePod": {"serviceAccountName": "keeper"},
+        }));
+        let reconciled = tokio::spawn(reconcile(guarded(&object), Arc::clone(&context)));
+        if s3.get("credentials").is_some() {
+            // For its version, and for its content.
+            for _ in 0..2 {
+                let secret = secret("pods", "1");
+                api.expect(Method::GET, &secret_path("pods"), Ok(secret))
+                    .await;
+            }
+        }
+        let nothing = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": []});
+        api.expect(Method::GET, PODS, Ok(nothing)).await;
+        api.expect(Method::POST, PODS, Err(403)).await;
+        let patch = api.expect(Method::PATCH, STATUS, Ok(object.clone())).await;
+        assert_eq!(condition(&patch, "Ready").1, ready);
+        assert_eq!(condition(&patch, "Deletable").1, deletable);
+        api.expect(Method::POST, EVENTS, Ok(event())).await;
+        reconciled.await.unwrap().unwrap();
+        // What the pods' identity writes, that of maintenance deletes.
+        assert!(agent.requests().iter().all(|request| request.leave));
+    }
+}
+
+#[tokio::test]
 async fn a_rotated_secret_is_probed_at_once_and_one_that_is_gone_is_told() {
     let agent = Agent::new();
     let mut object = object(json!({"s3": {

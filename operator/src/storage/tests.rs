@@ -231,15 +231,24 @@ fn where_only_pods_have_an_identity_the_place_is_told_by_maintenance() {
 
 #[test]
 fn a_read_only_storage_without_keys_is_what_its_maintenance_pod_reads() {
+    let listed = told(Reason::Reachable, all());
+    let refused = Probed {
+        list: denied(),
+        ..Probed::default()
+    };
+    let refused = told(Reason::StorageDenied, refused);
     for (asked, first) in [
-        (told(Reason::Reachable, all()), "Ready=True/Reachable"),
         (
-            told(Reason::StorageDenied, Probed::default()),
-            "Ready=False/StorageDenied",
+            listed,
+            ["Ready=True/Reachable", "Readable=Unknown/StorageReadOnly"],
+        ),
+        (
+            refused,
+            ["Ready=False/StorageDenied", "Readable=False/StorageDenied"],
         ),
     ] {
         let words = words(&spec(true), Asked::PodsOnly, Some(asked));
-        assert_eq!(words[0], first);
+        assert_eq!(words[..2], first);
     }
 }
 

@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn what_others_left_is_found_and_what_is_ours_is_not() {
+        assert_eq!(
+            left_by_others(&storage(), "m1"),
+            "cassandrabackup.io/maintenance-of=u1,cassandrabackup.io/made-by!=m1"
+        );
+    }
+
+    #[test]
     fn without_an_image_there_is_none() {
         assert!(made(None).is_none());
     }
