@@ -112,7 +112,8 @@ impl RestoreFlags {
                 let spinner = Spinner::new();
                 let seen = |seen: Seen| spinner.tell(|| progress(seen, &plan, began));
                 let at_once = concurrency.into();
-                let done = restore::restore(store, &cluster, &plan, at_once, &seen);
+                let warn = |why: String| note!("warning: {why}");
+                let done = restore::restore(store, &cluster, &plan, at_once, &seen, &warn);
                 let done = done.await;
                 spinner.end();
                 Some(done?)

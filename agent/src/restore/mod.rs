@@ -7,6 +7,7 @@
 
 mod choose;
 mod fetch;
+mod hold;
 mod offline;
 mod path;
 mod target;
@@ -14,9 +15,9 @@ mod target;
 use std::io;
 use std::path::PathBuf;
 
-use manifest::{BackupName, ClusterId};
+use manifest::{BackupName, ClusterId, IntentError};
 use protocol::Reason;
-use store::InvalidKey;
+use store::{InvalidKey, Key};
 use uuid::Uuid;
 
 use crate::catalogue::CatalogueError;
@@ -89,6 +90,19 @@ pub enum RestoreError {
         "it is not known where the node's data directories are: name them with --data-directory"
     )]
     NoDirectory,
+    /// A purge is about to delete the backup.
+    #[error(
+        "a purge is about to delete backup {backup}: its list {list} names it. Restore another one, or try again when that purge has ended"
+    )]
+    Condemned {
+        /// The backup.
+        backup: BackupName,
+        /// What the purge has written.
+        list: Key,
+    },
+    /// The intent that keeps purges away.
+    #[error("cannot make an intent: {0}")]
+    Intent(#[from] IntentError),
     /// The directories are not one user's.
     #[error(
         "{path} belongs to user {found}, and another data directory to user {first}: give all of them to Cassandra's user first"
@@ -164,6 +178,7 @@ impl RestoreError {
             }
             Self::NoNode { .. } => Reason::BackupNotFound,
             Self::Locked { .. } => Reason::Locked,
+            Self::Condemned { .. } => Reason::PurgeInProgress,
             Self::WhichNode { .. }
             | Self::NotWhole { .. }
             | Self::WithoutSystem { .. }
@@ -175,7 +190,7 @@ impl RestoreError {
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Reason::NoSpace
             }
-            Self::File { .. } => Reason::Failed,
+            Self::File { .. } | Self::Intent(_) => Reason::Failed,
         }
     }
 }

@@ -10,6 +10,7 @@ use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, Table};
 use store::Store;
 
 use super::fetch::{Got, Wanted, fetch};
+use super::hold::Hold;
 use super::path::{SYSTEM, directory, is_restored, plain};
 use super::target::{State, Target, file};
 use super::{Chosen, RestoreError};
@@ -195,8 +196,28 @@ impl Turn {
     }
 }
 
-/// Does what is planned, `concurrency` files at a time, and says how far it is.
+/// Does what is planned, `concurrency` files at a time, and says how far it is. The backup is held
+/// meanwhile; `warn` says where it cannot be.
 pub async fn restore(
+    store: &dyn Store,
+    cluster: &ClusterId,
+    plan: &Plan,
+    concurrency: usize,
+    seen: &(dyn Fn(Seen) + Sync),
+    warn: &(dyn Fn(String) + Sync),
+) -> Result<Done, RestoreError> {
+    let marks = plan.target.begin(&plan.chosen)?;
+    let mut hold = Hold::new(store, cluster, &plan.chosen);
+    hold.take(warn).await?;
+    let done = tokio::select! {
+        done = fetch_all(store, cluster, plan, concurrency, seen) => done?,
+        never = hold.renew(warn) => match never {},
+    };
+    plan.target.end(marks)?;
+    Ok(done)
+}
+
+async fn fetch_all(
     store: &dyn Store,
     cluster: &ClusterId,
     plan: &Plan,
@@ -204,7 +225,6 @@ pub async fn restore(
     seen: &(dyn Fn(Seen) + Sync),
 ) -> Result<Done, RestoreError> {
     let target = &plan.target;
-    let marks = target.begin(&plan.chosen)?;
     let told = Told::default();
     let mut done = Done::default();
     for turn in [Turn::Others, Turn::System, Turn::Local] {
@@ -231,7 +251,6 @@ pub async fn restore(
         // All else is on the disk before the node knows who it is.
         target.settle()?;
     }
-    target.end(marks)?;
     Ok(done)
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::stage::{Backup, Stage, TABLE, node, text};
@@ -244,6 +244,36 @@ fn an_object_that_is_wrong_or_missing_ends_it_before_the_node_knows_who_it_is() 
         let told = machine.restored(&["--backup", "old", "--host-id", FIRST]);
         assert_eq!(told["resumed"], true);
         assert_eq!(machine.files(), whole());
+    }
+}
+
+#[test]
+fn a_backup_that_is_being_restored_outlives_a_purge() {
+    let rules = ["purge", "--keep-last", "1", "--grace", "0s"];
+    let purge = [&rules[..], &["--attribute-cache", "0s"]].concat();
+    for restored in [true, false] {
+        let machine = Machine::new();
+        let newest = Backup {
+            name: "newest",
+            started: "2026-11-03T01:00:00Z",
+            series: None,
+            ring: &RING,
+        };
+        for host in [1, 2] {
+            machine.stage.commit(&newest, node(host), &[ROWS]);
+        }
+        let rows = format!("data/{FIRST}/shop/{TABLE}/{ROWS}/nb-1-big-Data.db");
+        if restored {
+            // It is cut off by an object that is missing, and is to be gone on with.
+            fs::remove_file(machine.stage.path(&rows)).unwrap();
+            machine.refused(13, &["--backup", "old", "--host-id", FIRST]);
+        }
+        let (code, done) = machine.stage.json(&purge);
+        assert_eq!(code, 0, "{done}");
+        let has = |what: &str| done[what].as_array().unwrap().contains(&json!("old"));
+        assert_eq!((has("held"), has("expired")), (restored, !restored));
+        let own = format!("data/{FIRST}/system/{LOCAL}/{MINE}/nb-1-big-Data.db");
+        assert_eq!(machine.stage.path(&own).exists(), restored);
     }
 }
 

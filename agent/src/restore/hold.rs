@@ -1,0 +1,281 @@
+//! Keeping purges away from a backup that is being restored.
+//!
+//! An intent that names the manifest holds the backup, and with it all that its manifests name. It is
+//! written first; then the condemned lists are read, and then the manifest is looked for once more:
+//! whoever wrote first is seen by the other, as between a backup and a purge (docs/storage-layout.md).
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use manifest::{ClusterId, ClusterLayout, Condemned, FORMAT_VERSION, Intent, NodeLayout};
+use store::{Key, Store};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::{Chosen, RestoreError};
+use crate::lease::{self, Deadline, MARGIN, SystemTimer};
+use crate::read;
+
+/// How long a backup is held after the intent was written, and thus at most after the restore's end.
+const LIFETIME: Duration = Duration::from_secs(6 * 3600);
+/// How long a purge that is about to delete the backup is waited for, and how often it is looked for.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Holds a backup for a restore.
+pub(super) struct Hold<'a> {
+    store: &'a dyn Store,
+    layout: ClusterLayout,
+    node: NodeLayout,
+    chosen: &'a Chosen,
+    run: Uuid,
+    attempt: u32,
+}
+
+impl<'a> Hold<'a> {
+    pub(super) fn new(store: &'a dyn Store, cluster: &ClusterId, chosen: &'a Chosen) -> Self {
+        Self {
+            store,
+            layout: ClusterLayout::new(cluster.clone()),
+            node: NodeLayout::new(cluster.clone(), chosen.host_id),
+            chosen,
+            run: Uuid::new_v4(),
+            attempt: 1,
+        }
+    }
+
+    /// Holds the backup from now on. Nothing can be said to a storage that takes no object, such as
+    /// one that is read only; then `warn` says so, and the restore is worth trying all the same.
+    pub(super) async fn take(
+        &mut self,
+        warn: &(dyn Fn(String) + Sync),
+    ) -> Result<(), RestoreError> {
+        match self.write().await {
+            Ok(()) => self.is_not_condemned().await,
+            Err(error) => {
+                warn(format!(
+                    "nothing keeps a purge from deleting backup {} meanwhile, since the storage takes no intent: {}",
+                    self.chosen.backup,
+                    crate::chain(&error)
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// Renews it for as long as it is polled.
+    pub(super) async fn renew(&mut self, warn: &(dyn Fn(String) + Sync)) -> Infallible {
+        loop {
+            sleep(LIFETIME / 2).await;
+            if let Err(error) = self.write().await {
+                let why = crate::chain(&error);
+                warn(format!("the backup is not held for longer: {why}"));
+            }
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), RestoreError> {
+        let deadline = Deadline::after(LIFETIME, self.store, &SystemTimer).await?;
+        let intent = Intent {
+            format_version: FORMAT_VERSION.into(),
+            run_id: self.run,
+            attempt: self.attempt,
+            // The storage's clock is far from the end of time.
+            deadline: Timestamp::try_from(deadline.at()).unwrap_or(Timestamp::MAX),
+        };
+        let backup = &self.chosen.backup;
+        let key = Key::parse(&self.node.intent(backup, self.run, self.attempt))?;
+        let manifest = self.layout.below_cluster(self.chosen.manifest.as_str());
+        let text = intent.write(Vec::new(), [manifest])?;
+        self.store.create(&key, text.into()).await?;
+        self.attempt += 1;
+        Ok(())
+    }
+
+    /// Waits for purges that are about to delete the manifest and may not have seen the intent.
+    async fn is_not_condemned(&self) -> Result<(), RestoreError> {
+        let begun = Instant::now();
+        while let Some(list) = self.condemned().await? {
+            if begun.elapsed() >= PATIENCE {
+                return Err(RestoreError::Condemned {
+                    backup: self.chosen.backup.clone(),
+                    list,
+                });
+            }
+            sleep(LOOK).await;
+        }
+        self.store.stat(&self.chosen.manifest).await?;
+        Ok(())
+    }
+
+    /// A list that is honoured and names the manifest.
+    async fn condemned(&self) -> Result<Option<Key>, RestoreError> {
+        let now = self.store.now().await?;
+        let manifest = self.layout.below_cluster(self.chosen.manifest.as_str());
+        let mut lists = self.store.list(&Key::parse(&self.layout.purge_prefix())?);
+        while let Some(object) = lists.try_next().await? {
+            if !object.key.as_str().ends_with(".condemned") {
+                continue;
+            }
+            let mut named = false;
+            let each = |head: &Condemned, key: String| {
+                named |= key == manifest && lease::honoured(head.deadline, now, MARGIN);
+            };
+            match read::keys(self.store, &object.key, each).await {
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) if named => return Ok(Some(object.key)),
+                Ok(_) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Mutex;
+
+    use store::FileStore;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const NEVER: &str = "2999-01-01T00:00:00Z";
+
+    /// A storage with the manifest of a node's backup, and perhaps a list of what a purge deletes.
+    struct Stage {
+        root: TempDir,
+        chosen: Chosen,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            let node = NodeLayout::new("prod".parse().unwrap(), Uuid::from_u128(1));
+            let manifest = node.manifest(&"old".parse().unwrap());
+            let root = tempfile::tempdir().unwrap();
+            let stage = Self {
+                chosen: Chosen {
+                    backup: "old".parse().unwrap(),
+                    host_id: Uuid::from_u128(1),
+                    pod: None,
+                    taken: Timestamp::UNIX_EPOCH,
+                    directories: Vec::new(),
+                    manifest: Key::parse(&manifest).unwrap(),
+                },
+                root,
+            };
+            stage.write(&manifest, b"a manifest");
+            stage
+        }
+
+        fn path(&self, key: &str) -> PathBuf {
+            self.root.path().join(key)
+        }
+
+        fn write(&self, key: &str, content: &[u8]) {
+            let path = self.path(key);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+
+        /// A purge's list of these keys; gives its path.
+        fn condemn(&self, deadline: &str, keys: &[&str]) -> PathBuf {
+            let purge = Uuid::from_u128(5);
+            let list = Condemned {
+                format_version: FORMAT_VERSION.into(),
+                purge_id: purge,
+                deadline: deadline.parse().unwrap(),
+            };
+            let key = ClusterLayout::new("prod".parse().unwrap()).condemned(purge);
+            self.write(&key, &list.write(Vec::new(), keys).unwrap());
+            self.path(&key)
+        }
+
+        /// Takes hold; what was warned of.
+        async fn take(&self) -> (Result<(), RestoreError>, Vec<String>) {
+            let store = FileStore::open(self.root.path()).unwrap();
+            let warnings = Mutex::new(Vec::new());
+            let warn = |why| warnings.lock().unwrap().push(why);
+            let mut hold = Hold::new(&store, &"prod".parse().unwrap(), &self.chosen);
+            let taken = hold.take(&warn).await;
+            (taken, warnings.into_inner().unwrap())
+        }
+
+        fn own(&self) -> &str {
+            self.chosen.manifest.as_str().strip_prefix("prod/").unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_that_names_the_backup_is_waited_for_and_then_told() {
+        let stage = Stage::new();
+        let list = stage.condemn(NEVER, &["data/x", stage.own()]);
+        let (taken, _) = stage.take().await;
+        assert!(
+            matches!(taken, Err(RestoreError::Condemned { .. })),
+            "{taken:?}"
+        );
+        let ends = async {
+            sleep(PATIENCE / 2).await;
+            std::fs::remove_file(&list).unwrap();
+        };
+        let ((taken, warnings), ()) = tokio::join!(stage.take(), ends);
+        taken.unwrap();
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_purge_of_others_or_whose_time_is_over_is_nothing_to_wait_for() {
+        let stage = Stage::new();
+        stage.condemn(NEVER, &["data/x"]);
+        stage.take().await.0.unwrap();
+        stage.condemn("2026-01-01T00:00:00Z", &[stage.own()]);
+        stage.take().await.0.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_backup_that_went_before_it_was_held_is_not_restored() {
+        let stage = Stage::new();
+        std::fs::remove_file(stage.path(stage.chosen.manifest.as_str())).unwrap();
+        let (taken, _) = stage.take().await;
+        assert!(
+            matches!(taken, Err(RestoreError::Catalogue(_))),
+            "{taken:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_can_be_written_a_warning_says_so() {
+        let mut stage = Stage::new();
+        stage.chosen.backup = "new".parse().unwrap();
+        // No directory can be made there.
+        stage.write("prod/manifests/new", b"");
+        let (taken, warnings) = stage.take().await;
+        taken.unwrap();
+        assert!(warnings[0].contains("backup new"), "{warnings:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_renewed_while_the_restore_goes_on() {
+        let stage = Stage::new();
+        let store = FileStore::open(stage.root.path()).unwrap();
+        let mut hold = Hold::new(&store, &"prod".parse().unwrap(), &stage.chosen);
+        let warn = |why: String| panic!("{why}");
+        hold.take(&warn).await.unwrap();
+        let day = tokio::time::timeout(2 * LIFETIME, hold.renew(&warn)).await;
+        assert!(day.is_err());
+        let folder = stage.path("prod/manifests/old");
+        let intents = std::fs::read_dir(folder).unwrap();
+        let count = intents
+            .filter(|it| {
+                let name = it.as_ref().unwrap().file_name();
+                name.to_string_lossy().ends_with(".intent")
+            })
+            .count();
+        assert!((3..=5).contains(&count), "{count}");
+    }
+}
