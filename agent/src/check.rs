@@ -13,7 +13,7 @@ use store::{Key, Store, WriteReport};
 use crate::backup::node::{self, Node};
 use crate::backup::snapshot;
 use crate::catalogue::{self, Headers};
-use crate::{chain, neighbour, schema, storage};
+use crate::{chain, neighbour, probe, schema, storage};
 
 /// Clocks that differ by more make wrong names and late schedules; decisions use the storage's.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
@@ -90,6 +90,7 @@ pub async fn storage(access: &StorageAccess, cluster: &ClusterId) -> Vec<Check> 
     }
     let mut checks = vec![Check::works(WHAT, format!("{} answers", store.name()))];
     checks.extend(written(store, cluster).await);
+    checks.extend(versions(store).await);
     checks.extend(clock(store).await);
     checks.push(backups(store, cluster).await);
     checks
@@ -157,6 +158,24 @@ fn write_report(report: WriteReport) -> Vec<Check> {
         touch,
         delete,
     ]
+}
+
+/// Whether old versions stay, where the storage can be asked.
+async fn versions(store: &dyn Store) -> Option<Check> {
+    const WHAT: &str = "versions";
+    match store.keeps_versions().await {
+        Ok(None) => None,
+        Ok(Some(false)) => Some(Check::works(WHAT, probe::KEEPS_NONE)),
+        Ok(Some(true)) => Some(Check::warning(
+            WHAT,
+            Reason::StorageUnsuitable,
+            probe::KEEPS_VERSIONS,
+        )),
+        Err(error) => {
+            let detail = format!("the storage does not tell: {}", chain(&error));
+            Some(Check::warning(WHAT, storage::reason(&error), detail))
+        }
+    }
 }
 
 async fn clock(store: &dyn Store) -> Vec<Check> {

@@ -9,6 +9,12 @@ use crate::backup::error::chain;
 use crate::run_context::Run;
 use crate::storage;
 
+/// What to say of a bucket with versioning.
+pub(crate) const KEEPS_VERSIONS: &str = "the bucket has versioning, which object lock switches on: what is touched or deleted is kept a second time and paid for; let a lifecycle rule delete noncurrent versions after some days, and touch less often";
+
+/// What to say of one without.
+pub(crate) const KEEPS_NONE: &str = "touching and deleting leave no copies behind";
+
 /// Where probes leave their objects: no cluster id begins with a dot.
 const FOLDER: &str = ".probe";
 
@@ -67,10 +73,8 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
 
 async fn versions(store: &dyn Store) -> Seen {
     match store.keeps_versions().await {
-        Ok(Some(true)) => yes(
-            "the bucket has versioning: what is touched is kept a second time and paid for; let a lifecycle rule delete noncurrent versions after some days, and touch less often",
-        ),
-        Ok(Some(false)) => no(Reason::Probed, "touching leaves no copies behind".into()),
+        Ok(Some(true)) => yes(KEEPS_VERSIONS),
+        Ok(Some(false)) => no(Reason::Probed, KEEPS_NONE.into()),
         Ok(None) => unknown("this kind of storage is not asked for its versioning and soft delete"),
         Err(error) => unknown(&format!("the storage does not tell: {}", chain(&error))),
     }

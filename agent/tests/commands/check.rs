@@ -23,6 +23,7 @@ fn a_storage_that_works_is_told_to_and_is_left_as_it_was() {
         "create-only",
         "touch",
         "delete",
+        "versions",
         "clock",
         "backups",
     ];

@@ -2,6 +2,7 @@
 //! module into a program are in `e2e/go/minio`.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -58,8 +59,9 @@ pub struct Minio {
     address: SocketAddr,
     root: Key,
     data: PathBuf,
-    /// The key that it encrypts with, as it wants it: `name:base64`.
-    kms: Option<String>,
+    /// What it is told besides, by its environment.
+    settings: Vec<(&'static str, String)>,
+    secure: bool,
     home: TempDir,
 }
 
@@ -117,23 +119,42 @@ impl User {
 impl Minio {
     /// Starts a server on a free port of `address`, with an empty data directory of its own.
     pub async fn start(address: IpAddr) -> Result<Self> {
-        Self::launch(address, None, None).await
+        Self::launch(address, None, Vec::new()).await
     }
 
     /// The same with a key, [`KMS_KEY`], so that objects can be encrypted.
     pub async fn start_with_kms(address: IpAddr) -> Result<Self> {
         let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).context("no random bytes")?;
-        let kms = format!("{KMS_KEY}:{}", BASE64_STANDARD.encode(key));
-        Self::launch(address, None, Some(kms)).await
+        let key = format!("{KMS_KEY}:{}", BASE64_STANDARD.encode(key));
+        Self::launch(address, None, vec![("MINIO_KMS_SECRET_KEY", key)]).await
+    }
+
+    /// The same with an issuer of tokens, given by the URL of its OpenID document: whoever has a
+    /// token of its for `audience` gets temporary keys (AssumeRoleWithWebIdentity) that may do what
+    /// the policies in the token's claim `policy` allow.
+    pub async fn start_with_issuer(
+        address: IpAddr,
+        document: &str,
+        audience: &str,
+    ) -> Result<Self> {
+        let settings = vec![
+            ("MINIO_IDENTITY_OPENID_CONFIG_URL", document.to_owned()),
+            ("MINIO_IDENTITY_OPENID_CLIENT_ID", audience.to_owned()),
+        ];
+        Self::launch(address, None, settings).await
     }
 
     /// The same with this data directory, on a small file system for example.
     pub async fn start_in(address: IpAddr, data: &Path) -> Result<Self> {
-        Self::launch(address, Some(data.to_owned()), None).await
+        Self::launch(address, Some(data.to_owned()), Vec::new()).await
     }
 
-    async fn launch(address: IpAddr, data: Option<PathBuf>, kms: Option<String>) -> Result<Self> {
+    async fn launch(
+        address: IpAddr,
+        data: Option<PathBuf>,
+        settings: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
         let program = ensure().await?;
         let home = tempfile::Builder::new().prefix("bed-minio-").tempdir()?;
         let data = data.unwrap_or_else(|| home.path().join("data"));
@@ -149,7 +170,8 @@ impl Minio {
             address,
             root,
             data,
-            kms,
+            settings,
+            secure: false,
             home,
         };
         minio.restart().await?;
@@ -158,7 +180,21 @@ impl Minio {
 
     /// Where it listens, as a URL.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// From now on speaks TLS, with this certificate and its key, as PEM.
+    pub async fn secure(&mut self, certificate: &str, key: &str) -> Result<()> {
+        fs::create_dir_all(self.certificates())?;
+        fs::write(self.certificates().join("public.crt"), certificate)?;
+        fs::write(self.certificates().join("private.key"), key)?;
+        self.secure = true;
+        self.restart().await
+    }
+
+    fn certificates(&self) -> PathBuf {
+        self.home.path().join("certificates")
     }
 
     /// Where it listens.
@@ -249,7 +285,9 @@ impl Minio {
     /// Starts it again on the same address and data.
     pub async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
-        let child = Child::start("minio", &self.program, &self.log(), |minio| {
+        let log = self.log();
+        let told_before = fs::metadata(&log).map_or(0, |log| log.len());
+        let child = Child::start("minio", &self.program, &log, |minio| {
             minio
                 .arg("server")
                 .arg(&self.data)
@@ -261,16 +299,19 @@ impl Minio {
                 .env("MINIO_PROMETHEUS_AUTH_TYPE", "public")
                 // It would ask its maker for news.
                 .env("MINIO_UPDATE", "off")
-                .env("HOME", self.home.path());
-            if let Some(kms) = &self.kms {
-                minio.env("MINIO_KMS_SECRET_KEY", kms);
+                .env("HOME", self.home.path())
+                .envs(self.settings.iter().cloned());
+            if self.secure {
+                minio.arg("--certs-dir").arg(self.certificates());
             }
         })?;
-        let address = self.address;
+        let (address, secure) = (self.address, self.secure);
         let child = self.child.insert(child);
-        child
-            .ready(Duration::from_secs(60), async || ready(address).await)
-            .await
+        let ready = async || match secure {
+            true => tells_its_address(&log, told_before),
+            false => ready(address).await,
+        };
+        child.ready(Duration::from_secs(60), ready).await
     }
 
     /// Freezes it: connections stay open and nothing answers.
@@ -307,6 +348,14 @@ fn counts(answer: &str) -> Option<BTreeMap<String, u64>> {
             Some((name.to_owned(), count.trim().parse::<f64>().ok()? as u64))
         })
         .collect()
+}
+
+/// Whether its log says, after so many bytes, where its API is: the last that it does before it takes
+/// requests. Over TLS this is simpler than to ask it.
+fn tells_its_address(log: &Path, told_before: u64) -> bool {
+    let text = fs::read(log).unwrap_or_default();
+    let new = text.get(told_before as usize..).unwrap_or_default();
+    String::from_utf8_lossy(new).contains("API: https://")
 }
 
 /// Whether it takes writes: its own word for that is "cluster health".

@@ -80,8 +80,8 @@ impl VersityGw {
         &self.root
     }
 
-    /// Makes one bucket.
-    pub async fn bucket(&self, name: &str) -> Result<()> {
+    /// A client that may do everything, to look at what others stored.
+    pub fn client(&self) -> Client {
         let config = Builder::new()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new(REGION))
@@ -95,7 +95,12 @@ impl VersityGw {
             ))
             .force_path_style(true)
             .build();
-        let client = Client::from_conf(config);
+        Client::from_conf(config)
+    }
+
+    /// Makes one bucket.
+    pub async fn bucket(&self, name: &str) -> Result<()> {
+        let client = self.client();
         client.create_bucket().bucket(name).send().await?;
         Ok(())
     }

@@ -107,6 +107,84 @@ async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_in_the_middle_of_an_upload_costs_one_more_attempt() {
+    let (minio, mut config) = minio().await;
+    let proxy = Proxy::start(minio.address()).await.unwrap();
+    config.endpoint = Some(proxy.endpoint());
+    let [in_parts, at_once] = both_ways(&config);
+    // Parts that are larger than what may be in memory are not sent again by themselves.
+    let mut streamed_parts = in_parts.clone();
+    streamed_parts.max_in_flight = MIB;
+    let connection = "PUT /backups/c/";
+    for (path, request, config, size) in [
+        ("c/small", connection, &in_parts, 600_000),
+        ("c/part", "partNumber=2&", &in_parts, 12 * MIB),
+        ("c/at-once", connection, &at_once, 12 * MIB),
+    ] {
+        let whole = content(size);
+        proxy.next(request, Fault::RequestAfter(300_000));
+        let store = connect(config).await;
+        let outcome = upload(&store, path, &whole).await;
+        assert_eq!(outcome.unwrap(), Outcome::Stored, "{path}");
+        let read = store.read_small(&key(path), u64::MAX).await.unwrap();
+        assert!(read == whole, "{path}");
+    }
+    assert_eq!(proxy.hits(), 3);
+
+    // A network that never holds long enough ends the upload, and leaves nothing.
+    proxy.always(connection, Fault::RequestAfter(300_000));
+    for config in [&in_parts, &at_once, &streamed_parts] {
+        let store = connect(config).await;
+        let error = upload(&store, "c/never", &content(12 * MIB)).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        let listed: Vec<Object> = store.list(&key("c")).try_collect().await.unwrap();
+        let keys: Vec<_> = listed.iter().map(|object| object.key.as_str()).collect();
+        assert_eq!(keys, ["c/at-once", "c/part", "c/small"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_in_the_middle_of_a_read_is_an_error_after_what_came_through() {
+    let (minio, mut config) = minio().await;
+    let whole = content(8 * MIB);
+    upload(&connect(&config).await, "c/x", &whole)
+        .await
+        .unwrap();
+    let proxy = Proxy::start(minio.address()).await.unwrap();
+    config.endpoint = Some(proxy.endpoint());
+    let store = connect(&config).await;
+    for (count, range) in (1..).zip([None, Some(1_000_000..7_000_000)]) {
+        proxy.next("GET /backups/c/x", Fault::AnswerAfter(3_000_000));
+        let mut read = store.get(&key("c/x"), range.clone()).await.unwrap();
+        let (start, end) = (read.range.start as usize, read.range.end as usize);
+        let mut came = Vec::new();
+        let error = loop {
+            match read.chunks.try_next().await {
+                Ok(Some(chunk)) => came.extend_from_slice(&chunk),
+                Ok(None) => panic!("{} of {} bytes are all", came.len(), end - start),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert!(came.len() > 1_000_000, "{range:?}");
+        let middle = start + came.len();
+        assert!(came == whole[start..middle], "{range:?}");
+        assert_eq!(proxy.hits(), count);
+
+        // Whoever goes on from there has all.
+        let rest = store
+            .get(&key("c/x"), Some(middle as u64..end as u64))
+            .await;
+        let rest: Vec<Bytes> = rest.unwrap().chunks.try_collect().await.unwrap();
+        assert!(rest.concat() == whole[middle..end], "{range:?}");
+    }
+    proxy.next("GET /backups/c/x", Fault::AnswerAfter(3_000_000));
+    let half = store.read_small(&key("c/x"), u64::MAX).await;
+    assert!(matches!(half, Err(Error::Unavailable { .. })), "{half:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_knows_no_checksum_behind_the_content_is_asked_for_it_once() {
     let (minio, config) = minio().await;
     let server = minio.endpoint().replace("http://", "").parse().unwrap();

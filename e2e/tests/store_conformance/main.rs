@@ -5,17 +5,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faults;
+mod touch;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use e2e::parts::minio::{KMS_KEY, Minio, Setup, User};
+use e2e::parts::filesystem::{Filesystem, Kind};
+use e2e::parts::minio::{Minio, Setup, User};
 use e2e::parts::versitygw::VersityGw;
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
 use store::testing::{Chunked, content, key, told, upload};
-use store::{Credentials, Encryption, Error, Object, S3Config, S3Store, Store};
+use store::{Credentials, Error, FileStore, Object, S3Config, S3Store, Store};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
@@ -106,81 +108,62 @@ async fn versitygw_whose_self_copies_move_no_time_passes_the_conformance_suite()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn encryption_and_storage_class_are_asked_for_and_kept_by_a_touch() {
-    let minio = Minio::start_with_kms(LOOPBACK).await.unwrap();
-    minio.bucket("backups").await.unwrap();
-    let mut config = config(&minio.endpoint(), &minio.root().id, &minio.root().secret);
-    config.storage_class = Some("REDUCED_REDUNDANCY".into());
-    // Copies of the largest object go in parts.
-    config.copy_limit = 6 * MIB;
-    let kms = Encryption::Kms {
-        key_id: Some(KMS_KEY.into()),
-    };
-    for (encryption, name, key_id) in [
-        (Encryption::BucketDefault, None, None),
-        (Encryption::S3, Some("AES256"), None),
-        (kms, Some("aws:kms"), Some(KMS_KEY)),
-    ] {
-        let root = format!("c/{}", name.unwrap_or("none").replace(':', "-"));
-        config.encryption = encryption;
-        let store = connect(&config).await;
-        for size in [100, 6 * MIB, 11 * MIB] {
-            let path = format!("{root}/{size}");
-            let whole = content(size);
-            upload(&store, &path, &whole).await.unwrap();
-            let kept = async || {
-                let head = minio.client().head_object().bucket("backups").key(&path);
-                let head = head.send().await.unwrap();
-                assert_eq!(
-                    head.server_side_encryption().map(|kind| kind.as_str()),
-                    name,
-                    "{path}"
-                );
-                let id = head
-                    .ssekms_key_id()
-                    .and_then(|id| id.rsplit([':', '/']).next());
-                assert_eq!(id, key_id, "{path}");
-                let class = head.storage_class().map(|class| class.as_str());
-                assert_eq!(class, Some("REDUCED_REDUNDANCY"), "{path}");
-                head.last_modified().unwrap().secs()
-            };
-            let before = kept().await;
-            let deadline = Instant::now() + Duration::from_secs(20);
-            loop {
-                store.touch(&key(&path), size).await.unwrap();
-                if kept().await > before {
-                    break;
-                }
-                assert!(Instant::now() < deadline, "{path}");
-            }
-            let read = store.read_small(&key(&path), u64::MAX).await.unwrap();
-            assert!(read == whole, "{path}");
-        }
+async fn directories_on_ext4_and_in_memory_pass_the_conformance_suite() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, kind) in [("ext4", Kind::Ext4), ("tmpfs", Kind::Tmpfs)] {
+        let mounted = Filesystem::mount(folder.path(), name, kind, 2 << 30)
+            .await
+            .unwrap();
+        let store = FileStore::open(mounted.path()).unwrap();
+        conformance::all(Subject {
+            store: &store,
+            part_size: MIB,
+        })
+        .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_that_is_too_large_to_be_copied_at_once_is_touched_in_parts() {
-    let (_minio, mut config) = minio().await;
-    config.copy_limit = 5 * MIB;
-    let store = connect(&config).await;
-    let whole = content(17 * MIB + 1);
-    upload(&store, "c/x", &whole).await.unwrap();
-    let before = store.stat(&key("c/x")).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let after = loop {
-        store.touch(&key("c/x"), before.size).await.unwrap();
-        let after = store.stat(&key("c/x")).await.unwrap();
-        if after.modified > before.modified {
-            break after;
+async fn a_private_endpoint_is_trusted_by_the_certificate_that_is_given() {
+    let (mut minio, mut config) = minio().await;
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key_pem = made.signing_key.serialize_pem();
+    minio.secure(&made.cert.pem(), &key_pem).await.unwrap();
+    config.endpoint = Some(minio.endpoint());
+    assert!(minio.endpoint().starts_with("https://"));
+
+    let stranger = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    for ca_pem in [None, Some(stranger.cert.pem())] {
+        config.ca_pem = ca_pem;
+        for config in both_ways(&config) {
+            let store = connect(&config).await;
+            for error in [
+                store.probe(None).await.unwrap_err(),
+                upload(&store, "c/x", &content(6 * MIB)).await.unwrap_err(),
+                store.read_small(&key("c/x"), 1).await.unwrap_err(),
+            ] {
+                assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+                assert!(!error.is_temporary());
+                assert!(
+                    told(&error).contains("give the certificate of the authority that issued it"),
+                    "{}",
+                    told(&error)
+                );
+            }
         }
-        assert!(Instant::now() < deadline, "{after:?}");
-    };
-    assert_eq!(after.size, before.size);
-    let read = store.read_small(&key("c/x"), u64::MAX).await.unwrap();
-    assert!(read == whole);
-    let missing = store.touch(&key("c/y"), before.size).await.unwrap_err();
-    assert!(matches!(missing, Error::NotFound { .. }), "{missing:?}");
+    }
+
+    config.ca_pem = Some(made.cert.pem());
+    for (path, config) in ["c/in-parts", "c/at-once"]
+        .into_iter()
+        .zip(both_ways(&config))
+    {
+        let store = connect(&config).await;
+        store.probe(Some(&key("c/probe"))).await.unwrap();
+        upload(&store, path, &content(12 * MIB)).await.unwrap();
+        let read = store.read_small(&key(path), u64::MAX).await.unwrap();
+        assert!(read == content(12 * MIB), "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

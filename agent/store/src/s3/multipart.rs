@@ -113,8 +113,13 @@ impl Multipart {
 
     /// Begins an object whose parts the server copies. It chooses the checksum, since not every
     /// server knows that of a part that it copied: MinIO refuses such parts if one was asked for.
-    pub async fn start_copy(client: &Arc<Client>, key: &Key) -> Result<Self, Error> {
-        Self::begin(client, key, client.sdk.create_multipart_upload()).await
+    pub async fn start_copy(
+        client: &Arc<Client>,
+        key: &Key,
+        tags: Option<String>,
+    ) -> Result<Self, Error> {
+        let request = client.sdk.create_multipart_upload().set_tagging(tags);
+        Self::begin(client, key, request).await
     }
 
     async fn begin(

@@ -146,8 +146,13 @@ async fn put(client: &Client, key: &Key, body: &Body, watch: &Watch) -> Result<(
 }
 
 /// Writes content that is there already again, which moves its time.
-pub(super) async fn repeat(client: &Client, key: &Key, body: &Body) -> Result<(), Error> {
-    let request = request(client, key, body)?;
+pub(super) async fn repeat(
+    client: &Client,
+    key: &Key,
+    body: &Body,
+    tags: Option<String>,
+) -> Result<(), Error> {
+    let request = request(client, key, body)?.set_tagging(tags);
     match request.customize().disable_payload_signing().send().await {
         Ok(_) => Ok(()),
         Err(error) => Err(client.failed(Some(key), error)),

@@ -18,6 +18,8 @@ use crate::{Content, Error, Key, Object};
 /// What HEAD tells.
 pub(super) struct Stat {
     pub object: Object,
+    /// It has tags, and we may read them.
+    pub tagged: bool,
     /// The checksum of the whole object, in base64, where the server keeps one.
     crc: Option<String>,
 }
@@ -46,6 +48,7 @@ pub(super) async fn stat(client: &Client, key: &Key) -> Result<Stat, Error> {
         .checksum_type()
         .is_none_or(|kind| *kind == ChecksumType::FullObject);
     Ok(Stat {
+        tagged: head.tag_count().is_some_and(|count| count > 0),
         crc: head
             .checksum_crc64_nvme()
             .filter(|_| whole)

@@ -94,7 +94,8 @@ async fn copy(client: &Client, key: &Key) -> Result<Option<SystemTime>, Error> {
 
 /// Makes the object anew out of its own parts, all within the server.
 async fn copy_parts(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
-    let mut upload = Multipart::start_copy(client, key).await?;
+    let tags = tags(client, key).await?;
+    let mut upload = Multipart::start_copy(client, key, tags).await?;
     let mut tasks = JoinSet::new();
     let copied = spawn_copies(client, key, size, &upload, &mut tasks).await;
     tasks.shutdown().await;
@@ -159,19 +160,38 @@ async fn repeat(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error>
         });
     }
     let body = Body::new(content.chunks.try_collect().await?);
-    put::repeat(client, key, &body).await
+    put::repeat(client, key, &body, tags(client, key).await?).await
 }
 
-/// An object as the source of a copy: bucket and name, percent-encoded but for the slashes.
+/// An object's tags, as a request that writes it anew states them: only a copy in one request keeps
+/// them by itself.
+async fn tags(client: &Client, key: &Key) -> Result<Option<String>, Error> {
+    if !read::stat(client, key).await?.tagged {
+        return Ok(None);
+    }
+    let request = client.sdk.get_object_tagging().bucket(&client.bucket);
+    let found = request.key(client.path(key)?).send().await;
+    let found = found.map_err(|e| client.failed(Some(key), e))?;
+    let tags = found.tag_set().iter();
+    let tags = tags.map(|tag| format!("{}={}", encoded(tag.key()), encoded(tag.value())));
+    Ok(Some(tags.collect::<Vec<_>>().join("&")))
+}
+
+/// An object as the source of a copy: bucket and name.
 fn source(client: &Client, path: &str) -> String {
-    let mut source = format!("{}/", client.bucket);
-    for byte in path.bytes() {
+    format!("{}/{}", client.bucket, encoded(path))
+}
+
+/// Percent-encoded but for the slashes.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                source.push(char::from(byte));
+                encoded.push(char::from(byte));
             }
-            _ => source.push_str(&format!("%{byte:02X}")),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
         }
     }
-    source
+    encoded
 }
