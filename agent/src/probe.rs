@@ -2,8 +2,10 @@
 
 mod survey;
 
+use std::time::Duration;
+
 use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, Verdict};
-use store::{Error, Key, ProbeSteps, Store, probe_left, probe_steps};
+use store::{Error, Kept, Key, ProbeSteps, Store, probe_left, probe_steps};
 
 use crate::backup::error::chain;
 use crate::run_context::Run;
@@ -58,20 +60,35 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
         },
     };
     probed.reach = yes(&format!("{name} answers"));
-    probed.keeps_versions = versions(store).await;
+    probed.keeps_versions = kept(store).await;
     if request.survey {
         probed.survey = Some(survey::told(store, &request.storage).await);
     }
     (name, probed)
 }
 
-async fn versions(store: &dyn Store) -> Seen {
-    match store.keeps_versions().await {
-        Ok(Some(true)) => yes(
+async fn kept(store: &dyn Store) -> Seen {
+    let lasting = |lasts: Duration| format!("{} days", lasts.as_secs().div_ceil(24 * 3600));
+    match store.keeps().await {
+        Ok(Some(Kept::Versions)) => yes(
             "the bucket has versioning: what is touched is kept a second time and paid for; let a lifecycle rule delete noncurrent versions after some days, and touch less often",
         ),
-        Ok(Some(false)) => no(Reason::Probed, "touching leaves no copies behind".into()),
-        Ok(None) => unknown("this kind of storage is not asked for its versioning and soft delete"),
+        Ok(Some(Kept::Deleted {
+            lasts,
+            touched: true,
+        })) => yes(&format!(
+            "the bucket has soft delete: what is touched or deleted is kept for {} and paid for; make that shorter or turn it off, and touch less often",
+            lasting(lasts)
+        )),
+        Ok(Some(Kept::Deleted { lasts, .. })) => no(
+            Reason::Probed,
+            format!(
+                "touching leaves no copies behind; what is deleted is kept for {} (soft delete) and paid for",
+                lasting(lasts)
+            ),
+        ),
+        Ok(Some(Kept::Nothing)) => no(Reason::Probed, "touching leaves no copies behind".into()),
+        Ok(None) => unknown("versioning shows only where something is written"),
         Err(error) => unknown(&format!("the storage does not tell: {}", chain(&error))),
     }
 }
