@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use manifest::ClusterId;
-use protocol::{CqlAccess, JmxAccess, Reason, StorageAccess};
+use protocol::{CqlAccess, JmxAccess, Reason, StorageAccess, Verdict};
 use store::{Key, Store, WriteReport};
 
 use crate::backup::node::{self, Node};
@@ -163,14 +163,15 @@ fn write_report(report: WriteReport) -> Vec<Check> {
 /// Whether old versions stay, where the storage can be asked.
 async fn versions(store: &dyn Store) -> Option<Check> {
     const WHAT: &str = "versions";
-    match store.keeps_versions().await {
+    match store.keeps().await {
         Ok(None) => None,
-        Ok(Some(false)) => Some(Check::works(WHAT, probe::KEEPS_NONE)),
-        Ok(Some(true)) => Some(Check::warning(
-            WHAT,
-            Reason::StorageUnsuitable,
-            probe::KEEPS_VERSIONS,
-        )),
+        Ok(Some(kept)) => {
+            let seen = probe::of_kept(&kept);
+            Some(match seen.verdict {
+                Verdict::Yes => Check::warning(WHAT, Reason::StorageUnsuitable, seen.message),
+                Verdict::No | Verdict::Unknown => Check::works(WHAT, seen.message),
+            })
+        }
         Err(error) => {
             let detail = format!("the storage does not tell: {}", chain(&error));
             Some(Check::warning(WHAT, storage::reason(&error), detail))

@@ -2,18 +2,17 @@
 
 mod survey;
 
+use std::time::Duration;
+
 use protocol::{Outcome, ProbeRequest, Probed, Reason, Seen, Verdict};
-use store::{Error, Key, ProbeSteps, Store, probe_left, probe_steps};
+use store::{Error, Kept, Key, ProbeSteps, Store, probe_left, probe_steps};
 
 use crate::backup::error::chain;
 use crate::run_context::Run;
 use crate::storage;
 
 /// What to say of a bucket with versioning.
-pub(crate) const KEEPS_VERSIONS: &str = "the bucket has versioning, which object lock switches on: what is touched or deleted is kept a second time and paid for; let a lifecycle rule delete noncurrent versions after some days, and touch less often";
-
-/// What to say of one without.
-pub(crate) const KEEPS_NONE: &str = "touching and deleting leave no copies behind";
+const KEEPS_VERSIONS: &str = "the bucket has versioning, which object lock switches on: what is touched or deleted is kept a second time and paid for; let a lifecycle rule delete noncurrent versions after some days, and touch less often";
 
 /// Where probes leave their objects: no cluster id begins with a dot.
 const FOLDER: &str = ".probe";
@@ -64,18 +63,43 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
         },
     };
     probed.reach = yes(&format!("{name} answers"));
-    probed.keeps_versions = versions(store).await;
+    probed.keeps_versions = kept(store).await;
     if request.survey {
         probed.survey = Some(survey::told(store, &request.storage).await);
     }
     (name, probed)
 }
 
-async fn versions(store: &dyn Store) -> Seen {
-    match store.keeps_versions().await {
-        Ok(Some(true)) => yes(KEEPS_VERSIONS),
-        Ok(Some(false)) => no(Reason::Probed, KEEPS_NONE.into()),
-        Ok(None) => unknown("this kind of storage is not asked for its versioning and soft delete"),
+/// Whether what a storage keeps of what is gone costs at each touch.
+pub(crate) fn of_kept(kept: &Kept) -> Seen {
+    let lasting = |lasts: &Duration| format!("{} days", lasts.as_secs().div_ceil(24 * 3600));
+    match kept {
+        Kept::Versions => yes(KEEPS_VERSIONS),
+        Kept::Deleted {
+            lasts,
+            touched: true,
+        } => yes(&format!(
+            "the bucket has soft delete: what is touched or deleted is kept for {} and paid for; make that shorter or turn it off, and touch less often",
+            lasting(lasts)
+        )),
+        Kept::Deleted { lasts, .. } => no(
+            Reason::Probed,
+            format!(
+                "touching leaves no copies behind; what is deleted is kept for {} (soft delete) and paid for",
+                lasting(lasts)
+            ),
+        ),
+        Kept::Nothing => no(
+            Reason::Probed,
+            "touching and deleting leave no copies behind".into(),
+        ),
+    }
+}
+
+async fn kept(store: &dyn Store) -> Seen {
+    match store.keeps().await {
+        Ok(Some(kept)) => of_kept(&kept),
+        Ok(None) => unknown("versioning shows only where something is written"),
         Err(error) => unknown(&format!("the storage does not tell: {}", chain(&error))),
     }
 }

@@ -116,6 +116,24 @@ pub(crate) fn no_length(at: At) -> Error {
     Error::Corrupt { at, reason }
 }
 
+/// Makes sure that an object is not larger than the storage takes, `most` bytes.
+pub(crate) fn fits(size: u64, most: u64, at: impl FnOnce() -> At) -> Result<(), Error> {
+    if size <= most {
+        return Ok(());
+    }
+    let reason = format!("{size} bytes are more than the {most} that an object can have there");
+    Err(Error::Invalid { at: at(), reason })
+}
+
+/// The error where a server refuses what was signed at another time than its own.
+pub(crate) fn wrong_clock(at: At, answer: &str) -> Error {
+    let reason = format!(
+        "this machine's clock and the server's are too far apart; set the time of the one that is \
+         wrong (NTP): {answer}"
+    );
+    Error::Invalid { at, reason }
+}
+
 /// The answer where an object of `size` bytes has none of a range.
 pub(crate) fn beyond_the_end(size: u64, range: Option<Range<u64>>) -> Content {
     let start = range.map_or(0, |range| range.start.min(size));
@@ -123,5 +141,77 @@ pub(crate) fn beyond_the_end(size: u64, range: Option<Range<u64>>) -> Content {
         size,
         range: start..start,
         chunks: stream::empty().boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        AzureConfig, AzureCredentials, AzureStore, Credentials, GcsConfig, GcsCredentials,
+        GcsStore, S3Config, S3Store, Source, Store,
+    };
+
+    /// Content that is not asked for.
+    struct Unread;
+
+    #[async_trait]
+    impl Source for Unread {
+        async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+            panic!("it was read")
+        }
+
+        async fn restart(&mut self) -> std::io::Result<()> {
+            panic!("it was read again")
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_too_large_for_a_bucket_is_refused_before_its_first_byte() {
+        const MIB: u64 = 1024 * 1024;
+        // Nobody is there, so whatever is sent is another error.
+        let nowhere = || Some("http://127.0.0.1:1".to_owned());
+        let mut s3 = S3Config::new(
+            "backups",
+            Credentials::Explicit {
+                access_key: "id".to_owned(),
+                secret_key: "secret".to_owned(),
+                session_token: None,
+            },
+        );
+        s3.endpoint = nowhere();
+        let mut gcs = GcsConfig::new("backups", GcsCredentials::Anonymous);
+        gcs.endpoint = nowhere();
+        let key = AzureCredentials::AccountKey("aHVzaA==".to_owned());
+        let mut azure = AzureConfig::new("account", "backups", key);
+        azure.endpoint = nowhere();
+        let stores: [(Box<dyn Store>, u64); 3] = [
+            (
+                Box::new(S3Store::connect(s3).await.unwrap()),
+                10_000 * 5 * 1024 * MIB,
+            ),
+            (
+                Box::new(GcsStore::connect(gcs).await.unwrap()),
+                5 * 1024 * 1024 * MIB,
+            ),
+            (
+                Box::new(AzureStore::connect(azure).unwrap()),
+                50_000 * 32 * MIB,
+            ),
+        ];
+        for (store, most) in stores {
+            let key = Key::parse("c/x").unwrap();
+            let error = store.upload(&key, most + 1, &mut Unread).await;
+            let error = error.unwrap_err();
+            assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+            assert!(
+                error.to_string().contains(&(most + 1).to_string()),
+                "{error}"
+            );
+            assert!(!error.is_temporary());
+        }
     }
 }

@@ -33,4 +33,4 @@ pub use gcs::{GcsConfig, GcsCredentials, GcsStore};
 pub use key::{InvalidKey, Key};
 pub use probe::{FileSystem, ProbeReport, ProbeSteps, WriteReport, probe_left, probe_steps};
 pub use s3::{Credentials, Encryption, S3Config, S3Store};
-pub use store::{Chunks, Content, Named, Object, Objects, Outcome, Sink, Source, Store};
+pub use store::{Chunks, Content, Kept, Named, Object, Objects, Outcome, Sink, Source, Store};

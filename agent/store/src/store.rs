@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -55,6 +55,22 @@ pub enum Outcome {
     Stored,
     /// An object of this key and size was there before; nothing was changed.
     AlreadyThere,
+}
+
+/// What a storage keeps of objects that are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing.
+    Nothing,
+    /// What is replaced or deleted, as versions, until a rule of the storage deletes them.
+    Versions,
+    /// What is deleted, for a time.
+    Deleted {
+        /// How long.
+        lasts: Duration,
+        /// A touch leaves such a copy, too.
+        touched: bool,
+    },
 }
 
 /// One stored object.
@@ -141,9 +157,9 @@ pub trait Store: Send + Sync {
     /// Makes sure that the storage is there and can be read; tells its file system, if it is one.
     async fn reach(&self) -> Result<Option<FileSystem>, Error>;
 
-    /// Whether the storage keeps what is replaced or deleted, so that every touch leaves a copy that
-    /// is paid for; `None` where that cannot be asked.
-    async fn keeps_versions(&self) -> Result<Option<bool>, Error> {
+    /// What the storage keeps of what is replaced or deleted, and is paid for; `None` where that
+    /// has not shown yet. It may need rights that nothing else does.
+    async fn keeps(&self) -> Result<Option<Kept>, Error> {
         Ok(None)
     }
 

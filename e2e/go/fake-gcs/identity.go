@@ -13,7 +13,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
+
+// tolerance is how many seconds a JWT may come from the future.
+const tolerance = 300
 
 // identity is someone who may use the server.
 type identity struct {
@@ -21,6 +25,8 @@ type identity struct {
 	Name string `json:"name"`
 	// Its public key, as PEM.
 	Key string `json:"key"`
+	// The token of another provider that it is known by, where there is a federation.
+	Subject string `json:"subject"`
 	// HTTP methods that it may use on objects. A rewrite needs also DELETE, as all that replaces an
 	// object does: https://cloud.google.com/storage/docs/access-control/iam-json
 	Methods []string `json:"methods"`
@@ -39,6 +45,8 @@ func guarded(identities []identity, next http.Handler) http.Handler {
 		switch {
 		case r.URL.Path == "/token":
 			exchange(w, r, known)
+		case r.URL.Path == "/sts":
+			federated(w, r, identities)
 		case strings.HasPrefix(r.URL.Path, "/computeMetadata/v1/instance/service-accounts/default/token"):
 			metadata(w, r, known)
 		case r.URL.Query().Get("upload_id") != "":
@@ -86,6 +94,22 @@ func exchange(w http.ResponseWriter, r *http.Request, known map[string]identity)
 	give(w, name)
 }
 
+// federated exchanges the token of another provider, as Google's Security Token Service does.
+func federated(w http.ResponseWriter, r *http.Request, identities []identity) {
+	subject := r.FormValue("subject_token")
+	for _, i := range identities {
+		asked := r.FormValue("grant_type") == "urn:ietf:params:oauth:grant-type:token-exchange"
+		if asked && i.Subject != "" && i.Subject == subject {
+			give(w, i.Name)
+			return
+		}
+	}
+	w.WriteHeader(http.StatusBadRequest)
+	_ = json.NewEncoder(w).Encode(map[string]string{
+		"error": "invalid_grant", "error_description": "The given credential is not known.",
+	})
+}
+
 func give(w http.ResponseWriter, name string) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{
@@ -105,6 +129,8 @@ func signer(jwt string, known map[string]identity) (string, error) {
 	}
 	var who struct {
 		Iss string `json:"iss"`
+		Iat int64  `json:"iat"`
+		Exp int64  `json:"exp"`
 	}
 	if err := json.Unmarshal(claims, &who); err != nil {
 		return "", err
@@ -128,6 +154,11 @@ func signer(jwt string, known map[string]identity) (string, error) {
 	hash := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 	if err := rsa.VerifyPKCS1v15(public, crypto.SHA256, hash[:], signature); err != nil {
 		return "", errors.New("Invalid JWT Signature.")
+	}
+	now := time.Now().Unix()
+	if who.Exp <= now || who.Iat > now+tolerance || who.Exp-who.Iat > 3600 {
+		return "", errors.New("Invalid JWT: Token must be a short-lived token (60 minutes) and in " +
+			"a reasonable timeframe. Check your iat and exp values in the JWT claim.")
 	}
 	return who.Iss, nil
 }

@@ -6,8 +6,8 @@
 //     https://cloud.google.com/storage/docs/performing-resumable-uploads
 //   - It does every rewrite in one call. Here it takes two.
 //   - It lets everyone do everything. Here, where identities are given, a token is needed: it is
-//     given for a JWT that a service account signed, or by what GKE has for workload identity, the
-//     metadata server.
+//     given for a JWT that a service account signed, for the token of another provider that is
+//     federated, or by what GKE has for workload identity, the metadata server.
 //
 // Usage: fake-gcs --address HOST:PORT --data DIR --identities FILE [--cert FILE --key FILE]
 package main

@@ -8,9 +8,13 @@ use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What S3 says when it is too busy.
-const SLOW_DOWN: &str =
+/// What S3, Azure and Google say when they are too busy.
+const BUSY_S3: &str =
     "<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>";
+const BUSY_AZURE: &str =
+    "<Error><Code>ServerBusy</Code><Message>The server is busy.</Message></Error>";
+const BUSY_GCS: &str = r#"{"error":{"code":503,"message":"Backend Error","errors":[
+    {"domain":"global","reason":"backendError","message":"Backend Error"}]}}"#;
 
 /// What S3 says to a request that it does not know.
 const NOT_IMPLEMENTED: &str = "<Error><Code>NotImplemented</Code></Error>";
@@ -137,7 +141,7 @@ impl Proxy {
         self.state.hits.load(Ordering::SeqCst)
     }
 
-    /// Answers the next `requests` with 503 SlowDown.
+    /// Answers the next `requests` with 503, as the server would that they are for.
     pub fn be_busy(&self, requests: usize) {
         self.state.busy.store(requests, Ordering::SeqCst);
     }
@@ -168,17 +172,14 @@ async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyStat
                 // The head of a request is at the start of what is read, after its last answer.
                 let head = String::from_utf8_lossy(&asked[..count.min(2000)]).into_owned();
                 if state.refuses(&head) {
-                    let _ = client.write_all(refusal("503 Slow Down", SLOW_DOWN).as_bytes()).await;
-                    return;
+                    return refuse(client, &busy(&head)).await;
                 }
                 let new = if fault.is_none() { state.fault(&head) } else { None };
                 fault = fault.or(new);
                 if fault == Some(Fault::Unimplemented) {
                     state.hit();
                     let answer = refusal("501 Not Implemented", NOT_IMPLEMENTED);
-                    let _ = client.write_all(answer.as_bytes()).await;
-                    while matches!(client.read(&mut asked).await, Ok(1..)) {}
-                    return;
+                    return refuse(client, &answer).await;
                 }
                 // Where the head was just read, content is only what follows it.
                 let content = new.map_or(Some(0), |_| head.find("\r\n\r\n").map(|end| end + 4));
@@ -217,10 +218,27 @@ async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyStat
     }
 }
 
+/// Answers at once, and takes the rest of the request: unread, it would undo the answer.
+async fn refuse(mut client: TcpStream, answer: &str) {
+    let mut rest = vec![0; 1 << 16];
+    let _ = client.write_all(answer.as_bytes()).await;
+    while matches!(client.read(&mut rest).await, Ok(1..)) {}
+}
+
+/// What the server of the request with this head says when it is too busy.
+fn busy(head: &str) -> String {
+    let status = "503 Service Unavailable";
+    if head.contains("\r\nx-ms-version:") {
+        // An answer to HEAD has nothing else.
+        let code = format!("{status}\r\nx-ms-error-code: ServerBusy");
+        return refusal(&code, BUSY_AZURE);
+    }
+    let gcs = head.contains("/storage/v1/");
+    refusal(status, if gcs { BUSY_GCS } else { BUSY_S3 })
+}
+
+/// An answer with this status, and more headers if any follow it.
 fn refusal(status: &str, body: &str) -> String {
     let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/xml\r\n\
-         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
+    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
 }

@@ -45,6 +45,8 @@ pub struct Identity {
     pub name: String,
     /// Its public key, as PEM; empty for `default`.
     pub key: String,
+    /// The token of another provider that it is known by; empty for none.
+    pub subject: String,
     /// The HTTP methods that it may use.
     pub methods: Vec<String>,
 }
@@ -55,7 +57,17 @@ impl Identity {
         Self {
             name: "default".into(),
             key: String::new(),
+            subject: String::new(),
             methods: methods.iter().map(|&method| method.into()).collect(),
+        }
+    }
+
+    /// Someone of another provider, who is known by its token.
+    pub fn federated(subject: &str, methods: &[&str]) -> Self {
+        Self {
+            name: "federated".into(),
+            subject: subject.into(),
+            ..Self::of_the_machine(methods)
         }
     }
 }
@@ -86,6 +98,7 @@ impl Account {
         let identity = Identity {
             name: email,
             key: key.public_key_pem(),
+            subject: String::new(),
             methods: methods.iter().map(|&method| method.into()).collect(),
         };
         Ok(Self {

@@ -1,7 +1,7 @@
 //! The HTTP client and the identity, which all requests of one storage share.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use object_store::azure::{AzureConfigKey, AzureCredentialProvider};
@@ -32,6 +32,9 @@ pub(super) struct Client {
     pub block_size: u64,
     pub max_in_flight: u64,
     pub budget: Budget,
+    /// Whether writes make versions, as soon as the answer to one has shown it.
+    pub versions: OnceLock<bool>,
+    account_url: String,
     url: String,
     prefix: String,
 }
@@ -83,6 +86,8 @@ impl Client {
             block_size: config.block_size.min(config.max_in_flight),
             max_in_flight: config.max_in_flight,
             budget: Budget::new(config.max_in_flight),
+            versions: OnceLock::new(),
+            account_url: format!("{}/", config.service()),
             url: format!("{}/{}", config.service(), config.container),
             account: config.account,
             prefix,
@@ -96,6 +101,11 @@ impl Client {
             storage: Arc::clone(&self.name),
             key: key.cloned(),
         }
+    }
+
+    /// The account's URL.
+    pub fn account_url(&self) -> &str {
+        &self.account_url
     }
 
     /// The container's URL.

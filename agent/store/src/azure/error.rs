@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::client::Client;
 use super::read;
 use super::request::{Failure, FailureCause};
+use crate::bucket;
 use crate::error::{cause, untrusted};
 use crate::{Cause, Error, Key};
 
@@ -65,6 +66,11 @@ impl Answer {
     }
 
     fn kind(&self) -> Kind {
+        // No code tells it from a wrong key.
+        let message = self.message.as_deref().unwrap_or_default();
+        if self.status == 403 && message.contains("Request date header too old") {
+            return Kind::WrongClock;
+        }
         kind(self.status, self.code.as_deref())
     }
 }
@@ -136,7 +142,7 @@ pub(super) fn no_answer(client: &Client, key: Option<&Key>, error: HttpError) ->
 }
 
 fn meaning(client: &Client, key: Option<&Key>, answer: Answer) -> Error {
-    let (at, kind) = (client.at(key), answer.kind());
+    let (at, kind, text) = (client.at(key), answer.kind(), answer.to_string());
     let source: Cause = Box::new(answer);
     match kind {
         Kind::NotFound => Error::NotFound { at },
@@ -149,6 +155,7 @@ fn meaning(client: &Client, key: Option<&Key>, answer: Answer) -> Error {
         Kind::NoSpace => Error::NoSpace { at, source },
         Kind::Throttled => Error::Throttled { at, source },
         Kind::Unavailable => Error::Unavailable { at, source },
+        Kind::WrongClock => bucket::wrong_clock(client.at(None), &text),
         Kind::Refused => Error::Refused { at, source },
     }
 }
@@ -162,6 +169,7 @@ enum Kind {
     NoSpace,
     Throttled,
     Unavailable,
+    WrongClock,
     Refused,
 }
 
@@ -235,6 +243,21 @@ mod tests {
         ] {
             assert_eq!(kind(status, code), expected, "{status} {code:?}");
         }
+    }
+
+    #[test]
+    fn a_request_that_was_signed_too_early_is_no_wrong_key() {
+        let answer = |detail: &str| {
+            let body = format!(
+                "<Error><Code>AuthenticationFailed</Code><Message>Server failed to authenticate.\
+                 </Message><AuthenticationErrorDetail>{detail}</AuthenticationErrorDetail></Error>"
+            );
+            Answer::read(StatusCode::FORBIDDEN, &HeaderMap::new(), body.as_bytes()).kind()
+        };
+        let late = "Request date header too old: 'Tue, 05 Dec 2023 21:31:10 GMT'";
+        assert_eq!(answer(late), Kind::WrongClock);
+        let forged = "The MAC signature found in the HTTP request is not the same";
+        assert_eq!(answer(forged), Kind::Denied);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod blocks;
 mod client;
 mod config;
 mod error;
+mod kept;
 mod list;
 mod put;
 mod read;
@@ -23,7 +24,7 @@ use self::put::Body;
 use self::request::Request;
 use crate::feed::Feed;
 use crate::probe::FileSystem;
-use crate::{Content, Error, Key, Object, Objects, Outcome, Source, Store};
+use crate::{Content, Error, Kept, Key, Object, Objects, Outcome, Source, Store};
 
 /// Objects in a container.
 #[derive(Debug, Clone)]
@@ -84,7 +85,10 @@ impl Store for AzureStore {
     /// costs a write, and in accounts with versioning it makes a version, of metadata only.
     async fn touch(&self, key: &Key, _: u64) -> Result<(), Error> {
         let request = Request::object(&self.client, Method::PUT, key)?.query("comp=metadata");
-        request.done().await
+        let touched = request.send().await;
+        let touched = touched.map_err(|failure| failure.meaning(&self.client, Some(key)))?;
+        self.client.wrote(&touched.headers);
+        Ok(())
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {
@@ -116,5 +120,9 @@ impl Store for AzureStore {
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         list::reach(&self.client).await?;
         Ok(None)
+    }
+
+    async fn keeps(&self) -> Result<Option<Kept>, Error> {
+        kept::kept(&self.client).await
     }
 }

@@ -96,5 +96,6 @@ async fn put(client: &Client, key: &Key, body: &Body) -> Result<Result<(), Failu
     let request = Request::object(client, Method::PUT, key)?
         .header("x-ms-blob-type", "BlockBlob")
         .header("if-none-match", "*");
-    Ok(body.send(request).send().await.map(|_| ()))
+    let sent = body.send(request).send().await;
+    Ok(sent.map(|reply| client.wrote(&reply.headers)))
 }

@@ -77,6 +77,11 @@ impl<'c> Request<'c> {
         Self::new(client, method, None, client.url().to_owned())
     }
 
+    /// A request for the account.
+    pub fn account(client: &'c Client, method: Method) -> Self {
+        Self::new(client, method, None, client.account_url().to_owned())
+    }
+
     fn new(client: &'c Client, method: Method, key: Option<&'c Key>, url: String) -> Self {
         Self {
             client,

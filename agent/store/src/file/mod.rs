@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use self::root::{Names, Root, modified};
 use self::temporary::{Placed, Temporary};
 use crate::probe::FileSystem;
-use crate::{Content, Error, Key, Named, Object, Objects, Outcome, Source, Store};
+use crate::{Content, Error, Kept, Key, Named, Object, Objects, Outcome, Source, Store};
 
 /// A directory as a storage.
 #[derive(Debug, Clone)]
@@ -183,8 +183,8 @@ impl Store for FileStore {
             .await
     }
 
-    async fn keeps_versions(&self) -> Result<Option<bool>, Error> {
-        Ok(Some(false))
+    async fn keeps(&self) -> Result<Option<Kept>, Error> {
+        Ok(Some(Kept::Nothing))
     }
 
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {

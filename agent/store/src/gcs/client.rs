@@ -246,9 +246,16 @@ impl Client {
         Ok(response)
     }
 
-    /// Gets it as nobody, and takes every answer.
+    /// Gets it as nobody, and takes every answer but that of a server which fails.
     pub async fn get_anyhow(&self, url: Url) -> Result<Response, Failure> {
-        Ok(self.http.get(url).send().await?)
+        let response = self.http.get(url).send().await?;
+        match response.status().as_u16() {
+            status @ 500.. => {
+                let content = response.bytes().await.unwrap_or_default();
+                Err(Failure::Answer(Answer::read(status, &content)))
+            }
+            _ => Ok(response),
+        }
     }
 
     /// This storage, and an object in it.

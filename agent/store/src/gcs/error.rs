@@ -3,9 +3,11 @@
 use std::fmt;
 
 use gcloud_storage::client::google_cloud_auth::error::Error as AuthError;
+use gcloud_storage::client::google_cloud_auth::token_source::external_account_source::error::Error as FederationError;
 use gcloud_storage::http;
 
 use super::client::Client;
+use crate::bucket;
 use crate::error::{cause, untrusted};
 use crate::{Cause, Error, Key};
 
@@ -134,11 +136,20 @@ impl Client {
         }
         let at = self.at(None);
         let refused = match error.downcast_ref::<AuthError>() {
+            // What a service account signs says from when until when it holds.
+            Some(AuthError::TokenErrorResponse {
+                error_description, ..
+            }) if error_description.contains("in a reasonable timeframe") => {
+                return bucket::wrong_clock(at, error_description);
+            }
             Some(AuthError::HttpError(error)) => error.status().is_some_and(is_refusal),
             Some(
                 AuthError::TokenErrorResponse { status, .. }
                 | AuthError::UnexpectedImpersonateTokenResponse(status, _),
-            ) => reqwest::StatusCode::from_u16(*status).is_ok_and(is_refusal),
+            )
+            | Some(AuthError::ExternalAccountSource(
+                FederationError::UnexpectedStatusOnGetSubjectToken(status, _),
+            )) => reqwest::StatusCode::from_u16(*status).is_ok_and(is_refusal),
             _ => true,
         };
         if refused {

@@ -6,6 +6,7 @@
 mod client;
 mod config;
 mod error;
+mod kept;
 mod list;
 mod put;
 mod read;
@@ -25,7 +26,7 @@ pub use self::config::{GcsConfig, GcsCredentials};
 use self::put::Body;
 use crate::feed::Feed;
 use crate::probe::FileSystem;
-use crate::{Content, Error, Key, Object, Objects, Outcome, Source, Store};
+use crate::{Content, Error, Kept, Key, Object, Objects, Outcome, Source, Store};
 
 /// Objects in a bucket.
 #[derive(Debug, Clone)]
@@ -108,5 +109,9 @@ impl Store for GcsStore {
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         self.client.reach(BRIEF).await?;
         Ok(None)
+    }
+
+    async fn keeps(&self) -> Result<Option<Kept>, Error> {
+        kept::kept(&self.client).await.map(Some)
     }
 }

@@ -15,16 +15,21 @@ use gcloud_storage::http::resumable_upload_client::{
 use super::client::{Client, NORMAL, PAUSES, sleep};
 use super::put::{self, Crc};
 use super::read;
+use crate::bucket;
 use crate::feed::Feed;
 use crate::{Error, Key, Outcome};
 
-/// Uploads an object of any size.
+/// The largest object that Google keeps: 5 TiB.
+const MAX_OBJECT: u64 = 5 << 40;
+
+/// Uploads an object of any size that Google keeps.
 pub(super) async fn upload(
     client: &Arc<Client>,
     key: &Key,
     size: u64,
     feed: Feed<'_>,
 ) -> Result<Outcome, Error> {
+    bucket::fits(size, MAX_OBJECT, || client.at(Some(key)))?;
     let sent = match Session::start(client, key, size).await {
         Ok(mut session) => {
             let sent = session.send(feed).await;

@@ -8,6 +8,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::{RequestId, RequestIdExt};
 
 use super::client::Client;
+use crate::bucket;
 use crate::error::{cause, untrusted};
 use crate::{Cause, Error, Key};
 
@@ -105,12 +106,7 @@ impl Client {
                     "the bucket is in another region or at another endpoint; correct the region: {text}"
                 ),
             },
-            Kind::WrongClock => Error::Invalid {
-                at: self.at(None),
-                reason: format!(
-                    "this machine's clock and the server's are too far apart; set the time of the one that is wrong (NTP): {text}"
-                ),
-            },
+            Kind::WrongClock => bucket::wrong_clock(self.at(None), &text),
             Kind::Refused => Error::Refused { at, source },
         }
     }

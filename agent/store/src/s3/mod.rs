@@ -26,7 +26,7 @@ use self::client::{Client, Watch, brief};
 pub use self::config::{Credentials, Encryption, S3Config};
 use crate::feed::Feed;
 use crate::probe::FileSystem;
-use crate::{Content, Error, Key, Named, Object, Objects, Outcome, Source, Store};
+use crate::{Content, Error, Kept, Key, Named, Object, Objects, Outcome, Source, Store};
 
 /// Objects in a bucket.
 #[derive(Debug, Clone)]
@@ -125,7 +125,7 @@ impl Store for S3Store {
         Ok(None)
     }
 
-    async fn keeps_versions(&self) -> Result<Option<bool>, Error> {
+    async fn keeps(&self) -> Result<Option<Kept>, Error> {
         let client = &self.client;
         let request = client
             .sdk
@@ -135,9 +135,10 @@ impl Store for S3Store {
             .config_override(brief());
         let answer = request.send().await.map_err(|e| client.failed(None, e))?;
         // Suspended keeps the versions there are and makes no more.
-        Ok(Some(
-            answer.status() == Some(&BucketVersioningStatus::Enabled),
-        ))
+        Ok(Some(match answer.status() {
+            Some(&BucketVersioningStatus::Enabled) => Kept::Versions,
+            _ => Kept::Nothing,
+        }))
     }
 
     async fn sweep(
@@ -158,10 +159,7 @@ mod tests {
     use super::*;
 
     /// Asks a server that answers everything like this.
-    async fn keeps_versions(
-        status: &'static str,
-        body: &'static str,
-    ) -> Result<Option<bool>, Error> {
+    async fn keeps(status: &'static str, body: &'static str) -> Result<Option<Kept>, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = tokio::spawn(async move {
@@ -188,7 +186,7 @@ mod tests {
         config.endpoint = Some(format!("http://{address}"));
         config.path_style = true;
         let store = S3Store::connect(config).await.unwrap();
-        let answer = store.keeps_versions().await;
+        let answer = store.keeps().await;
         server.abort();
         answer
     }
@@ -200,21 +198,21 @@ mod tests {
             &*Box::leak(text.into_boxed_str())
         };
         for (body, expected) in [
-            (with(""), false),
-            (with("<Status>Enabled</Status>"), true),
-            (with("<Status>Suspended</Status>"), false),
+            (with(""), Kept::Nothing),
+            (with("<Status>Enabled</Status>"), Kept::Versions),
+            (with("<Status>Suspended</Status>"), Kept::Nothing),
         ] {
             assert_eq!(
-                keeps_versions("200 OK", body).await.unwrap(),
+                keeps("200 OK", body).await.unwrap(),
                 Some(expected),
                 "{body}"
             );
         }
         let denied = "<Error><Code>AccessDenied</Code></Error>";
-        let answer = keeps_versions("403 Forbidden", denied).await;
+        let answer = keeps("403 Forbidden", denied).await;
         assert!(matches!(answer, Err(Error::Denied { .. })), "{answer:?}");
         let unheard_of = "<Error><Code>NotImplemented</Code></Error>";
-        let answer = keeps_versions("501 Not Implemented", unheard_of).await;
+        let answer = keeps("501 Not Implemented", unheard_of).await;
         assert!(answer.is_err(), "{answer:?}");
     }
 }

@@ -16,6 +16,7 @@ use super::error::{Answer, answer};
 use super::stream;
 use super::unsigned::UnsignedChunks;
 use super::{put, read};
+use crate::bucket;
 use crate::budget::Share;
 use crate::crc::Crc;
 use crate::feed::Feed;
@@ -23,10 +24,12 @@ use crate::{Error, Key, Outcome, Source};
 
 /// The most parts of an object in S3.
 const MAX_PARTS: u64 = 10_000;
+/// The largest part in S3: 5 GiB.
+const MAX_PART: u64 = 5 << 30;
 /// Parts grow by whole steps.
 const PART_STEP: u64 = 1024 * 1024;
 
-/// Uploads an object of any size.
+/// Uploads an object of any size that fits into S3's parts.
 ///
 /// Begins anew, once, where the server no longer knows the upload: a purge or a rule of the bucket
 /// ended it, or the server lost it when its disk became full, which it says to the next.
@@ -55,6 +58,7 @@ async fn once(
     size: u64,
     mut feed: Feed<'_>,
 ) -> Result<Outcome, Error> {
+    bucket::fits(size, MAX_PARTS * MAX_PART, || client.at(Some(key)))?;
     let mut upload = Multipart::start(client, key).await?;
     let part_size = part_size(size, client.part_size);
     let sent = if part_size <= client.max_in_flight {
@@ -71,7 +75,7 @@ async fn once(
 }
 
 /// The size of a part, such that there are not too many.
-fn part_size(size: u64, wanted: u64) -> u64 {
+pub(super) fn part_size(size: u64, wanted: u64) -> u64 {
     wanted.max(size.div_ceil(MAX_PARTS).next_multiple_of(PART_STEP))
 }
 
@@ -474,10 +478,12 @@ mod tests {
             80_000 * MIB,
             80_000 * MIB + 1,
             5 << 40,
+            MAX_PARTS * MAX_PART,
         ] {
             let part = part_size(size, 8 * MIB);
             let count = lengths(size, part).count() as u64;
             assert!(count <= MAX_PARTS, "{size}: {count}");
+            assert!(part <= MAX_PART, "{size}: {part}");
             assert_eq!(lengths(size, part).sum::<u64>(), size);
             assert!(lengths(size, part).all(|length| length > 0));
         }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::body::Body;
 use super::client::{Client, Watch, slow};
-use super::multipart::{Multipart, Part, lengths};
+use super::multipart::{Multipart, Part, lengths, part_size};
 use super::{put, read};
 use crate::{Error, Key};
 
@@ -117,7 +117,7 @@ async fn spawn_copies(
     let source = source(client, &client.path(key)?);
     let mut parts = Vec::new();
     let mut first = 0;
-    for (number, length) in (1..).zip(lengths(size, PART.min(client.copy_limit))) {
+    for (number, length) in (1..).zip(lengths(size, part_size(size, PART.min(client.copy_limit)))) {
         if tasks.len() == PARTS_AT_ONCE
             && let Some(done) = tasks.join_next().await
         {

@@ -81,6 +81,22 @@ impl Azurite {
             .with_context(|| format!("Azurite made no snapshot of {path}"))
     }
 
+    /// Lets the account keep what is deleted for some days.
+    pub async fn soft_delete(&self, days: u32) -> Result<()> {
+        let properties = format!(
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?><StorageServiceProperties>\
+             <DeleteRetentionPolicy><Enabled>true</Enabled><Days>{days}</Days>\
+             </DeleteRetentionPolicy></StorageServiceProperties>"
+        );
+        self.put(
+            "?restype=service&comp=properties",
+            &[],
+            properties.as_bytes(),
+        )
+        .await
+        .context("Azurite takes no soft delete")
+    }
+
     /// Deletes a blob.
     pub async fn delete(&self, path: &str) -> Result<()> {
         self.send(Method::DELETE, path, &[], &[])

@@ -126,6 +126,15 @@ impl Azurite {
         Some(format!("https://{}", self.tls.as_ref()?.tokens))
     }
 
+    /// Where the machine's managed identity gets tokens, as a URL, for [`Azurite::client_secret`]
+    /// in its header.
+    pub fn identity_endpoint(&self) -> Option<String> {
+        Some(format!(
+            "https://{}/machine/token",
+            self.tls.as_ref()?.tokens
+        ))
+    }
+
     /// The application that gets tokens.
     pub fn client_id(&self) -> &'static str {
         "bed-application"

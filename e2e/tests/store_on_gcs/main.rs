@@ -4,22 +4,24 @@
 //!
 //! - a rewrite forgets the storage class, so what is asked for is looked at, not what is there;
 //! - uploads in parts end with the server, where the cloud keeps them for a week;
-//! - nothing here is throttled, and soft delete, versioning and retention, which make a touch cost
+//! - nothing here is throttled but by a proxy of ours, and soft delete, versioning and retention, which make a touch cost
 //!   or fail, are not in it.
 
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod faults;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use e2e::host::proxy::{Fault, Proxy};
-use e2e::parts::fake_gcs::{Account, FakeGcs, Setup, Tls};
+use e2e::host::proxy::Proxy;
+use e2e::parts::fake_gcs::{Account, FakeGcs, Identity, Setup, Tls};
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
-use store::testing::{Gated, content, key, told, upload};
-use store::{Error, GcsConfig, GcsCredentials, GcsStore, Object, Outcome, Store};
+use store::testing::{content, key, told, upload};
+use store::{Error, GcsConfig, GcsCredentials, GcsStore, Kept, Outcome, Store};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
@@ -107,6 +109,7 @@ async fn wrong_credentials_bucket_and_address_are_told_apart() {
     let nobody = connect(&config(server.endpoint(), GcsCredentials::Anonymous)).await;
     for error in [
         nobody.probe(None).await.unwrap_err(),
+        nobody.keeps().await.unwrap_err(),
         nobody.create(&key("c/x"), Bytes::new()).await.unwrap_err(),
         upload(&nobody, "c/x", &content(3 * MIB)).await.unwrap_err(),
         nobody.read_small(&key("c/x"), 1).await.unwrap_err(),
@@ -126,6 +129,7 @@ async fn wrong_credentials_bucket_and_address_are_told_apart() {
     let store = connect(&missing).await;
     for error in [
         store.probe(None).await.unwrap_err(),
+        store.keeps().await.unwrap_err(),
         store.create(&key("c/x"), Bytes::new()).await.unwrap_err(),
         upload(&store, "c/x", &content(3 * MIB)).await.unwrap_err(),
         store.stat(&key("c/x")).await.unwrap_err(),
@@ -178,6 +182,12 @@ async fn without_the_right_to_delete_an_identity_can_store_but_not_touch() {
         "{write:?}"
     );
 
+    // The emulator's buckets have neither versioning nor soft delete.
+    assert_eq!(
+        connect(&owner).await.keeps().await.unwrap(),
+        Some(Kept::Nothing)
+    );
+
     let writer = connect(&writer).await;
     upload(&writer, "c/x", &content(3 * MIB)).await.unwrap();
     let again = upload(&writer, "c/x", &content(3 * MIB)).await.unwrap();
@@ -204,6 +214,55 @@ async fn without_the_right_to_delete_an_identity_can_store_but_not_touch() {
     ] {
         assert!(matches!(error, Error::Denied { .. }), "{error:?}");
     }
+}
+
+/// The service that exchanges tokens exists in the cloud only: one of the emulator's stands for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_identity_federation_exchanges_the_token_in_its_file() {
+    let mut server = FakeGcs::start(LOOPBACK).await.unwrap();
+    server.bucket("backups").unwrap();
+    let pod = Identity::federated("token-of-another-provider", &["GET", "POST", "DELETE"]);
+    server.admit(&[&pod]).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let exchanged = |address: String, format: serde_json::Value| {
+        let json = serde_json::json!({
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "token_url": format!("{address}/sts"),
+            "credential_source": {"file": file, "format": format},
+        });
+        config(
+            server.endpoint(),
+            GcsCredentials::Explicit(json.to_string()),
+        )
+    };
+    let text = serde_json::json!({"type": "text"});
+    let field = serde_json::json!({"type": "json", "subject_token_field_name": "jwt"});
+    for (content, format) in [
+        ("token-of-another-provider", &text),
+        (r#"{"jwt": "token-of-another-provider"}"#, &field),
+    ] {
+        std::fs::write(&file, content).unwrap();
+        let store = connect(&exchanged(server.endpoint(), format.clone())).await;
+        let report = store.probe(Some(&key("c/probe"))).await.unwrap();
+        assert!(report.write.unwrap().may_delete);
+    }
+
+    std::fs::write(&file, "token-of-a-stranger").unwrap();
+    let refused = GcsStore::connect(exchanged(server.endpoint(), text.clone())).await;
+    let error = refused.unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }), "{error:?}");
+    assert!(told(&error).contains("invalid_grant"), "{}", told(&error));
+    assert!(!told(&error).contains("stranger"), "{}", told(&error));
+
+    // A service that is too busy is no refusal.
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    proxy.be_busy(usize::MAX);
+    let busy = GcsStore::connect(exchanged(proxy.endpoint(), text)).await;
+    let error = busy.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,86 +294,6 @@ async fn a_private_endpoint_is_trusted_by_the_certificate_that_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_objects_outlive_a_restart_of_the_server_and_one_under_way_is_worth_a_retry() {
-    let (mut server, config) = server().await;
-    let store = connect(&config).await;
-    upload(&store, "c/before", &content(3 * MIB)).await.unwrap();
-    let (mut source, gate) = Gated::new(&content(6 * MIB));
-    let uploading = tokio::spawn({
-        let store = store.clone();
-        async move { store.upload(&key("c/x"), 6 * MIB, &mut source).await }
-    });
-    gate.reached().await;
-    server.stop().await.unwrap();
-    let creating = tokio::spawn({
-        let store = store.clone();
-        async move { store.create(&key("c/y"), Bytes::from_static(b"y")).await }
-    });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    server.restart().await.unwrap();
-    creating.await.unwrap().unwrap();
-    assert_eq!(read(&store, "c/y").await, "y");
-    assert!(read(&store, "c/before").await == content(3 * MIB));
-    gate.open();
-    // Here the upload is gone with the server. In the cloud it would go on.
-    let error = uploading.await.unwrap().unwrap_err();
-    assert!(error.is_temporary(), "{error:?}");
-    assert!(!format!("{error:?}").contains("upload_id"), "{error:?}");
-    let there = store.stat(&key("c/x")).await.unwrap_err();
-    assert!(matches!(there, Error::NotFound { .. }), "{there:?}");
-    upload(&store, "c/x", &content(3 * MIB)).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_lost_on_the_way_changes_no_result() {
-    let (server, mut config) = server().await;
-    let proxy = Proxy::start(server.address()).await.unwrap();
-    config.endpoint = Some(proxy.endpoint());
-    let store = connect(&config).await;
-
-    let multipart = "uploadType=multipart";
-    proxy.lose(multipart);
-    store
-        .create(&key("c/intent"), Bytes::from_static(b"ours"))
-        .await
-        .unwrap();
-    // With other content it is not ours, however the answer came.
-    proxy.lose(multipart);
-    let error = store
-        .create(&key("c/intent"), Bytes::from_static(b"them"))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, Error::AlreadyExists { .. }), "{error:?}");
-
-    proxy.lose(multipart);
-    upload(&store, "c/small", &content(1000)).await.unwrap();
-    assert!(read(&store, "c/small").await == content(1000));
-    let large = content(5 * MIB + 1);
-    for (path, request) in [
-        ("c/start", "uploadType=resumable&"),
-        ("c/first", "content-range: bytes 0-"),
-        ("c/middle", "content-range: bytes 2097152-"),
-        ("c/last", "content-range: bytes 5242880-"),
-    ] {
-        proxy.lose(request);
-        let outcome = upload(&store, path, &large).await;
-        assert_eq!(outcome.unwrap(), Outcome::Stored, "{path}");
-        assert!(read(&store, path).await == large, "{path}");
-    }
-    for request in ["POST /storage/v1/b/backups/o/c%2Flast/rewriteTo", "DELETE "] {
-        proxy.lose(request);
-        match request {
-            "DELETE " => store.delete(&key("c/last")).await.unwrap(),
-            _ => store
-                .touch(&key("c/last"), large.len() as u64)
-                .await
-                .unwrap(),
-        }
-    }
-    assert_eq!(proxy.hits(), 9);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_storage_class_is_stated_for_new_and_for_touched_objects() {
     let (server, mut config) = server().await;
     let proxy = Proxy::start(server.address()).await.unwrap();
@@ -330,69 +309,4 @@ async fn the_storage_class_is_stated_for_new_and_for_touched_objects() {
     proxy.lose(stated);
     store.touch(&key("c/small"), 10).await.unwrap();
     assert_eq!(proxy.hits(), 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_in_the_middle_of_an_upload_is_gone_on_with() {
-    let (server, mut config) = server().await;
-    let proxy = Proxy::start(server.address()).await.unwrap();
-    config.endpoint = Some(proxy.endpoint());
-    let store = connect(&config).await;
-    let large = content(5 * MIB + 1);
-    for (path, request) in [
-        ("c/small", "uploadType=multipart"),
-        ("c/first", "content-range: bytes 0-"),
-        ("c/middle", "content-range: bytes 3145728-"),
-    ] {
-        let content = match path {
-            "c/small" => content(MIB),
-            _ => large.clone(),
-        };
-        // More than a step of what the server keeps, and less than all.
-        proxy.next(request, Fault::RequestAfter(600_000));
-        let outcome = upload(&store, path, &content).await;
-        assert_eq!(outcome.unwrap(), Outcome::Stored, "{path}");
-        assert!(read(&store, path).await == content, "{path}");
-    }
-    assert_eq!(proxy.hits(), 3);
-
-    // A network that never holds long enough ends the upload, and leaves nothing.
-    proxy.always("content-range: bytes 1048576-", Fault::RequestAfter(1000));
-    let error = upload(&store, "c/never", &large).await.unwrap_err();
-    assert!(error.is_temporary(), "{error:?}");
-    // The address of an upload is as good as a key.
-    assert!(!format!("{error:?}").contains("upload_id"), "{error:?}");
-    let listed: Vec<Object> = store.list(&key("c")).try_collect().await.unwrap();
-    let keys: Vec<_> = listed.iter().map(|object| object.key.as_str()).collect();
-    assert_eq!(keys, ["c/first", "c/middle", "c/small"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_breaks_in_the_middle_of_a_read_is_gone_on_with_or_an_error() {
-    let (server, mut config) = server().await;
-    let whole = content(5 * MIB + 1);
-    upload(&connect(&config).await, "c/x", &whole)
-        .await
-        .unwrap();
-    let proxy = Proxy::start(server.address()).await.unwrap();
-    config.endpoint = Some(proxy.endpoint());
-    let store = connect(&config).await;
-    for range in [None, Some(1_000..4_000_000)] {
-        proxy.next("alt=media", Fault::AnswerAfter(2_000_000));
-        let read = store.get(&key("c/x"), range.clone()).await.unwrap();
-        let (start, end) = (read.range.start as usize, read.range.end as usize);
-        let chunks: Vec<Bytes> = read.chunks.try_collect().await.unwrap();
-        assert!(chunks.concat() == whole[start..end], "{range:?}");
-    }
-    assert_eq!(proxy.hits(), 2);
-
-    // Little more than the head of each answer comes through.
-    proxy.always("alt=media", Fault::AnswerAfter(600));
-    let read = store.get(&key("c/x"), None).await.unwrap();
-    let error = read.chunks.try_collect::<Vec<_>>().await.err();
-    assert!(
-        matches!(error, Some(Error::Unavailable { .. })),
-        "{error:?}"
-    );
-    assert!(proxy.hits() < 20);
 }
