@@ -1,4 +1,4 @@
-//! The order of backups and purges that loses nothing, as rules that a test can break.
+//! The order of backups, purges and repairs that loses nothing, as rules that a test can break.
 
 /// A rule of the storage's protocol (`docs/storage-layout.md`, "Purge").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum Rule {
     /// A purge tells which dead intents it removes, and a backup whose own name is among them
     /// takes another.
     IntentsCondemned,
+    /// A repair looks at an object again, once nobody new can rely on it, before it deletes it.
+    WrongAgain,
     /// A purge of a file system waits until no client believes what it cached.
     CacheWait,
 }

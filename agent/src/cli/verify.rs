@@ -12,7 +12,7 @@ use super::query::{self, CacheFlags, ClusterFlags, Failure, Form};
 use super::spinner::Spinner;
 use crate::catalogue::{self, Headers};
 use crate::serve::note;
-use crate::verify::{self, Finding, Level, Problem, Repaired, Report, Seen};
+use crate::verify::{self, Finding, Level, Problem, RepairOptions, Repaired, Report, Seen};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,8 +123,9 @@ impl VerifyFlags {
                 verify::verify(store, &cluster, &backups, level, concurrency, &seen).await?;
             spinner.end();
             let repaired = if repair {
-                let wait = caches.wait(&access);
-                Some(verify::repair(store, &cluster, &report.findings.named, wait).await?)
+                let options = RepairOptions::new(caches.wait(&access));
+                let findings = &report.findings.named;
+                Some(verify::repair(store, &cluster, findings, options).await?)
             } else {
                 None
             };

@@ -125,7 +125,7 @@ impl<'a> Checker<'a> {
         let looked = self
             .look(&backup.name, manifest, report, &mut findings, seen)
             .await;
-        if let Ok(footer) = &looked
+        if let Ok((footer, _)) = &looked
             && let Some(missing) = self.tokens(&footer.tokens, &backup.name).await?
         {
             findings.add(missing);
@@ -135,7 +135,8 @@ impl<'a> Checker<'a> {
             return Ok(());
         }
         match looked {
-            Ok(_) => {
+            Ok((_, fresh)) => {
+                self.looked_at.extend(fresh);
                 report.manifests += 1;
                 report.findings.extend(findings);
                 Ok(())
@@ -180,18 +181,19 @@ impl<'a> Checker<'a> {
     }
 
     async fn look(
-        &mut self,
+        &self,
         backup: &BackupName,
         manifest: &StoredManifest,
         report: &mut Report,
         findings: &mut Findings,
         seen: &(dyn Fn(Seen) + Sync),
-    ) -> Result<Footer, VerifyError> {
+    ) -> Result<(Footer, Looked), VerifyError> {
         let mut manifest = ManifestStream::open(self.store, &manifest.key).await?;
         let mut keys = ObjectKeys::new(self.node);
         let (store, layout, level) = (self.store, &self.layout, self.level);
         let (stored, looked_at) = (&self.stored, &self.looked_at);
-        // Only what a manifest names that is to be believed counts as looked at.
+        // Only what a manifest names that is to be believed, and that stays meanwhile, counts as
+        // looked at.
         let mut fresh = Looked::none_of(stored);
         let lines = stream::try_unfold(&mut manifest, async |manifest| {
             let line = manifest.next().await?;
@@ -234,9 +236,7 @@ impl<'a> Checker<'a> {
             });
         }
         drop(checks);
-        let footer = manifest.end()?;
-        self.looked_at.extend(fresh);
-        Ok(footer)
+        Ok((manifest.end()?, fresh))
     }
 }
 

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::catalogue::{Backup, Completeness};
 use crate::read::ReadFailure;
 
-pub use repair::{RepairError, Repaired, repair};
+pub use repair::{RepairError, RepairOptions, Repaired, repair};
 
 /// Problems of each kind that a report names one by one; more are counted.
 pub const NAMED_PROBLEMS: usize = 10_000;

@@ -5,7 +5,8 @@
 //! is condemned, wait for the caches of a file system, see which intents name it, look at the
 //! object once more, delete it, take the list away.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -20,14 +21,40 @@ use uuid::Uuid;
 
 use super::check::{Expected, check};
 use super::{Finding, Level, Problem, VerifyError};
-use crate::lease::{self, Deadline, SystemTimer};
+use crate::lease::{self, Deadline, MARGIN, SystemTimer, Timer};
+use crate::order::{Order, Rule};
 use crate::read::{self, ReadFailure};
-
-/// No delete after it. A backup that needs what a crashed repair had condemned waits for as long.
-const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// How long our own clock is believed instead of the storage's.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How a repair goes about it.
+pub struct RepairOptions {
+    /// Never used twice.
+    pub repair_id: Uuid,
+    /// Nothing is deleted later than this after the start. A backup that needs what a crashed
+    /// repair had condemned waits for as long.
+    pub lifetime: Duration,
+    /// How long the other clients of a file system believe what they cached; zero elsewhere.
+    pub attribute_cache: Duration,
+    /// The process's clock.
+    pub timer: Arc<dyn Timer>,
+    /// Every rule, outside tests.
+    pub order: Order,
+}
+
+impl RepairOptions {
+    /// The defaults, with the time that the storage's clients cache for.
+    pub fn new(attribute_cache: Duration) -> Self {
+        Self {
+            repair_id: Uuid::new_v4(),
+            lifetime: Duration::from_secs(3600),
+            attribute_cache,
+            timer: Arc::new(SystemTimer),
+            order: Order::RIGHT,
+        }
+    }
+}
 
 /// Why a repair ended early.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +89,14 @@ pub struct Repaired {
     pub left: BTreeSet<String>,
 }
 
-/// Removes the objects of `findings` whose size or content is wrong. On a file system,
-/// `attribute_cache` is how long its other clients believe what they cached.
+/// Removes the objects of `findings` whose size or content is wrong.
 pub async fn repair(
     store: &dyn Store,
     cluster: &ClusterId,
     findings: &[Finding],
-    attribute_cache: Duration,
+    options: RepairOptions,
 ) -> Result<Repaired, RepairError> {
-    let wrong: HashMap<&str, &Finding> = findings
+    let wrong: BTreeMap<&str, &Finding> = findings
         .iter()
         .filter(|finding| finding.problem != Problem::Missing)
         .map(|finding| (finding.key.as_str(), finding))
@@ -81,59 +107,82 @@ pub async fn repair(
     let repair = Repair {
         store,
         layout: ClusterLayout::new(cluster.clone()),
-        deadline: Deadline::after(LIFETIME, store, &SystemTimer).await?,
-        attribute_cache,
+        deadline: Deadline::after(options.lifetime, store, options.timer.as_ref()).await?,
+        options,
     };
-    let list = repair.publish(wrong.keys().copied()).await?;
-    tokio::time::sleep(attribute_cache * 2).await;
-    let in_use = match repair.in_use(&wrong).await {
-        Ok(in_use) => in_use,
-        // Nothing was removed, so nobody needs to wait for it.
-        Err(error) => {
-            let _ = store.delete(&list).await;
-            return Err(error);
-        }
-    };
-    let mut repaired = Repaired {
-        in_use,
-        ..Repaired::default()
-    };
-    for finding in wrong.into_values() {
-        if !repaired.in_use.contains(&finding.key) {
-            repair.one(finding, &mut repaired).await?;
-        }
-    }
-    tokio::time::sleep(repair.attribute_cache).await;
-    store.delete(&list).await?;
-    Ok(repaired)
+    repair.run(wrong).await
 }
 
 struct Repair<'a> {
     store: &'a dyn Store,
     layout: ClusterLayout,
     deadline: Deadline,
-    attribute_cache: Duration,
+    options: RepairOptions,
 }
 
 impl Repair<'_> {
-    async fn publish(&self, keys: impl Iterator<Item = &str>) -> Result<Key, RepairError> {
-        let purge_id = Uuid::new_v4();
-        let list = Key::parse(&self.layout.condemned(purge_id))?;
+    async fn run(&self, wrong: BTreeMap<&str, &Finding>) -> Result<Repaired, RepairError> {
+        let order = self.options.order;
+        let list = Key::parse(&self.layout.condemned(self.options.repair_id))?;
+        if order.keeps(Rule::CondemnedBeforeLook) {
+            self.publish(&list, wrong.keys().copied()).await?;
+        }
+        self.wait_for_caches(2).await;
+        let in_use = match self.in_use(&wrong).await {
+            Ok(in_use) => in_use,
+            // Nothing was removed, so nobody needs to wait for it.
+            Err(error) => {
+                let _ = self.store.delete(&list).await;
+                return Err(error);
+            }
+        };
+        if !order.keeps(Rule::CondemnedBeforeLook) {
+            self.publish(&list, wrong.keys().copied()).await?;
+        }
+        if !order.keeps(Rule::CondemnedUntilDeleted) {
+            self.store.delete(&list).await?;
+        }
+        let mut repaired = Repaired {
+            in_use,
+            ..Repaired::default()
+        };
+        for finding in wrong.into_values() {
+            if !repaired.in_use.contains(&finding.key) {
+                self.one(finding, &mut repaired).await?;
+            }
+        }
+        self.wait_for_caches(1).await;
+        self.store.delete(&list).await?;
+        Ok(repaired)
+    }
+
+    /// On a file system: until every client sees what was written or deleted before.
+    async fn wait_for_caches(&self, times: u32) {
+        let wait = self.options.attribute_cache * times;
+        if !wait.is_zero() && self.options.order.keeps(Rule::CacheWait) {
+            self.options.timer.sleep(wait).await;
+        }
+    }
+
+    async fn publish(
+        &self,
+        list: &Key,
+        keys: impl Iterator<Item = &str>,
+    ) -> Result<(), RepairError> {
         let head = Condemned {
             format_version: FORMAT_VERSION.into(),
-            purge_id,
+            purge_id: self.options.repair_id,
             deadline: Timestamp::try_from(self.deadline.at()).unwrap_or(Timestamp::MAX),
         };
         let text = head.write(Vec::new(), keys)?;
-        self.store.create(&list, Bytes::from(text)).await?;
-        Ok(list)
+        Ok(self.store.create(list, Bytes::from(text)).await?)
     }
 
     /// Those that an intent names which is still honoured. An attempt whose backup has this node's
     /// manifest is done with what it relied on.
     async fn in_use(
         &self,
-        wrong: &HashMap<&str, &Finding>,
+        wrong: &BTreeMap<&str, &Finding>,
     ) -> Result<BTreeSet<String>, RepairError> {
         let now: SystemTime = self.store.now().await?;
         let mut intents = Vec::new();
@@ -148,6 +197,13 @@ impl Repair<'_> {
             }
         }
         let mut in_use = BTreeSet::new();
+        if !self.options.order.keeps(Rule::IntentsAgain) {
+            return Ok(in_use);
+        }
+        let margin = match self.options.order.keeps(Rule::IntentMargin) {
+            true => MARGIN,
+            false => Duration::ZERO,
+        };
         for key in intents {
             let done = IntentKey::parse(key.as_str()).is_some_and(|of| {
                 let (backup, host_id) = (of.backup, of.host_id);
@@ -157,7 +213,7 @@ impl Repair<'_> {
                 continue;
             }
             let read = read::keys(self.store, &key, |head: &Intent, key| {
-                let honoured = lease::honoured(head.deadline, now, lease::MARGIN);
+                let honoured = lease::honoured(head.deadline, now, margin);
                 if honoured && wrong.contains_key(key.as_str()) {
                     in_use.insert(key);
                 }
@@ -174,10 +230,12 @@ impl Repair<'_> {
 
     /// Whether the deadline has passed, by a storage's clock that was looked at just now.
     async fn late(&self) -> Result<bool, RepairError> {
-        if self.deadline.unseen_for(&SystemTimer) > LOOK_EVERY {
-            self.deadline.look(self.store, &SystemTimer).await?;
+        let timer = self.options.timer.as_ref();
+        if self.deadline.unseen_for(timer) > LOOK_EVERY {
+            self.deadline.look(self.store, timer).await?;
         }
-        Ok(self.deadline.passed(&SystemTimer))
+        let kept = self.options.order.keeps(Rule::DeletesBeforeDeadline);
+        Ok(kept && self.deadline.passed(timer))
     }
 
     /// Removes one object if it is still wrong.
@@ -201,7 +259,8 @@ impl Repair<'_> {
             Some(size),
         )
         .await?;
-        let done = if problem.is_none() {
+        let is_right = problem.is_none() && self.options.order.keeps(Rule::WrongAgain);
+        let done = if is_right {
             &mut repaired.right
         } else if self.late().await? {
             &mut repaired.left

@@ -81,6 +81,13 @@ rules! {
     condemned_lists_that_are_ignored_at_their_deadline_lose: CondemnedMargin, All;
     data_that_goes_before_its_manifest_loses: ManifestsBeforeData, All;
     a_purge_that_does_not_wait_for_caches_loses: CacheWait, All;
+    a_repair_whose_condemned_list_is_written_after_its_look_loses: CondemnedBeforeLook, Repair;
+    a_repair_that_does_not_look_at_intents_loses: IntentsAgain, Repair;
+    a_repair_that_ignores_intents_at_their_deadline_loses: IntentMargin, Repair;
+    a_repair_that_deletes_after_its_deadline_loses: DeletesBeforeDeadline, Repair;
+    a_repair_whose_condemned_list_goes_before_the_deletes_loses: CondemnedUntilDeleted, Repair;
+    a_repair_that_does_not_wait_for_caches_loses: CacheWait, Repair;
+    a_backup_that_does_not_read_what_a_repair_condemned_loses: CondemnedRead, Repair;
 }
 
 #[test]
@@ -89,7 +96,7 @@ fn a_retention_that_takes_the_newest_complete_backup_is_noticed() {
         catalogue.backups.keys().cloned().collect()
     }
     let search = Search {
-        decide: all,
+        decide: Some(all),
         ..Search::new(Order::RIGHT)
     };
     let (_, broken) = found(&search).expect("a schedule that loses");
@@ -148,4 +155,27 @@ fn a_dead_intent_whose_name_is_used_again_loses() {
     let right = ended(Order::RIGHT);
     assert_eq!(right.broken, None, "{}", right.steps.join("\n"));
     assert_eq!(right.commits, 1);
+}
+
+/// A repair is held up between its verify and its list; another one heals what it found.
+#[test]
+fn a_repair_that_does_not_look_at_the_object_again_loses() {
+    let is_list =
+        |op: &Op| matches!(op, Op::Create(key, _) if key.as_str().ends_with(".condemned"));
+    let never = |_: &Op| false;
+    // The backup is process 0.
+    let script: [schedule::Until; 4] = [(1, is_list), (2, never), (0, never), (1, never)];
+    let ended = |order| {
+        let search = Search {
+            focus: Focus::Repair,
+            ..Search::new(order)
+        };
+        let scenario = || schedule::scripted(Scenario::two_repairs(), &search, &script);
+        on_every_core(scenario).remove(0)
+    };
+    let without = ended(Order::without(Rule::WrongAgain));
+    assert!(without.broken.is_some(), "{}", without.steps.join("\n"));
+    let right = ended(Order::RIGHT);
+    assert_eq!(right.broken, None, "{}", right.steps.join("\n"));
+    assert_eq!((right.commits, right.repairs), (1, 1));
 }

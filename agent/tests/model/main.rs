@@ -1,6 +1,7 @@
-//! A model of the storage's protocol: backups, purges, crashes, pauses, lost answers and a cleanup
-//! by age, in every order that a seed can make of them, over a storage in memory. What runs is the
-//! real code of backups and purges; here is only what is around it.
+//! A model of the storage's protocol: backups, purges, repairs, crashes, pauses, lost answers,
+//! damage from outside and a cleanup by age, in every order that a seed can make of them, over a
+//! storage in memory. What runs is the real code of backups, retention, purges and `verify
+//! --repair`; here is only what is around it.
 //!
 //! A schedule is a seed. One that loses something is printed step by step.
 

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
+use agent::catalogue::{self, Headers};
 use agent::order::Order;
 use agent::purge::{Catalogue, PurgeOptions, purge};
 use agent::run_context::{Report, Run};
 use agent::testing::*;
+use agent::verify::{self, Finding, Level, RepairOptions};
+use agent::{chain, expiry};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -28,7 +31,7 @@ use crate::world::{START, Shared, World};
 
 pub type Process = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Says what has expired.
+/// Says what has expired, in the place of retention.
 pub type Decide = fn(&Scenario, &Catalogue) -> Vec<BackupName>;
 
 /// The runs whose intents a purge counts as dead.
@@ -149,7 +152,7 @@ pub fn purging(
     world: &Shared,
     process: usize,
     scenario: &Scenario,
-    decide: Decide,
+    decide: Option<Decide>,
     ended: Ended,
     order: Order,
 ) -> Process {
@@ -171,12 +174,86 @@ pub fn purging(
             options.ended = ended(&scenario, &store.world.lock());
         }
         let cluster = "c".parse().unwrap();
-        let decide = |catalogue: &Catalogue| decide(&scenario, catalogue);
-        let purged = purge(&store, &cluster, &decide, options, &|_| {}).await;
-        if let Err(error) = purged {
-            assert!(error.to_string().contains("cannot be reached"), "{error}");
-        }
+        let failed = match decide {
+            None => {
+                let series = scenario.of_series.then_some("s");
+                let policy = scenario.kept.policy();
+                let done = expiry::by_policy(&store, &cluster, &policy, series, options, &|_| {});
+                done.await.err().map(|error| chain(&error))
+            }
+            Some(decide) => {
+                let decide = |catalogue: &Catalogue| decide(&scenario, catalogue);
+                let done = purge(&store, &cluster, &decide, options, &|_| {});
+                done.await.err().map(|error| chain(&error))
+            }
+        };
+        only_unreachable(failed);
     })
+}
+
+/// Whatever fails here fails because an answer was lost.
+fn only_unreachable(failed: Option<String>) {
+    if let Some(error) = failed {
+        assert!(error.contains("cannot be reached"), "{error}");
+    }
+}
+
+/// `verify --repair` of all backups.
+pub fn repairing(world: &Shared, process: usize, scenario: &Scenario, order: Order) -> Process {
+    let store = SimStore {
+        world: world.clone(),
+        process,
+    };
+    let scenario = scenario.clone();
+    Box::pin(async move {
+        let cluster: ClusterId = "c".parse().unwrap();
+        let mut options = RepairOptions::new(Duration::from_secs(scenario.cache.unwrap_or(0)));
+        options.repair_id = Uuid::from_u128(100 + process as u128);
+        options.lifetime = Duration::from_secs(scenario.purge_lifetime);
+        options.timer = Arc::new(SimTimer(store.clone()));
+        options.order = order;
+        let repaired = async {
+            let findings = verified(&store, &cluster, scenario.concurrency).await?;
+            let repaired = verify::repair(&store, &cluster, &findings, options).await;
+            repaired.map_err(|error| chain(&error))
+        };
+        only_unreachable(repaired.await.err());
+    })
+}
+
+/// What a verify says is what is wrong.
+async fn verified(
+    store: &SimStore,
+    cluster: &ClusterId,
+    concurrency: usize,
+) -> Result<Vec<Finding>, String> {
+    let before = store.world.lock().invariant.wrong();
+    let read = catalogue::read(store, cluster, Headers::All).await;
+    let mut backups = read.map_err(|error| chain(&error))?;
+    let running = catalogue::running(store, &backups).await;
+    let running = running.map_err(|error| chain(&error))?;
+    backups.retain(|backup| !running.contains(&backup.name));
+    let report = verify::verify(
+        store,
+        cluster,
+        &backups,
+        Level::Content,
+        concurrency,
+        &|_| {},
+    );
+    let report = report.await.map_err(|error| chain(&error))?;
+    assert_eq!(report.unreadable, []);
+    let manifests = backups.iter().flat_map(|backup| backup.manifests.values());
+    let manifests = manifests.map(|manifest| manifest.key.clone()).collect();
+    let named = report.findings.named;
+    let layout = ClusterLayout::new(cluster.clone());
+    let found = named
+        .iter()
+        .map(|finding| layout.key_in_cluster(&finding.key));
+    let found = found.map(|key| Key::parse(&key).unwrap()).collect();
+    let mut world = store.world.lock();
+    world.invariant.verified(&before, &manifests, &found);
+    Ok(named)
 }
 
 fn inventory(layout: &NodeLayout, plan: &Attempt, unknown_hashes: bool) -> Inventory {
@@ -240,7 +317,7 @@ pub fn header(
         backup: backup.clone(),
         run_id,
         cluster: "c".parse().unwrap(),
-        series: None,
+        series: scenario.series(backup).map(str::to_owned),
         scope: Scope::default(),
         ring_hash: RingHash::default(),
         expected_host_ids: (1..=scenario.nodes).map(Uuid::from_u128).collect(),

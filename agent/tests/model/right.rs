@@ -59,7 +59,7 @@ fn no_schedule_loses_anything() {
     let begun = Instant::now();
     let (next, distinct) = (AtomicU64::new(0), AtomicU64::new(0));
     let parts = on_every_core(|| {
-        let (mut hashes, mut commits, mut deletes) = (HashSet::new(), 0, 0);
+        let (mut hashes, mut commits, mut deletes, mut repairs) = (HashSet::new(), 0, 0, 0);
         // A few that both threads met count twice here.
         while distinct.load(Ordering::Relaxed) < count + count / 100 {
             for seed in (0..256).map(|_| next.fetch_add(1, Ordering::Relaxed)) {
@@ -72,25 +72,27 @@ fn no_schedule_loses_anything() {
                 }
                 commits += u64::from(ended.commits);
                 deletes += u64::from(ended.deletes);
+                repairs += u64::from(ended.repairs);
             }
         }
-        (hashes, commits, deletes)
+        (hashes, commits, deletes, repairs)
     });
-    let (commits, deletes) = (
+    let (commits, deletes, repairs) = (
         parts.iter().map(|part| part.1).sum::<u64>(),
         parts.iter().map(|part| part.2).sum::<u64>(),
+        parts.iter().map(|part| part.3).sum::<u64>(),
     );
     let distinct: HashSet<u64> = parts.into_iter().flat_map(|part| part.0).collect();
     let seeds = next.into_inner();
     println!(
-        "{} distinct schedules of {seeds} seeds in {:?}: {commits} backups committed, {deletes} objects deleted",
+        "{} distinct schedules of {seeds} seeds in {:?}: {commits} backups committed, {deletes} objects deleted, {repairs} wrong ones by repairs",
         distinct.len(),
         begun.elapsed(),
     );
     assert!(distinct.len() as u64 >= count);
-    // Both happen often enough to have met.
+    // All of it happens often enough to have met.
     assert!(
-        commits > seeds / 4 && deletes > seeds,
-        "{commits} {deletes}"
+        commits > seeds / 4 && deletes > seeds && repairs > seeds / 32,
+        "{commits} {deletes} {repairs}"
     );
 }

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use agent::lease::MARGIN;
-use agent::purge::Catalogue;
+use agent::retention::Policy;
 use bytes::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use manifest::*;
 use store::Key;
 use uuid::Uuid;
@@ -29,11 +29,47 @@ pub struct Attempt {
     pub objects: &'static [&'static str],
 }
 
+/// What retention keeps.
+#[derive(Clone, Copy, Debug, Hash)]
+pub enum Kept {
+    Last(u32),
+    /// With a rule that keeps one.
+    AtLeast(u32),
+    Hourly(u32),
+    /// Hours.
+    Within(i64),
+}
+
+impl Kept {
+    pub fn policy(self) -> Policy {
+        let mut policy = Policy::default();
+        match self {
+            Self::Last(last) => policy.last = last,
+            Self::AtLeast(minimum) => (policy.last, policy.minimum_complete) = (1, minimum),
+            Self::Hourly(hourly) => policy.hourly = hourly,
+            Self::Within(hours) => policy.within = Some(SignedDuration::from_hours(hours)),
+        }
+        policy
+    }
+
+    /// The newest complete backups that stay, whenever they were made.
+    fn newest(self) -> usize {
+        match self {
+            Self::Last(newest) | Self::AtLeast(newest) => newest as usize,
+            Self::Hourly(_) | Self::Within(_) => 1,
+        }
+    }
+}
+
 /// What takes part.
 #[derive(Clone, Debug, Hash)]
 pub struct Scenario {
     pub attempts: Vec<Attempt>,
     pub purges: usize,
+    /// `verify --repair`.
+    pub repairs: usize,
+    /// Something else than a backup changes the content of an object.
+    pub corrupts: bool,
     /// Nodes of the ring: each has backups already.
     pub nodes: u128,
     /// Seconds.
@@ -51,8 +87,11 @@ pub struct Scenario {
     pub dead_intent: bool,
     pub page: usize,
     pub concurrency: usize,
-    /// Complete backups that retention keeps.
-    pub keep: usize,
+    pub kept: Kept,
+    /// `b1` is of another series than the other backups.
+    pub two_series: bool,
+    /// Purges are of the first series only.
+    pub of_series: bool,
     /// Purges are told which runs have ended.
     pub knows_ended: bool,
 }
@@ -70,22 +109,37 @@ pub enum Focus {
     LongPurge,
     /// A backup that leaves a young object alone, which a purge condemns.
     Keep,
+    /// A repair of what a backup needs.
+    Repair,
 }
 
 impl Scenario {
     pub fn new(random: &mut Random, focus: Focus) -> Self {
-        let (attempts, purges) = match (focus, random.below(16)) {
-            (Focus::LongPurge | Focus::Keep, _) | (_, 0..10) => (1, 1),
-            (_, 10 | 11) => (1, 2),
-            (_, 12 | 13) => (2, 1),
-            (_, 14) => (3, 2),
-            _ => (1, 3),
+        let corrupts = focus == Focus::Repair || focus == Focus::All && random.one_in(6);
+        let (attempts, purges, repairs) = match (focus, random.below(16)) {
+            (Focus::LongPurge | Focus::Keep, _) => (1, 1, 0),
+            (Focus::Repair, _) => (1, 0, 1),
+            (Focus::All, n) if corrupts => match n {
+                0..6 => (1, 0, 1),
+                6..10 => (1, 1, 1),
+                10..12 => (1, 0, 2),
+                12..14 => (2, 0, 1),
+                14 => (0, 1, 1),
+                _ => (2, 1, 2),
+            },
+            (Focus::All, 0..10) => (1, 1, 0),
+            (Focus::All, 10 | 11) => (1, 2, 0),
+            (Focus::All, 12 | 13) => (2, 1, 0),
+            (Focus::All, 14) => (3, 2, 0),
+            (Focus::All, _) => (1, 3, 0),
         };
-        let cleanup = random.one_in(6).then_some(30_000);
+        let cleanup = (!corrupts && random.one_in(6)).then_some(30_000);
         let nodes = if random.one_in(4) { 2 } else { 1 };
         let mut scenario = Self {
             attempts: Vec::new(),
             purges,
+            repairs,
+            corrupts,
             nodes,
             touch_after: random.pick(&[0, 0, 1_000]),
             grace: random.pick(&[0, 0, 100]),
@@ -101,7 +155,16 @@ impl Scenario {
             dead_intent: random.one_in(3),
             page: random.pick(&[2, 5, 1_000]),
             concurrency: random.pick(&[1, 2, 32]),
-            keep: random.pick(&[1, 1, 2]),
+            kept: random.pick(&[
+                Kept::Last(1),
+                Kept::Last(1),
+                Kept::Last(2),
+                Kept::AtLeast(2),
+                Kept::Hourly(1),
+                Kept::Within(1),
+            ]),
+            two_series: random.one_in(4),
+            of_series: random.one_in(4),
             knows_ended: random.one_in(2),
         };
         for n in 0..attempts {
@@ -123,6 +186,14 @@ impl Scenario {
         }
         match focus {
             Focus::All => {}
+            Focus::Repair => {
+                scenario.attempts[0].objects = OBJECTS[0];
+                scenario.nodes = 1;
+                scenario.dead_intent = false;
+                scenario.attempt_lifetime = 300;
+                scenario.purge_lifetime = 300;
+                scenario.page = 1_000;
+            }
             Focus::Keep => {
                 scenario.attempts[0].objects = OBJECTS[2];
                 scenario.touch_after = 1_000;
@@ -142,6 +213,8 @@ impl Scenario {
     pub fn dead_intent() -> Self {
         let mut scenario = Self::new(&mut Random::new(0), Focus::LongPurge);
         scenario.purges = 3;
+        scenario.kept = Kept::Last(1);
+        scenario.two_series = false;
         scenario.nodes = 1;
         scenario.grace = 0;
         scenario.cache = None;
@@ -157,21 +230,28 @@ impl Scenario {
         scenario
     }
 
-    /// A placeholder for retention: all but the newest complete backups, unless they run.
-    pub fn expired(&self, catalogue: &Catalogue) -> Vec<BackupName> {
-        let mut complete: Vec<_> = catalogue
-            .backups
-            .iter()
-            .filter(|(_, backup)| backup.is_complete())
-            .collect();
-        complete.sort_by_key(|(_, backup)| std::cmp::Reverse(backup.started_at));
-        let Some((_, oldest_kept)) = complete.get(self.keep - 1).or(complete.last()) else {
-            return Vec::new();
-        };
-        let expired = catalogue.backups.iter().filter(|(name, backup)| {
-            backup.started_at < oldest_kept.started_at && !catalogue.running.contains_key(name)
-        });
-        expired.map(|(name, _)| name.clone()).collect()
+    /// The series of a backup.
+    pub fn series(&self, backup: &BackupName) -> Option<&'static str> {
+        (!self.two_series || backup.as_str() != "b1").then_some("s")
+    }
+
+    /// Who makes a backup of all that anybody has, at the end: one attempt for each node.
+    pub fn last_attempts(&self) -> impl Iterator<Item = Attempt> {
+        (1..=self.nodes).map(|node| Attempt {
+            backup: "b9",
+            node,
+            run: 90 + node,
+            attempt: 1,
+            objects: &["a", "b", "c", "d", "e", "f"],
+        })
+    }
+
+    /// Two repairs of the same object, which a backup needs.
+    pub fn two_repairs() -> Self {
+        let mut scenario = Self::new(&mut Random::new(0), Focus::Repair);
+        scenario.repairs = 2;
+        scenario.cache = None;
+        scenario
     }
 
     /// Runs that have committed so long ago that nothing of theirs is on its way, and of which there
@@ -194,14 +274,18 @@ impl Scenario {
     /// The storage at the beginning.
     pub fn begin(&self) -> (BTreeMap<Key, Stored>, Invariant) {
         thread_local! {
-            static BEGINNINGS: RefCell<HashMap<(u128, u64, bool), Beginning>> = RefCell::default();
+            static BEGINNINGS: RefCell<HashMap<(u128, u64, bool, bool), Beginning>> = RefCell::default();
         }
-        let which = (self.nodes, self.age(), self.dead_intent);
+        let which = (self.nodes, self.age(), self.dead_intent, self.two_series);
         let (objects, mut invariant) = BEGINNINGS.with_borrow_mut(|beginnings| {
             let made = beginnings.entry(which).or_insert_with(|| self.make());
             made.clone()
         });
         // What a cached list does not show was stored a moment before the run, and is not renewed.
+        invariant.newest = match self.cleanup {
+            None => self.kept.newest(),
+            Some(_) => 1,
+        };
         invariant.touch_after = (self.touch_after + self.cache.unwrap_or(0)) * 1_000;
         (objects, invariant)
     }

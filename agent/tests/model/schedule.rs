@@ -7,20 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use agent::order::Order;
+use store::Key;
 
 use crate::process::{self, Decide, Process};
 use crate::random::Random;
-use crate::scenario::{Focus, NOBODY, Scenario};
+use crate::scenario::{self, Focus, NOBODY, Scenario};
 use crate::world::{Answer, Op, START, Shared, World};
 
 /// More steps than any schedule has: one that goes on for longer goes on for ever.
 const MAX_STEPS: usize = 5_000;
 
+/// Longer than anything is honoured, and than anybody believes what was cached; in milliseconds.
+const REST: u64 = 40_000_000;
+
 /// What is searched.
 #[derive(Clone, Copy)]
 pub struct Search {
     pub order: Order,
-    pub decide: Decide,
+    /// In the place of retention.
+    pub decide: Option<Decide>,
     pub known_ended: process::Ended,
     pub focus: Focus,
 }
@@ -29,7 +34,7 @@ impl Search {
     pub fn new(order: Order) -> Self {
         Self {
             order,
-            decide: Scenario::expired,
+            decide: None,
             known_ended: Scenario::ended,
             focus: Focus::All,
         }
@@ -43,6 +48,7 @@ pub struct Ended {
     pub broken: Option<String>,
     pub commits: u32,
     pub deletes: u32,
+    pub repairs: u32,
     /// What happened, if it was asked for.
     pub steps: Vec<String>,
 }
@@ -78,6 +84,8 @@ struct Schedule {
     changes: Vec<usize>,
     crash_at: Option<usize>,
     lose_at: Option<usize>,
+    corrupt_at: Option<usize>,
+    search: Search,
     random: Random,
     hasher: DefaultHasher,
     trace: Option<Vec<String>>,
@@ -95,6 +103,7 @@ pub fn run(seed: u64, search: &Search, trace: bool) -> Ended {
         }
         assert!(step + 1 < MAX_STEPS, "seed {seed} never ends");
     }
+    schedule.come_to_rest();
     schedule.ended()
 }
 
@@ -105,6 +114,9 @@ pub type Until = (usize, fn(&Op) -> bool);
 /// about to send what it stops at, or ends.
 pub fn scripted(scenario: Scenario, search: &Search, script: &[Until]) -> Ended {
     let mut schedule = Schedule::new(scenario, Random::new(0), search, true);
+    if schedule.scenario.corrupts {
+        schedule.corrupt();
+    }
     for (process, stops_at) in script {
         schedule.go_on(*process, *stops_at);
     }
@@ -141,6 +153,7 @@ impl Schedule {
             broken: world.invariant.broken.clone(),
             commits: world.invariant.commits,
             deletes: world.invariant.deletes,
+            repairs: world.invariant.repairs,
             steps,
         }
     }
@@ -153,7 +166,8 @@ impl Schedule {
             ..
         } = *search;
         let (objects, invariant) = scenario.begin();
-        let count = scenario.attempts.len() + scenario.purges;
+        let first_repair = scenario.attempts.len() + scenario.purges;
+        let count = first_repair + scenario.repairs;
         let world = Shared::new(World {
             now: START,
             objects,
@@ -162,6 +176,7 @@ impl Schedule {
             slots: Vec::new(),
             open: Vec::new(),
             invariant,
+            first_repair,
             page: scenario.page,
             cache: scenario.cache.map(|seconds| seconds * 1_000),
             views: vec![0; count],
@@ -173,9 +188,13 @@ impl Schedule {
         let mut processes: Vec<Option<Process>> = attempts
             .map(|(n, plan)| Some(process::attempt(&world, n, &scenario, plan, order)))
             .collect();
-        for n in processes.len()..count {
+        for n in processes.len()..first_repair {
             let purge = process::purging(&world, n, &scenario, decide, known_ended, order);
             processes.push(Some(purge));
+        }
+        for n in first_repair..count {
+            let repair = process::repairing(&world, n, &scenario, order);
+            processes.push(Some(repair));
         }
         let by_priority = !random.one_in(3);
         let priorities = by_priority.then(|| (0..count).map(|_| random.next()).collect());
@@ -189,6 +208,11 @@ impl Schedule {
         Self {
             crash_at: random.one_in(5).then(|| random.below(length)),
             lose_at: random.one_in(5).then(|| random.below(length)),
+            corrupt_at: scenario.corrupts.then(|| match search.focus {
+                Focus::Repair => 0,
+                _ => random.below(length) / 2,
+            }),
+            search: *search,
             started: vec![false; count],
             trace: trace.then(|| vec![format!("{scenario:?}")]),
             actions: Vec::new(),
@@ -213,7 +237,7 @@ impl Schedule {
 
     /// The next thing that happens; false when nothing can any more, or something was lost.
     fn step(&mut self, step: usize) -> bool {
-        if self.world.lock().invariant.broken.is_some() {
+        if self.is_broken() {
             return false;
         }
         if self.changes.contains(&step) {
@@ -223,6 +247,9 @@ impl Schedule {
         }
         if self.scenario.cleanup.is_some() && self.random.one_in(20) {
             self.clean_up();
+        }
+        if self.corrupt_at == Some(step) {
+            self.corrupt();
         }
         self.find_actions();
         if self.actions.is_empty() {
@@ -470,5 +497,71 @@ impl Schedule {
         }
         drop(world);
         self.note(|_| format!("the cleanup removes {:?}", &old[..some]));
+    }
+
+    /// Something else than the product changes an object.
+    fn corrupt(&mut self) {
+        let mut world = self.world.lock();
+        let keys = world.objects.keys();
+        let wanted = |key: &&Key| match self.search.focus {
+            // What every backup needs.
+            Focus::Repair => key.name() == scenario::file_name("b"),
+            _ => key.as_str().starts_with("c/data/"),
+        };
+        let data: Vec<Key> = keys.filter(wanted).cloned().collect();
+        let key = &data[self.random.below(data.len())];
+        let size_too = self.random.one_in(4);
+        world.corrupt(key, size_too);
+        (key, size_too).hash(&mut self.hasher);
+        drop(world);
+        self.note(|_| format!("{key} is changed from outside"));
+    }
+
+    /// Once nobody is at work and nothing is honoured any more, a purge, a repair, a backup of
+    /// everything and another repair, one after the other: then nothing is wrong.
+    fn come_to_rest(&mut self) {
+        let never = |_: &Op| false;
+        let Search {
+            order,
+            decide,
+            known_ended,
+            ..
+        } = self.search;
+        if self.search.focus != Focus::All || !self.scenario.corrupts || self.is_broken() {
+            return;
+        }
+        let (world, scenario) = (self.world.clone(), self.scenario.clone());
+        let to = world.lock().now + REST;
+        world.lock().advance(to);
+        self.note(|_| "everybody has come to rest".to_owned());
+        let first = self.processes.len();
+        let attempts = scenario.last_attempts().enumerate();
+        let attempts =
+            attempts.map(|(n, plan)| process::attempt(&world, first + n, &scenario, &plan, order));
+        let attempts: Vec<Process> = attempts.collect();
+        let (purge, repair) = (first + attempts.len(), first + attempts.len() + 1);
+        self.processes.extend(attempts.into_iter().map(Some));
+        let purging = process::purging(&world, purge, &scenario, decide, known_ended, order);
+        self.processes.push(Some(purging));
+        for n in [repair, repair + 1] {
+            let repairing = process::repairing(&world, n, &scenario, order);
+            self.processes.push(Some(repairing));
+        }
+        self.started.resize(self.processes.len(), false);
+        world.lock().views.resize(self.processes.len(), 0);
+        world.lock().first_repair = repair;
+        for process in [purge, repair]
+            .into_iter()
+            .chain(first..purge)
+            .chain([repair + 1])
+        {
+            self.go_on(process, never);
+        }
+        let last = scenario.nodes as usize;
+        world.lock().invariant.healed(last);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.world.lock().invariant.broken.is_some()
     }
 }

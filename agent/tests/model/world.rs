@@ -99,6 +99,8 @@ pub struct World {
     /// Slots with an answer that has not arrived, or with a time.
     pub open: Vec<usize>,
     pub invariant: Invariant,
+    /// Processes from this one on are repairs.
+    pub first_repair: usize,
     pub page: usize,
     /// For how long clients of a file system believe what they cached; none for object stores.
     pub cache: Option<u64>,
@@ -219,7 +221,7 @@ impl World {
 
     pub fn remove(&mut self, key: &Key, by: usize) {
         if let Some(was) = self.objects.remove(key) {
-            self.invariant.deleted(key, self.now);
+            self.invariant.deleted(key, by >= self.first_repair);
             if self.cache.is_some() {
                 self.gone.push(Gone {
                     key: key.clone(),
@@ -228,6 +230,17 @@ impl World {
                     by,
                 });
             }
+        }
+    }
+
+    /// Somebody else changes the content of an object, and what follows it of its size.
+    pub fn corrupt(&mut self, key: &Key, size_too: bool) {
+        if let Some(stored) = self.objects.get_mut(key) {
+            let mut body = stored.body.to_vec();
+            body[0] ^= 1;
+            body.truncate(body.len() - usize::from(size_too));
+            stored.body = body.into();
+            self.invariant.corrupted(key);
         }
     }
 

@@ -119,3 +119,20 @@ async fn five_dot_zero_from_format_to_format_over_the_tls_of_the_jvm() {
     trial.live_once("b3", &three).await;
     trial.assert_rows_come_back("b3").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_dot_zero_with_numbers_in_its_own_formats() {
+    let certificates = Certificates::make().await.unwrap();
+    let options = Options {
+        format: Format::Oa,
+        ..options(Version::V5_0, Jmx::Open)
+    };
+    let mut trial = Trial::start(options, certificates).await;
+    trial.create_tables().await;
+    trial.live_once("b1", &[("oa", Ids::Numbers)]).await;
+
+    trial.restart(|node| node.format = Format::Da).await;
+    let both = [("oa", Ids::Numbers), ("da", Ids::Numbers)];
+    trial.live_once("b2", &both).await;
+    trial.assert_rows_come_back("b2").await;
+}

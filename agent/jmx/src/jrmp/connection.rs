@@ -29,6 +29,11 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
 
+/// Keepalive does not begin while something that was sent is not acknowledged: without a limit, a
+/// peer that disappears just when it is called is noticed after a quarter of an hour only. As long
+/// as keepalive takes.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(90);
+
 /// Time for a pong before a reused connection is given up.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -223,6 +228,7 @@ fn set_options(tcp: &TcpStream) -> io::Result<()> {
     sockopt::set_tcp_keepidle(tcp, KEEPALIVE_IDLE)?;
     sockopt::set_tcp_keepintvl(tcp, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(tcp, KEEPALIVE_PROBES)?;
+    sockopt::set_tcp_user_timeout(tcp, UNACKNOWLEDGED.as_millis() as u32)?;
     Ok(())
 }
 

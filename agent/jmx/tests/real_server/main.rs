@@ -12,5 +12,6 @@ mod cassandra;
 mod faults;
 mod network;
 mod security;
+mod silence;
 mod support;
 mod values;
