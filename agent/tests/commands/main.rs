@@ -4,6 +4,7 @@
 
 mod check;
 mod clusters;
+mod documented;
 mod list;
 mod purge;
 mod requests;
