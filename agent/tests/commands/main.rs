@@ -10,4 +10,5 @@ mod purge;
 mod requests;
 mod restore;
 mod stage;
+mod terminal;
 mod verify;
