@@ -43,9 +43,10 @@ pub mod testing {
     pub use crate::backup::exchange::{Closing, Exchange, WholeSchema};
     pub use crate::backup::files::{Content, Files};
     pub use crate::backup::inventory::{Inventory, InventorySsTable, InventoryTable, Item};
-    pub use crate::backup::plan::Storage;
+    pub use crate::backup::plan::{Storage, Stored};
     pub use crate::backup::remote::Earlier;
     pub use crate::backup::scan::{SnapshotFile, Stat};
-    pub use crate::backup::transfer::Transfer;
+    pub use crate::backup::transfer::{Transfer, Transferred};
+    pub use crate::named::digest;
     pub use crate::source::Expected;
 }

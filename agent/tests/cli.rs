@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use protocol::{Event, EventKind, Reason};
@@ -34,13 +36,32 @@ fn error(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// The commands that the first page names.
+fn commands() -> Vec<String> {
+    let page = help(&["--help"]);
+    let (_, below) = page.split_once("\nCommands:\n").unwrap();
+    let (commands, _) = below.split_once("\n\n").unwrap();
+    let first_word = |line: &str| line.split_whitespace().next().unwrap().to_owned();
+    commands.lines().map(first_word).collect()
+}
+
 #[test]
-fn help_is_what_was_reviewed() {
+fn the_help_of_every_command_is_what_was_reviewed() {
     insta::assert_snapshot!("help", help(&["--help"]));
-    insta::assert_snapshot!("backup_help", help(&["backup", "--help"]));
-    insta::assert_snapshot!("attach_help", help(&["attach", "--help"]));
-    insta::assert_snapshot!("purge_help", help(&["purge", "--help"]));
-    insta::assert_snapshot!("verify_help", help(&["verify", "--help"]));
+    let commands = commands();
+    let last_is_help = commands.last().is_some_and(|command| command == "help");
+    assert!(last_is_help, "{commands:?}");
+    let mut pages = BTreeSet::from(["cli__help.snap".to_owned()]);
+    for command in commands.iter().filter(|command| *command != "help") {
+        let name = format!("{}_help", command.replace('-', "_"));
+        pages.insert(format!("cli__{name}.snap"));
+        insta::assert_snapshot!(name, help(&[command, "--help"]));
+    }
+    let snapshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let files = std::fs::read_dir(snapshots).unwrap();
+    let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let files: BTreeSet<String> = files.filter(|name| name.ends_with(".snap")).collect();
+    assert_eq!(files, pages, "a page of a command that is no more");
 }
 
 #[test]

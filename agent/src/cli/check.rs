@@ -23,7 +23,8 @@ Examples:
   The storage alone, from anywhere:
     cassandra-backup check --no-cassandra --cluster prod --blob-storage s3 --bucket backups
 
-One small object is written below <cluster>/manifests/.probe, and deleted if that is allowed.";
+One small object is written below <cluster>/manifests/.probe, and deleted if that is allowed.
+The exit code is 0 if backups would work, else that of the first line that says FAILS.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -65,6 +65,14 @@ Exit codes:
   work · 12 access denied · 13 content does not match · 14 no space · 15 deadline passed ·
   75 worth retrying · 130 cancelled";
 
+const COMPLETIONS: &str = "\
+Examples:
+  In this shell:
+    source <(cassandra-backup completions bash)
+
+  In every shell to come:
+    cassandra-backup completions bash > ~/.local/share/bash-completion/completions/cassandra-backup";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Back up the Cassandra node of this machine
@@ -92,6 +100,7 @@ enum Command {
     /// Let a run that holds after its snapshot go on
     Proceed(RunFlags),
     /// Print what makes a shell complete this program's commands and flags
+    #[command(after_help = COMPLETIONS)]
     Completions {
         /// Your shell
         shell: clap_complete::Shell,
@@ -102,7 +111,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct AttachFlags {
-    /// The run, as its events name it
+    /// The id of the run, which `backup` prints first
     #[arg(long, value_name = "ID")]
     run: Uuid,
     /// Only events after this sequence number
@@ -115,7 +124,7 @@ struct AttachFlags {
 
 #[derive(Debug, clap::Args)]
 struct RunFlags {
-    /// The run, as its events name it
+    /// The id of the run, which `backup` prints first
     #[arg(long, value_name = "ID")]
     run: Uuid,
 }

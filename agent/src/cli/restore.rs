@@ -29,11 +29,12 @@ Examples:
 
   The node that ran in a pod, in a helper pod that mounts its volume:
     cassandra-backup restore --offline --backup nightly-1 --pod db-2 \\
-      --data-directory /var/lib/cassandra/data --cluster prod --blob-storage file --filebackup-location /backup
+      --data-directory /var/lib/cassandra/data --cluster prod \\
+      --blob-storage file --filebackup-location /backup
 
-The node gets its host id, its tokens and its rows, and starts by itself: no bootstrap, no streaming.
-What was written since the backup comes from the other replicas by a repair. A restore that was cut
-off goes on when the same command is given again.";
+The node gets its host id, its tokens and its rows, and starts by itself: no bootstrap, no
+streaming. What was written since the backup comes from the other replicas by a repair. A restore
+that was cut off goes on when the same command is given again.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -42,7 +43,8 @@ pub(super) struct RestoreFlags {
     /// Into the empty data directories of one node, while Cassandra is down (the only way so far)
     #[arg(long, required = true)]
     offline: bool,
-    /// The backup: its name, or the newest, or the newest before a time
+    /// The backup: its name, or the newest, or the newest before a time, such as
+    /// before=2026-11-26T03:00:00Z
     #[arg(long, value_name = "NAME|latest|before=TIME")]
     backup: Which,
     /// The node, by Cassandra's host id; not needed where a backup has one node
@@ -54,7 +56,7 @@ pub(super) struct RestoreFlags {
     /// Where the files come, in the order of the node's data directories [default: where they were]
     #[arg(long, value_name = "DIR,…", value_delimiter = ',')]
     data_directory: Vec<PathBuf>,
-    /// Files fetched at the same time
+    /// Files fetched at the same time, at most 8
     #[arg(long, value_name = "N", default_value_t = 4)]
     // A read of a directory holds one of 16 threads for work that blocks, and writes need some, too.
     #[arg(value_parser = clap::value_parser!(u16).range(1..=8))]

@@ -27,7 +27,10 @@ pub struct Owner {
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
     /// The directory could not be looked at.
-    #[error("cannot see who owns the data directory {path}: {source}", path = .path.display())]
+    #[error(
+        "cannot see who owns the data directory {path}: {source}; run beside Cassandra, with its mounts, as root or as its user",
+        path = .path.display()
+    )]
     Look {
         /// The data directory.
         path: PathBuf,

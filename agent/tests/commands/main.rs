@@ -4,9 +4,11 @@
 
 mod check;
 mod clusters;
+mod documented;
 mod list;
 mod purge;
 mod requests;
 mod restore;
 mod stage;
+mod terminal;
 mod verify;

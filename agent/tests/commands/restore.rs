@@ -8,10 +8,9 @@ use std::process::Output;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::stage::{Backup, Stage, TABLE, node, text};
+use crate::stage::{Backup, LOCAL, Stage, TABLE, node, text};
 
 const RING: [uuid::Uuid; 2] = [uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2)];
-const LOCAL: &str = "local-0123456789abcdef0123456789abcdef";
 const PEERS: &str = "peers-0123456789abcdef0123456789abcdef";
 const SCHEMA: &str = "tables-0123456789abcdef0123456789abcdef";
 const ROWS: &str = "nb-1-big.00000001.17";

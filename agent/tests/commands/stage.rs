@@ -19,6 +19,9 @@ pub const RUN: Uuid = Uuid::from_u128(7);
 /// The directory of the one table.
 pub const TABLE: &str = "orders-0123456789abcdef0123456789abcdef";
 
+/// The directory of the table in which a node has its own host id.
+pub const LOCAL: &str = "local-0123456789abcdef0123456789abcdef";
+
 /// A storage, and the state directory of those who look at it.
 pub struct Stage {
     root: TempDir,

@@ -1,24 +1,18 @@
 //! How many uploads of one backup are at work at the same time.
 
-#![allow(clippy::unwrap_used)] // helpers of tests
-
 use std::collections::HashSet;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use agent::run_context::{Report, Run};
 use agent::testing::*;
 use async_trait::async_trait;
 use bytes::Bytes;
-use manifest::SsTableDir;
-use protocol::EventKind;
-use store::{FileStore, Key, Source};
+use store::{FileStore, Source};
 use tokio::sync::Barrier;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+
+use crate::ground::{inventory, run};
 
 const LARGE: u64 = 256 << 10;
 /// Small files that take the place of a large one.
@@ -110,49 +104,6 @@ impl Files for Zeros {
     fn read(&self, _: &Item, _: blake3::Hash, _: SystemTime) {}
 }
 
-/// One SSTable of so many files of these sizes.
-fn inventory(sizes: impl Iterator<Item = u64>) -> Inventory {
-    let items = sizes.enumerate().map(|(number, size)| Item {
-        key: Key::parse(&format!("c/{number}")).unwrap(),
-        file: SnapshotFile {
-            name: number.to_string(),
-            stat: Stat {
-                device: 1,
-                inode: number as u64,
-                size,
-                modified: 0,
-            },
-        },
-        directory: Path::new("").into(),
-        hash: None,
-        expected: Expected::default(),
-    });
-    let sstable = InventorySsTable {
-        dir: SsTableDir::without_digest("nb-1-big", &blake3::hash(b""), 0),
-        numeric_id: true,
-        index: None,
-        data_directory: 0,
-        bounds: None,
-        items: items.collect(),
-    };
-    Inventory {
-        tables: vec![InventoryTable {
-            keyspace: "shop".into(),
-            table: "orders".into(),
-            id: "0".into(),
-            directory: "orders-0".into(),
-            schema: None,
-            sstables: vec![sstable],
-        }],
-    }
-}
-
-struct Nobody;
-
-impl Report for Nobody {
-    fn event(&self, _: EventKind) {}
-}
-
 /// Uploads six rounds of files. Gives how many large and small ones were at work at most.
 async fn most_at_work(concurrency: usize) -> (usize, usize) {
     let root = tempfile::tempdir().unwrap();
@@ -162,14 +113,7 @@ async fn most_at_work(concurrency: usize) -> (usize, usize) {
         large: Uploads::expecting(concurrency),
         small: Uploads::expecting(small),
     };
-    let run = Run {
-        id: Uuid::from_u128(1),
-        attempt: 1,
-        state: root.path().to_owned(),
-        report: Arc::new(Nobody),
-        cancel: CancellationToken::new(),
-        proceed: CancellationToken::new(),
-    };
+    let run = run(root.path());
     let transfer = Transfer {
         run: &run,
         store: &store,

@@ -1,0 +1,67 @@
+//! What is transferred, and for whom.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use agent::run_context::{Report, Run};
+use agent::testing::*;
+use manifest::SsTableDir;
+use protocol::EventKind;
+use store::Key;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// One SSTable of so many files of these sizes.
+pub fn inventory(sizes: impl Iterator<Item = u64>) -> Inventory {
+    let items = sizes.enumerate().map(|(number, size)| Item {
+        key: Key::parse(&format!("c/{number}")).unwrap(),
+        file: SnapshotFile {
+            name: number.to_string(),
+            stat: Stat {
+                device: 1,
+                inode: number as u64,
+                size,
+                modified: 0,
+            },
+        },
+        directory: Path::new("").into(),
+        hash: None,
+        expected: Expected::default(),
+    });
+    let sstable = InventorySsTable {
+        dir: SsTableDir::without_digest("nb-1-big", &blake3::hash(b""), 0),
+        numeric_id: true,
+        index: None,
+        data_directory: 0,
+        bounds: None,
+        items: items.collect(),
+    };
+    Inventory {
+        tables: vec![InventoryTable {
+            keyspace: "shop".into(),
+            table: "orders".into(),
+            id: "0".into(),
+            directory: "orders-0".into(),
+            schema: None,
+            sstables: vec![sstable],
+        }],
+    }
+}
+
+struct Nobody;
+
+impl Report for Nobody {
+    fn event(&self, _: EventKind) {}
+}
+
+/// A run with this state directory.
+pub fn run(state: &Path) -> Run {
+    Run {
+        id: Uuid::from_u128(1),
+        attempt: 1,
+        state: state.to_owned(),
+        report: Arc::new(Nobody),
+        cancel: CancellationToken::new(),
+        proceed: CancellationToken::new(),
+    }
+}

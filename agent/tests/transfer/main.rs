@@ -1,0 +1,7 @@
+//! How a plan is carried out.
+
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+mod changes;
+mod concurrency;
+mod ground;
