@@ -139,7 +139,7 @@ fn commands_over_a_million_components_take_less_than_128_mib_as_whole_processes(
         Some(2),
         "{listed}"
     );
-    let shown = run(&["show", "--backup", "old"]);
+    let shown = run(&["show", "old"]);
     assert!(
         shown.to_string().contains(&COMPONENTS.to_string()),
         "{shown}"
