@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::mounts;
 use super::process::{Identity, kill};
@@ -37,6 +37,43 @@ pub async fn remove(path: &Path) -> Result<()> {
 pub fn remove_empty(path: &Path) {
     for root in roots() {
         let _ = fs::remove_dir(root.join(path));
+    }
+}
+
+/// A group with a limit. Dropping it removes it; nothing may be in it any more.
+#[derive(Debug)]
+pub struct Limited {
+    path: PathBuf,
+}
+
+impl Limited {
+    /// A group in which so many bytes of memory may be used.
+    pub fn memory(name: &str, bytes: u64) -> Result<Self> {
+        for root in roots() {
+            let path = root.join(name);
+            if fs::create_dir(&path).is_err() {
+                continue;
+            }
+            let group = Self { path };
+            let limits = ["memory.max", "memory.limit_in_bytes"];
+            let limits = limits.map(|limit| group.path.join(limit));
+            if let Some(limit) = limits.iter().find(|limit| limit.exists()) {
+                fs::write(limit, bytes.to_string())?;
+                return Ok(group);
+            }
+        }
+        bail!("no tree of control groups limits memory here")
+    }
+
+    /// Where a process writes its id to join.
+    pub fn procs(&self) -> PathBuf {
+        self.path.join("cgroup.procs")
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.path);
     }
 }
 
