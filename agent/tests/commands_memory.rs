@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+#[path = "endless/header.rs"]
+mod header;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -14,6 +17,8 @@ use manifest::*;
 use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::Value;
 use uuid::Uuid;
+
+use header::header;
 
 /// Components that manifests name, of which the older backup alone has every second.
 const COMPONENTS: u64 = 1_000_000;
@@ -51,19 +56,6 @@ fn write_objects(cluster: &Path) {
     }
 }
 
-fn header(backup: &str, day: u32) -> Header {
-    let text = format!(
-        r#"{{"formatVersion":"1.0","backup":"{backup}","runId":"{NODE}","cluster":"c",
-        "scope":{{}},"ringHash":{{"before":"","after":""}},"expectedHostIds":["{NODE}"],
-        "node":{{"hostId":"{NODE}","datacenter":"","rack":"","addresses":[],"cassandraVersion":"",
-        "partitioner":"","tokens":[],"dataDirectories":[]}},
-        "schemaVersion":{{"before":"","after":""}},
-        "snapshot":{{"tag":"","startedAt":"2026-11-{day}T03:00:00Z","endedAt":"2026-11-{day}T03:00:00Z"}},
-        "agentVersion":""}}"#
-    );
-    serde_json::from_str(&text).unwrap()
-}
-
 /// A manifest of every `step`th SSTable.
 fn write_backup(cluster: &Path, backup: &str, day: u32, step: usize) {
     let tokens = format!("tokens/{backup}/{NODE}.yaml");
@@ -73,7 +65,7 @@ fn write_backup(cluster: &Path, backup: &str, day: u32, step: usize) {
     fs::write(cluster.join(&tokens), "tokens: []\n").unwrap();
     let manifest = cluster.join(format!("manifests/{backup}/{NODE}.jsonl"));
     let file = std::io::BufWriter::new(fs::File::create(manifest).unwrap());
-    let mut writer = ManifestWriter::new(file, header(backup, day)).unwrap();
+    let mut writer = ManifestWriter::new(file, header(NODE, backup, day)).unwrap();
     writer
         .table(Table {
             keyspace: "shop".into(),

@@ -14,9 +14,9 @@ use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::minio::{Minio, REGION, Setup, User};
 use e2e::product::{BUCKET, bucket_server, start};
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{Namespace as CoreNamespace, Pod};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 const DB: &str = "db";
@@ -63,8 +63,12 @@ async fn identities(bed: &Bed, namespace: &Namespace, users: &[User]) {
         "admissionregistration.k8s.io/v1beta1",
         format!("identities-of-{}", namespace.name()),
     );
+    // They are of the whole cluster, and go with the namespace.
+    let owner = Api::<CoreNamespace>::all(bed.client());
+    let owner = owner.get(namespace.name()).await.unwrap();
+    let metadata = json!({"name": name, "ownerReferences": [owner.owner_ref(&())]});
     let policy = json!({
-        "apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name},
+        "apiVersion": api, "kind": "MutatingAdmissionPolicy", "metadata": metadata,
         "spec": {
             "matchConstraints": {"resourceRules": [{
                 "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
@@ -80,7 +84,7 @@ async fn identities(bed: &Bed, namespace: &Namespace, users: &[User]) {
         },
     });
     let binding = json!({
-        "apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "apiVersion": api, "kind": "MutatingAdmissionPolicyBinding", "metadata": metadata,
         "spec": {"policyName": name},
     });
     bed.apply(&policy.to_string()).await.unwrap();

@@ -16,7 +16,7 @@ use e2e::parts::cassandra::config::{Credentials, Jmx};
 use e2e::parts::cassandra::host::{HostCassandra, Options};
 use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::filesystem::{Filesystem, Kind};
-use e2e::product::agent::{Agent, Ended};
+use e2e::product::agent::Agent;
 use serde_json::{Value, json};
 
 /// What is planned, by key.
@@ -116,9 +116,12 @@ fn assert_known(before: &Plan, now: &Plan, action: &str) {
 /// then in the storage.
 async fn carries_out(agent: &Agent<'_>, storage: &Storage, name: &str, plan: &Plan) {
     let before = storage.list("prod/data").await.unwrap();
-    let ended = back_up(agent, "prod", name, &["--keyspaces=shop,billing"]).await;
-    assert_ended(&ended, 0, "Succeeded");
-    let backup = whole(storage, name).await;
+    let ended = agent
+        .back_up("prod", name, &["--keyspaces=shop,billing"])
+        .await
+        .unwrap();
+    ended.expect(0, "Succeeded").unwrap();
+    let backup = Backup::whole(storage, "prod", name).await.unwrap();
     let schema = backup.nodes[0].schema("prod").unwrap().unwrap();
     let mut uploads: BTreeMap<&str, u64> = BTreeMap::new();
     for (key, planned) in plan.iter().filter(|(_, file)| file.action == "upload") {
@@ -147,9 +150,9 @@ async fn has_only(
     scope: &Value,
     tables: &[&str],
 ) {
-    let ended = back_up(agent, "prod", name, &[flag]).await;
-    assert_ended(&ended, 0, "Succeeded");
-    let backup = whole(storage, name).await;
+    let ended = agent.back_up("prod", name, &[flag]).await.unwrap();
+    ended.expect(0, "Succeeded").unwrap();
+    let backup = Backup::whole(storage, "prod", name).await.unwrap();
     assert_eq!(&backup.nodes[0].header["scope"], scope);
     let found = backup.nodes[0].tables.iter();
     let found: BTreeSet<String> = found
@@ -291,7 +294,7 @@ async fn check_says_what_does_not_work_and_what_to_do() {
     assert!(left.is_empty(), "{left:?}");
     let done = command(&agent, &[], &flags).await;
     assert_eq!(done.0, Some(0), "{done:?}");
-    whole(&storage, "b1").await;
+    Backup::whole(&storage, "prod", "b1").await.unwrap();
 }
 
 /// What `check` said.
@@ -387,19 +390,19 @@ async fn a_backup_that_finds_no_room_or_no_time_leaves_nothing_half_written_and_
     let flags = ["--keyspaces=shop"];
 
     let slow = ["--keyspaces=shop", "--bandwidth=1MiB", "--deadline=2s"];
-    let ended = back_up(&agent, "prod", "late", &slow).await;
-    assert_ended(&ended, 15, "DeadlineExceeded");
+    let ended = agent.back_up("prod", "late", &slow).await.unwrap();
+    ended.expect(15, "DeadlineExceeded").unwrap();
     let after_deadline = leftovers(&storage).await;
 
     disk.fill(1 << 20).unwrap();
-    let ended = back_up(&agent, "prod", "full", &flags).await;
-    assert_ended(&ended, 14, "NoSpace");
+    let ended = agent.back_up("prod", "full", &flags).await.unwrap();
+    ended.expect(14, "NoSpace").unwrap();
     let after_full = leftovers(&storage).await;
     disk.relieve().unwrap();
 
-    let ended = back_up(&agent, "prod", "b1", &flags).await;
-    assert_ended(&ended, 0, "Succeeded");
-    let backup = whole(&storage, "b1").await;
+    let ended = agent.back_up("prod", "b1", &flags).await.unwrap();
+    ended.expect(0, "Succeeded").unwrap();
+    let backup = Backup::whole(&storage, "prod", "b1").await.unwrap();
     let objects = backup.objects();
     for (key, bytes) in after_deadline.iter().chain(&after_full) {
         let stored = objects.get(key).map(|object| object.bytes);
@@ -418,23 +421,4 @@ async fn leftovers(storage: &Storage) -> BTreeMap<String, u64> {
         .into_iter()
         .filter(|(key, _)| key.starts_with("prod/data/"));
     data.map(|(key, object)| (key, object.bytes)).collect()
-}
-
-async fn back_up(agent: &Agent<'_>, cluster: &str, name: &str, more: &[&str]) -> Ended {
-    let mut flags = vec![format!("--jmx-port={}", agent.cassandra.jmx_port())];
-    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-    agent.backup(cluster, name, &flags).await.unwrap()
-}
-
-fn assert_ended(ended: &Ended, code: i32, reason: &str) {
-    let result = ended.result().unwrap();
-    assert_eq!(result["reason"], reason, "{result}");
-    assert_eq!(ended.code, Some(code), "{result}");
-}
-
-/// A backup of which every object is there and right.
-async fn whole(storage: &Storage, name: &str) -> Backup {
-    let backup = Backup::read(storage, "prod", name).await.unwrap();
-    backup.verify(storage).await.unwrap();
-    backup
 }

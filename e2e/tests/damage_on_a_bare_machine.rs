@@ -44,8 +44,8 @@ async fn damage_is_told_by_name_and_the_next_backup_is_whole() {
 
 async fn a_directory_on_another_mount(agent: &Agent<'_>, storage: &Storage) {
     let ended = back_up(agent, "prod", "b1", &[]).await;
-    assert_ended(&ended, 0, "Succeeded");
-    let backup = whole(storage, "prod", "b1").await;
+    ended.expect(0, "Succeeded").unwrap();
+    let backup = Backup::whole(storage, "prod", "b1").await.unwrap();
     let tables = backup.nodes[0].tables.iter();
     let mut sstables = tables.flat_map(|table| &table.sstables);
     assert!(sstables.any(|sstable| sstable.data_directory == 1));
@@ -61,7 +61,7 @@ async fn a_damaged_data_file(agent: &Agent<'_>, storage: &Storage, data: &Path) 
 
     // Nothing of it is in the storage of this cluster id yet, so everything is read.
     let ended = back_up(agent, "damaged", "b1", &[]).await;
-    assert_ended(&ended, 13, "CorruptSSTable");
+    ended.expect(13, "CorruptSSTable").unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
     let message = ended.result().unwrap()["message"].to_string();
     assert!(message.contains(name), "{message}");
@@ -72,13 +72,13 @@ async fn a_damaged_data_file(agent: &Agent<'_>, storage: &Storage, data: &Path) 
     );
 
     let ended = back_up(agent, "damaged", "b2", &["--allow-corrupt"]).await;
-    assert_ended(&ended, 0, "Succeeded");
+    ended.expect(0, "Succeeded").unwrap();
     let warnings = ended.warnings("SSTableLeftOut");
     assert!(
         warnings.len() == 1 && warnings[0].contains(name),
         "{warnings:?}"
     );
-    let backup = whole(storage, "damaged", "b2").await;
+    let backup = Backup::whole(storage, "damaged", "b2").await.unwrap();
     let left_out = backup.nodes[0].footer["leftOut"].as_array().unwrap();
     assert_eq!(left_out.len(), 1, "{left_out:?}");
     let left_out = left_out[0].as_str().unwrap();
@@ -86,8 +86,8 @@ async fn a_damaged_data_file(agent: &Agent<'_>, storage: &Storage, data: &Path) 
 
     file.write_all_at(&byte, 1000).unwrap();
     let ended = back_up(agent, "damaged", "b3", &[]).await;
-    assert_ended(&ended, 0, "Succeeded");
-    let backup = whole(storage, "damaged", "b3").await;
+    ended.expect(0, "Succeeded").unwrap();
+    let backup = Backup::whole(storage, "damaged", "b3").await.unwrap();
     assert!(backup.objects().keys().any(|key| key.contains(left_out)));
 
     // The storage has the file whole, but nobody remembers its hash: that of the damaged file must
@@ -100,22 +100,22 @@ async fn a_damaged_data_file(agent: &Agent<'_>, storage: &Storage, data: &Path) 
         ..*agent
     };
     let ended = back_up(agent, "damaged", "b4", &[]).await;
-    assert_ended(&ended, 13, "CorruptSSTable");
+    ended.expect(13, "CorruptSSTable").unwrap();
     let ended = back_up(agent, "damaged", "b5", &["--allow-corrupt"]).await;
-    assert_ended(&ended, 0, "Succeeded");
+    ended.expect(0, "Succeeded").unwrap();
     assert_eq!(ended.warnings("SSTableLeftOut").len(), 1);
     file.write_all_at(&byte, 1000).unwrap();
 }
 
 async fn an_object_that_became_shorter(agent: &Agent<'_>, storage: &Storage) {
-    let backup = whole(storage, "prod", "b1").await;
+    let backup = Backup::whole(storage, "prod", "b1").await.unwrap();
     let data = backup.objects().into_keys();
     let mut data = data.filter(|key| key.contains("/shop/") && key.ends_with("-Data.db"));
     let key = data.next().unwrap();
     let object = fs::File::options().write(true).open(agent.root.join(&key));
     object.unwrap().set_len(10).unwrap();
     let ended = back_up(agent, "prod", "b2", &[]).await;
-    assert_ended(&ended, 13, "ContentMismatch");
+    ended.expect(13, "ContentMismatch").unwrap();
     let message = ended.result().unwrap()["message"].as_str().unwrap();
     assert!(
         message.contains(&key) && message.contains("10 bytes"),
@@ -141,10 +141,10 @@ async fn an_object_that_became_shorter(agent: &Agent<'_>, storage: &Storage) {
     let (_, report) = agent.ask("prod", &repair).await.unwrap();
     assert_eq!(report["repaired"]["removed"][0], name, "{report}");
     let ended = back_up(agent, "prod", "b3", &[]).await;
-    assert_ended(&ended, 0, "Succeeded");
-    whole(storage, "prod", "b3").await;
+    ended.expect(0, "Succeeded").unwrap();
+    Backup::whole(storage, "prod", "b3").await.unwrap();
     // The same key is the same content, so the older backup is whole again too.
-    whole(storage, "prod", "b1").await;
+    Backup::whole(storage, "prod", "b1").await.unwrap();
     let (code, report) = agent
         .ask("prod", &["verify", "--all", "--level", "content"])
         .await
@@ -152,24 +152,10 @@ async fn an_object_that_became_shorter(agent: &Agent<'_>, storage: &Storage) {
     assert_eq!(code, Some(0), "{report}");
 }
 
+/// Of the one keyspace.
 async fn back_up(agent: &Agent<'_>, cluster: &str, name: &str, more: &[&str]) -> Ended {
-    let port = format!("--jmx-port={}", agent.cassandra.jmx_port());
-    let mut flags = vec![port, "--keyspaces=shop".to_owned()];
-    flags.extend(more.iter().map(|flag| (*flag).to_owned()));
-    agent.backup(cluster, name, &flags).await.unwrap()
-}
-
-fn assert_ended(ended: &Ended, code: i32, reason: &str) {
-    let result = ended.result().unwrap();
-    assert_eq!(result["reason"], reason, "{result}");
-    assert_eq!(ended.code, Some(code), "{result}");
-}
-
-/// A backup of which every object is there and right.
-async fn whole(storage: &Storage, cluster: &str, name: &str) -> Backup {
-    let backup = Backup::read(storage, cluster, name).await.unwrap();
-    backup.verify(storage).await.unwrap();
-    backup
+    let flags = [&["--keyspaces=shop"][..], more].concat();
+    agent.back_up(cluster, name, &flags).await.unwrap()
 }
 
 /// The data file of the table's only SSTable in a data directory.

@@ -8,7 +8,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -137,6 +137,48 @@ pub async fn upload(store: &dyn Store, path: &str, content: &Bytes) -> Result<Ou
     let mut source = Chunked::new(content.clone(), 1 << 20);
     let size = content.len() as u64;
     store.upload(&key(path), size, &mut source).await
+}
+
+/// Does everything that a store can do with a server that refuses everything from `begins` on, which
+/// is called in the middle of an upload of `large`; `there` is an object of 1000 bytes that was stored
+/// before. Gives what each said, and fails if one goes on for two minutes.
+pub async fn refused(
+    store: &dyn Store,
+    there: &Key,
+    large: &Bytes,
+    begins: impl FnOnce(),
+) -> [Error; 7] {
+    let (mut source, gate) = Gated::new(large);
+    let (middle, few) = (key("endless/middle"), content(1000));
+    let all = async {
+        let under_way = store.upload(&middle, large.len() as u64, &mut source);
+        let everything_else = async {
+            gate.reached().await;
+            begins();
+            gate.open();
+            futures::join!(
+                upload(store, "endless/small", &few),
+                upload(store, "endless/large", large),
+                store.read_small(there, u64::MAX),
+                store.touch(there, 1000),
+                store.delete(there),
+                store.now(),
+            )
+        };
+        let (middle, (small, large, read, touch, delete, now)) =
+            futures::join!(under_way, everything_else);
+        [
+            middle.unwrap_err(),
+            small.unwrap_err(),
+            large.unwrap_err(),
+            read.unwrap_err(),
+            touch.unwrap_err(),
+            delete.unwrap_err(),
+            now.unwrap_err(),
+        ]
+    };
+    let all = tokio::time::timeout(Duration::from_secs(120), all).await;
+    all.unwrap_or_else(|_| panic!("it is never given up"))
 }
 
 /// The message with all its causes, as a user sees it.

@@ -70,15 +70,17 @@ impl Machine {
     }
 
     fn restore(&self, more: &[&str]) -> Output {
-        let data = self.data();
-        let usual = [
-            "restore",
-            "--offline",
-            "--output",
-            "json",
-            "--data-directory",
-        ];
-        let all = [&usual[..], &[data.to_str().unwrap()], more].concat();
+        self.restore_to(self.data().to_str().unwrap(), more)
+    }
+
+    /// The first node's share of the old backup.
+    fn restore_into(&self, directories: &str) -> Output {
+        self.restore_to(directories, &["--backup", "old", "--host-id", FIRST])
+    }
+
+    fn restore_to(&self, directories: &str, more: &[&str]) -> Output {
+        let usual = ["restore", "--offline", "--output", "json"];
+        let all = [&usual[..], &["--data-directory", directories], more].concat();
         self.stage.run(&all)
     }
 
@@ -333,24 +335,12 @@ fn each_of_several_directories_is_empty_or_this_restores() {
     let other = machine.home.path().join("data2");
     fs::create_dir_all(other.join("shop")).unwrap();
     let two = format!("{},{}", machine.data().display(), other.display());
-    let restore = |directories: &str| {
-        let usual = [
-            "restore",
-            "--offline",
-            "--backup",
-            "old",
-            "--host-id",
-            FIRST,
-        ];
-        let all = [&usual[..], &["--data-directory", directories]].concat();
-        machine.stage.run(&all)
-    };
-    let refused = restore(&two);
+    let refused = machine.restore_into(&two);
     let why = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{why}");
     assert!(why.contains("data2/shop is not empty"), "{why}");
     fs::remove_dir(other.join("shop")).unwrap();
-    assert_eq!(restore(&two).status.code(), Some(0));
+    assert_eq!(machine.restore_into(&two).status.code(), Some(0));
     assert_eq!(machine.files(), whole());
     assert_eq!(fs::read_dir(other).unwrap().count(), 0);
 }
@@ -389,22 +379,14 @@ fn a_restore_that_was_cut_off_at_its_very_end_is_ended() {
     let other = machine.home.path().join("data2");
     fs::create_dir(&other).unwrap();
     let two = format!("{},{}", machine.data().display(), other.display());
-    let usual = [
-        "restore",
-        "--offline",
-        "--backup",
-        "old",
-        "--host-id",
-        FIRST,
-    ];
-    let all = [&usual[..], &["--data-directory", &two]].concat();
-    assert_eq!(machine.stage.run(&all).status.code(), Some(0));
+    let code = || machine.restore_into(&two).status.code();
+    assert_eq!(code(), Some(0));
     // The mark of the first directory is gone, that of the second is not.
     let mark = serde_json::json!({"backup": "old", "hostId": FIRST});
     let left = other.join(".cassandra-backup-restored");
     fs::write(&left, mark.to_string()).unwrap();
-    assert_eq!(machine.stage.run(&all).status.code(), Some(0));
+    assert_eq!(code(), Some(0));
     assert_eq!(machine.files(), whole());
     assert!(!left.exists());
-    assert_eq!(machine.stage.run(&all).status.code(), Some(2));
+    assert_eq!(code(), Some(2));
 }

@@ -1,5 +1,7 @@
 //! A storage of a million objects that takes no memory itself.
 
+mod header;
+
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,6 +12,8 @@ use futures::{StreamExt, stream};
 use manifest::*;
 use store::*;
 use uuid::Uuid;
+
+use header::header;
 
 /// Components that manifests name, of which the older backup alone has every second.
 pub const COMPONENTS: u64 = 1_000_000;
@@ -42,19 +46,6 @@ fn key(n: u64) -> Key {
     Key::parse(&format!("c/data/{NODE}/shop/{table}/{directory}/{object}")).unwrap()
 }
 
-fn header(backup: &str) -> Header {
-    let text = format!(
-        r#"{{"formatVersion":"1.0","backup":"{backup}","runId":"{NODE}","cluster":"c",
-        "scope":{{}},"ringHash":{{"before":"","after":""}},"expectedHostIds":["{NODE}"],
-        "node":{{"hostId":"{NODE}","datacenter":"","rack":"","addresses":[],"cassandraVersion":"",
-        "partitioner":"","tokens":[],"dataDirectories":[]}},
-        "schemaVersion":{{"before":"","after":""}},
-        "snapshot":{{"tag":"","startedAt":"2026-11-23T03:00:00Z","endedAt":"2026-11-23T03:00:00Z"}},
-        "agentVersion":""}}"#
-    );
-    serde_json::from_str(&text).unwrap()
-}
-
 impl Endless {
     /// With the manifests of two backups.
     pub fn new() -> Self {
@@ -77,7 +68,7 @@ impl Endless {
         std::fs::create_dir_all(&path).unwrap();
         let file = std::fs::File::create(path.join(format!("{NODE}.jsonl"))).unwrap();
         let file = std::io::BufWriter::new(file);
-        let mut writer = ManifestWriter::new(file, header(backup)).unwrap();
+        let mut writer = ManifestWriter::new(file, header(NODE, backup, 23)).unwrap();
         let table = r#"{"keyspace":"shop","table":"orders","id":"",
             "directory":"orders-0123456789abcdef0123456789abcdef"}"#;
         writer.table(serde_json::from_str(table).unwrap()).unwrap();

@@ -158,6 +158,13 @@ impl Backup {
             .collect()
     }
 
+    /// Reads a backup of which every object is there and right; an error if one is not.
+    pub async fn whole(storage: &Storage, cluster: &str, name: &str) -> Result<Self> {
+        let backup = Self::read(storage, cluster, name).await?;
+        backup.verify(storage).await?;
+        Ok(backup)
+    }
+
     /// Reads every object and compares size and BLAKE3.
     pub async fn verify(&self, storage: &Storage) -> Result<()> {
         for (key, stored) in self.objects() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::parts::binaries;
@@ -31,6 +31,13 @@ pub struct Ended {
 }
 
 impl Agent<'_> {
+    /// Makes a backup over JMX as it is open to everybody.
+    pub async fn back_up(&self, cluster: &str, name: &str, more: &[&str]) -> Result<Ended> {
+        let mut flags = vec![format!("--jmx-port={}", self.cassandra.jmx_port())];
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+        self.backup(cluster, name, &flags).await
+    }
+
     /// Makes a backup; the flags say where JMX is.
     pub async fn backup(&self, cluster: &str, name: &str, flags: &[String]) -> Result<Ended> {
         let agent = binaries::build().await?.agent;
@@ -77,6 +84,17 @@ impl Agent<'_> {
 }
 
 impl Ended {
+    /// An error that shows the result, unless it is of this exit code and reason.
+    pub fn expect(&self, code: i32, reason: &str) -> Result<()> {
+        let result = self.result()?;
+        ensure!(
+            self.code == Some(code) && result["reason"] == reason,
+            "exit code {:?}, not {code} for {reason}: {result}",
+            self.code
+        );
+        Ok(())
+    }
+
     /// The last event.
     pub fn result(&self) -> Result<&Value> {
         self.events.last().with_context(|| self.complaints.clone())

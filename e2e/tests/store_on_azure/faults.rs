@@ -1,12 +1,10 @@
 //! Servers that end or are overloaded, networks that break, and others who upload the same.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use e2e::host::proxy::{Fault, Proxy};
 use futures::TryStreamExt as _;
-use store::testing::{Chunked, Gated, content, key, told, upload};
+use store::testing::{Chunked, Gated, content, key, refused, told, upload};
 use store::{AzureConfig, Error, Object, Outcome, Source, Store};
 
 use super::{Azurite, MIB, azurite, connect};
@@ -157,37 +155,8 @@ async fn a_storm_of_503_is_waited_out_and_one_without_end_is_told_as_throttled()
     }
 
     let before = proxy.refused();
-    let (mut source, gate) = Gated::new(&large);
-    let (middle, small, few) = (key("endless/middle"), key("storm/small"), content(1000));
-    let errors = async {
-        let under_way = store.upload(&middle, 3 * MIB, &mut source);
-        let everything_else = async {
-            gate.reached().await;
-            proxy.be_busy(usize::MAX);
-            gate.open();
-            tokio::join!(
-                upload(&store, "endless/small", &few),
-                upload(&store, "endless/large", &large),
-                store.read_small(&small, u64::MAX),
-                store.touch(&small, 1000),
-                store.delete(&small),
-                store.now(),
-            )
-        };
-        let (middle, (small, large, read, touch, delete, now)) =
-            tokio::join!(under_way, everything_else);
-        [
-            middle.unwrap_err(),
-            small.unwrap_err(),
-            large.unwrap_err(),
-            read.unwrap_err(),
-            touch.unwrap_err(),
-            delete.unwrap_err(),
-            now.unwrap_err(),
-        ]
-    };
-    let errors = tokio::time::timeout(Duration::from_secs(120), errors).await;
-    for error in errors.expect("it is never given up") {
+    let begins = || proxy.be_busy(usize::MAX);
+    for error in refused(&store, &key("storm/small"), &large, begins).await {
         assert!(matches!(error, Error::Throttled { .. }), "{error:?}");
         assert!(error.is_temporary());
         assert!(told(&error).contains("ServerBusy"), "{}", told(&error));

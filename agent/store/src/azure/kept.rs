@@ -49,7 +49,7 @@ pub(super) async fn kept(client: &Client) -> Result<Option<Kept>, Error> {
         reason: format!("what the server says of the account cannot be read: {error}"),
     })?;
     Ok(match (lasts, versions) {
-        // New metadata, which a touch is, leaves no copy.
+        // New metadata, which a touch is, leaves no copy (Microsoft, "Soft delete for blobs").
         (Some(lasts), _) => Some(Kept::Deleted {
             lasts,
             touched: false,
