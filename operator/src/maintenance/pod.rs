@@ -111,11 +111,13 @@ pub(super) async fn run(
     Ok(until_told(&context.tools, &target, &agent, operation, limit).await?)
 }
 
-/// Deletes what a predecessor of this process left. It ends by itself, but its object stays.
+/// Deletes what nobody waits for any more, such as what a predecessor of this process left. It ends by
+/// itself, but its object stays.
 async fn sweep(pods: &Api<Pod>, storage: &BackupStorage) -> Result<(), PodError> {
     let failed = |error| PodError::Sweep(Box::new(error));
-    let left = ListParams::default().labels(&build::left_by_others(storage, &MAKER));
-    for pod in pods.list_metadata(&left).await.map_err(failed)? {
+    let of_storage = ListParams::default().labels(&build::all_of(storage));
+    let all = pods.list(&of_storage).await.map_err(failed)?;
+    for pod in all.iter().filter(|pod| build::is_left(pod, &MAKER)) {
         match pods.delete(&pod.name_any(), &DeleteParams::default()).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if is_gone(&status) => {}

@@ -14,6 +14,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::FIELD_MANAGER;
 use crate::maintenance::Home;
+use crate::pod::PodView;
 
 pub(super) const CONTAINER: &str = "agent";
 /// Where the agent keeps its journals, and a purge the list of what it is about to delete.
@@ -139,10 +140,15 @@ fn secrets(names: &[String]) -> Vec<LocalObjectReference> {
         .collect()
 }
 
-/// Selects the pods of this storage that other processes made.
-pub(super) fn left_by_others(storage: &BackupStorage, maker: &str) -> String {
-    let uid = storage.uid().unwrap_or_default();
-    format!("{OF}={uid},{MADE_BY}!={maker}")
+/// Selects the pods of this storage.
+pub(super) fn all_of(storage: &BackupStorage) -> String {
+    format!("{OF}={}", storage.uid().unwrap_or_default())
+}
+
+/// Whether nobody waits for a pod: another process made it, or it has ended.
+pub(super) fn is_left(pod: &Pod, maker: &str) -> bool {
+    let ours = pod.labels().get(MADE_BY).is_some_and(|by| by == maker);
+    !ours || PodView::of(pod).ended
 }
 
 #[cfg(test)]
@@ -198,11 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn what_others_left_is_found_and_what_is_ours_is_not() {
-        assert_eq!(
-            left_by_others(&storage(), "m1"),
-            "cassandrabackup.io/maintenance-of=u1,cassandrabackup.io/made-by!=m1"
-        );
+    fn what_others_made_or_what_has_ended_is_left() {
+        assert_eq!(all_of(&storage()), "cassandrabackup.io/maintenance-of=u1");
+        let mut pod = made(Some("operator:1")).unwrap();
+        assert!(!is_left(&pod, "m1"));
+        assert!(is_left(&pod, "m2"));
+        pod.status = serde_json::from_value(json!({"phase": "Failed"})).unwrap();
+        assert!(is_left(&pod, "m1"));
     }
 
     #[test]
