@@ -146,6 +146,9 @@ pub trait Store: Send + Sync {
     async fn folders(&self, limit: usize) -> Result<Vec<String>, Error>;
 
     /// Renews an object's timestamp to now. `size` is the object's size, as listed.
+    ///
+    /// One that is not there is [`Error::NotFound`]. What somebody else puts there meanwhile is never
+    /// undone; where its other size is noticed, that is [`Error::Differs`].
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error>;
 
     /// Removes an object. One that is not there counts as removed, as S3 has it.

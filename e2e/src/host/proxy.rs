@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 
 /// What S3, Azure and Google say when they are too busy.
 const BUSY_S3: &str =
@@ -49,6 +50,30 @@ struct Wanted {
     always: bool,
 }
 
+/// A request that waits, [`Proxy::hold`]; goes on when this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    came: oneshot::Receiver<()>,
+    /// Its end lets the request go on.
+    _leave: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Waits until the request has come.
+    pub async fn reached(&mut self) {
+        // Only the request itself ends the other side.
+        let _ = (&mut self.came).await;
+    }
+}
+
+/// The other side of [`Held`], and the request that is meant.
+#[derive(Debug)]
+struct Holding {
+    text: &'static str,
+    came: oneshot::Sender<()>,
+    leave: oneshot::Receiver<()>,
+}
+
 #[derive(Debug, Default)]
 struct ProxyState {
     wanted: Mutex<Option<Wanted>>,
@@ -56,6 +81,9 @@ struct ProxyState {
     /// How many of the next requests are refused.
     busy: AtomicUsize,
     refused: AtomicUsize,
+    /// What the first request of a storm has in its head.
+    storm: Mutex<Option<&'static str>>,
+    holding: Mutex<Option<Holding>>,
 }
 
 impl ProxyState {
@@ -75,6 +103,9 @@ impl ProxyState {
         if !methods.iter().any(|method| head.starts_with(method)) {
             return false;
         }
+        if self.begins_storm(head) {
+            self.busy.store(usize::MAX, Ordering::SeqCst);
+        }
         let one_less = |left: usize| left.checked_sub(1);
         let order = Ordering::SeqCst;
         let refused = self.busy.fetch_update(order, order, one_less).is_ok();
@@ -82,13 +113,32 @@ impl ProxyState {
         refused
     }
 
+    fn begins_storm(&self, head: &str) -> bool {
+        locked(&self.storm)
+            .take_if(|text| head.contains(*text))
+            .is_some()
+    }
+
+    /// Waits where the request with this head is to be held.
+    async fn held(&self, head: &str) {
+        let holding = locked(&self.holding).take_if(|it| head.contains(it.text));
+        if let Some(Holding { came, leave, .. }) = holding {
+            let _ = came.send(());
+            let _ = leave.await;
+        }
+    }
+
     fn wanted(&self) -> MutexGuard<'_, Option<Wanted>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.wanted)
     }
 
     fn hit(&self) {
         self.hits.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Proxy {
@@ -146,6 +196,23 @@ impl Proxy {
         self.state.busy.store(requests, Ordering::SeqCst);
     }
 
+    /// Answers all requests with 503 from the next one on that has `text` in its head, until
+    /// [`Proxy::be_busy`] says otherwise.
+    pub fn be_busy_from(&self, text: &'static str) {
+        *locked(&self.state.storm) = Some(text);
+    }
+
+    /// Stops the next request that has `text` in its head before the server has it.
+    pub fn hold(&self, text: &'static str) -> Held {
+        let ((arrive, came), (_leave, leave)) = (oneshot::channel(), oneshot::channel());
+        *locked(&self.state.holding) = Some(Holding {
+            text,
+            came: arrive,
+            leave,
+        });
+        Held { came, _leave }
+    }
+
     /// How many requests were refused.
     pub fn refused(&self) -> usize {
         self.state.refused.load(Ordering::SeqCst)
@@ -171,6 +238,7 @@ async fn forward(mut client: TcpStream, server: SocketAddr, state: Arc<ProxyStat
                 let Ok(count @ 1..) = read else { return };
                 // The head of a request is at the start of what is read, after its last answer.
                 let head = String::from_utf8_lossy(&asked[..count.min(2000)]).into_owned();
+                state.held(&head).await;
                 if state.refuses(&head) {
                     return refuse(client, &busy(&head)).await;
                 }

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faults;
+mod meanwhile;
 mod touch;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -76,7 +76,7 @@ async fn an_object_that_is_too_large_to_be_copied_at_once_is_touched_in_parts() 
 }
 
 /// Touches an object until its time, which is in whole seconds, has moved.
-async fn touch_until_it_shows(store: &S3Store, path: &str) -> Object {
+pub(super) async fn touch_until_it_shows(store: &S3Store, path: &str) -> Object {
     let before = store.stat(&key(path)).await.unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {

@@ -57,6 +57,8 @@ pub(super) struct Client {
     pub copy_limit: u64,
     /// The server refused or ignored the condition on completing a multipart upload.
     pub unconditional_completion: AtomicBool,
+    /// The server refused or misunderstood the condition that an object is still the one seen.
+    pub unconditional_touch: AtomicBool,
     /// The server does not know checksums that follow the content.
     pub no_trailers: AtomicBool,
     pub self_copy: SelfCopy,
@@ -92,6 +94,7 @@ impl Client {
             single_limit: config.single_limit,
             copy_limit: config.copy_limit,
             unconditional_completion: AtomicBool::new(false),
+            unconditional_touch: AtomicBool::new(false),
             no_trailers: AtomicBool::new(false),
             self_copy: SelfCopy::default(),
             budget: Budget::new(config.max_in_flight),

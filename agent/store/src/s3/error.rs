@@ -56,6 +56,15 @@ pub(super) fn answer<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>)
     })
 }
 
+/// Whether the server does not know what was asked for.
+pub(super) fn is_unimplemented(error: &Error) -> bool {
+    let Error::Refused { source, .. } = error else {
+        return false;
+    };
+    let answer = source.downcast_ref::<Answer>();
+    answer.is_some_and(|it| it.status == 501 || it.code.as_deref() == Some("NotImplemented"))
+}
+
 impl Client {
     /// What a failed request means.
     pub fn failed<E>(&self, key: Option<&Key>, error: SdkError<E, HttpResponse>) -> Error

@@ -96,6 +96,14 @@ pub(super) struct Part {
     pub crc: Option<Crc>,
 }
 
+/// What has to be under the key when an upload is completed.
+enum Before {
+    Anything,
+    Nothing,
+    /// The content of this ETag.
+    This(String),
+}
+
 /// A multipart upload that is aborted unless it was completed, also when its future is dropped.
 pub(super) struct Multipart {
     client: Arc<Client>,
@@ -268,12 +276,14 @@ impl Multipart {
             .part_number(number)
     }
 
-    /// A request that has the server copy the bytes from `first` to `last` of the object itself.
+    /// A request that has the server copy the bytes from `first` to `last` of the object itself; with
+    /// an `etag`, of no other content.
     pub fn copy_part(
         &self,
         number: i32,
         source: &str,
         (first, last): (u64, u64),
+        etag: Option<String>,
     ) -> aws_sdk_s3::operation::upload_part_copy::builders::UploadPartCopyFluentBuilder {
         let request = self
             .client
@@ -285,6 +295,7 @@ impl Multipart {
             .upload_id(&self.id)
             .part_number(number)
             .copy_source(source)
+            .set_copy_source_if_match(etag)
             .copy_source_range(format!("bytes={first}-{last}"))
     }
 
@@ -293,12 +304,17 @@ impl Multipart {
         parts.sort_by_key(|part| part.number);
         let crc = parts.iter().filter_map(|part| part.crc).reduce(Crc::then);
         let conditional = !self.client.unconditional_completion.load(Ordering::Relaxed);
-        let (completed, retried) = match self.complete(&parts, crc, conditional).await {
+        let before = if conditional {
+            Before::Nothing
+        } else {
+            Before::Anything
+        };
+        let (completed, retried) = match self.complete(&parts, crc, before).await {
             (Err(error), _) if conditional && is_unimplemented(&error) => {
                 self.client
                     .unconditional_completion
                     .store(true, Ordering::Relaxed);
-                self.complete(&parts, crc, false).await
+                self.complete(&parts, crc, Before::Anything).await
             }
             completed => completed,
         };
@@ -333,10 +349,16 @@ impl Multipart {
         Ok(Outcome::Stored)
     }
 
-    /// Completes an object that is there already, out of its own parts.
-    pub async fn complete_again(&mut self, mut parts: Vec<Part>) -> Result<(), Error> {
+    /// Completes an object that is there already, out of its own parts; with an `etag`, only as long
+    /// as that content is there.
+    pub async fn complete_again(
+        &mut self,
+        mut parts: Vec<Part>,
+        etag: Option<String>,
+    ) -> Result<(), Error> {
         parts.sort_by_key(|part| part.number);
-        match self.complete(&parts, None, false).await.0 {
+        let before = etag.map_or(Before::Anything, Before::This);
+        match self.complete(&parts, None, before).await.0 {
             Ok(()) => self.open = false,
             Err(error) => return Err(self.client.failed(Some(&self.key), error)),
         }
@@ -348,7 +370,7 @@ impl Multipart {
         &self,
         parts: &[Part],
         crc: Option<Crc>,
-        conditional: bool,
+        before: Before,
     ) -> (
         Result<(), SdkError<CompleteMultipartUploadError, HttpResponse>>,
         bool,
@@ -363,6 +385,11 @@ impl Multipart {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts.collect()))
             .build();
+        let (if_none_match, if_match) = match before {
+            Before::Anything => (None, None),
+            Before::Nothing => (Some("*".to_owned()), None),
+            Before::This(etag) => (None, Some(etag)),
+        };
         let watch = Watch::default();
         let completed = self
             .client
@@ -373,7 +400,8 @@ impl Multipart {
             .upload_id(&self.id)
             .set_checksum_type(crc.map(|_| ChecksumType::FullObject))
             .set_checksum_crc64_nvme(crc.map(Crc::base64))
-            .set_if_none_match(conditional.then(|| "*".to_owned()))
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match)
             .multipart_upload(parts)
             .customize()
             .config_override(slow())

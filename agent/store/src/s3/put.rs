@@ -145,14 +145,18 @@ async fn put(client: &Client, key: &Key, body: &Body, watch: &Watch) -> Result<(
     }
 }
 
-/// Writes content that is there already again, which moves its time.
+/// Writes content that is there already again, which moves its time; with an `etag`, only as long as
+/// that content is there.
 pub(super) async fn repeat(
     client: &Client,
     key: &Key,
     body: &Body,
     tags: Option<String>,
+    etag: Option<String>,
 ) -> Result<(), Error> {
-    let request = request(client, key, body)?.set_tagging(tags);
+    let request = request(client, key, body)?
+        .set_tagging(tags)
+        .set_if_match(etag);
     match request.customize().disable_payload_signing().send().await {
         Ok(_) => Ok(()),
         Err(error) => Err(client.failed(Some(key), error)),

@@ -18,6 +18,8 @@ use crate::{Content, Error, Key, Object};
 /// What HEAD tells.
 pub(super) struct Stat {
     pub object: Object,
+    /// What the server calls this content, and no other, in conditions.
+    pub etag: Option<String>,
     /// It has tags, and we may read them.
     pub tagged: bool,
     /// The checksum of the whole object, in base64, where the server keeps one.
@@ -48,6 +50,7 @@ pub(super) async fn stat(client: &Client, key: &Key) -> Result<Stat, Error> {
         .checksum_type()
         .is_none_or(|kind| *kind == ChecksumType::FullObject);
     Ok(Stat {
+        etag: head.e_tag().map(str::to_owned),
         tagged: head.tag_count().is_some_and(|count| count > 0),
         crc: head
             .checksum_crc64_nvme()

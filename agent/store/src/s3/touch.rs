@@ -1,4 +1,6 @@
-//! Renewing an object's time: the server copies it onto itself.
+//! Renewing an object's time: the server copies it onto itself, at once or in parts, or it is written
+//! again. What somebody else puts there meanwhile stays: one copy takes and leaves what there is, and
+//! more than one request names the content that it began with.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::body::Body;
 use super::client::{Client, Watch, slow};
+use super::error::is_unimplemented;
 use super::multipart::{Multipart, Part, lengths, part_size};
 use super::{put, read};
 use crate::{Error, Key};
@@ -33,7 +36,7 @@ const KEEPS: u8 = 2;
 /// Moves the time of an object of `size` bytes to now.
 pub(super) async fn touch(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
     if size > client.copy_limit {
-        return copy_parts(client, key, size).await;
+        return anew(client, key, size).await;
     }
     let known = client.self_copy.0.load(Ordering::Relaxed);
     if known != KEEPS {
@@ -60,11 +63,72 @@ pub(super) async fn touch(client: &Arc<Client>, key: &Key, size: u64) -> Result<
         let storage = &client.name;
         tracing::info!(%storage, "a self-copy does not move the time here: touching by rewriting");
     }
-    if size <= client.part_size.min(client.max_in_flight) {
-        repeat(client, key, size).await
-    } else {
-        copy_parts(client, key, size).await
+    anew(client, key, size).await
+}
+
+/// Makes the object anew out of itself, by several requests.
+async fn anew(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
+    let at_once = client
+        .part_size
+        .min(client.max_in_flight)
+        .min(client.copy_limit);
+    loop {
+        let seen = Seen::look(client, key, size).await?;
+        let made = match size <= at_once {
+            true => repeat(client, key, size, &seen).await,
+            false => copy_parts(client, key, size, &seen).await,
+        };
+        match made {
+            // Somebody wrote it since, which moved its time.
+            Err(Error::AlreadyExists { .. }) if seen.etag.is_some() => {
+                let now = read::stat(client, key).await?;
+                if now.etag != seen.etag {
+                    return fits(client, key, size, now.object.size);
+                }
+            }
+            Err(error) if seen.etag.is_some() && is_unimplemented(&error) => {}
+            done => return done,
+        }
+        client.unconditional_touch.store(true, Ordering::Relaxed);
+        let storage = &client.name;
+        tracing::info!(%storage, "no conditions here: what others write during a touch is lost");
     }
+}
+
+/// What a touch begins with.
+struct Seen {
+    /// Names the content, where the server knows such conditions.
+    etag: Option<String>,
+    /// Its tags, as a request that writes it anew states them: only a copy in one request keeps
+    /// them by itself.
+    tags: Option<String>,
+}
+
+impl Seen {
+    async fn look(client: &Client, key: &Key, size: u64) -> Result<Self, Error> {
+        let found = read::stat(client, key).await?;
+        fits(client, key, size, found.object.size)?;
+        let unnamed = client.unconditional_touch.load(Ordering::Relaxed);
+        Ok(Self {
+            etag: found.etag.filter(|_| !unnamed),
+            tags: match found.tagged {
+                true => Some(tags(client, key).await?),
+                false => None,
+            },
+        })
+    }
+}
+
+/// Makes sure that an object has the size that it was listed with.
+fn fits(client: &Client, key: &Key, expected: u64, found: u64) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Differs {
+        at: client.at(Some(key)),
+        expected,
+        found,
+    })
 }
 
 /// Copies an object onto itself; the server's time after it.
@@ -93,14 +157,17 @@ async fn copy(client: &Client, key: &Key) -> Result<Option<SystemTime>, Error> {
 }
 
 /// Makes the object anew out of its own parts, all within the server.
-async fn copy_parts(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
-    let tags = tags(client, key).await?;
-    let mut upload = Multipart::start_copy(client, key, tags).await?;
+async fn copy_parts(client: &Arc<Client>, key: &Key, size: u64, seen: &Seen) -> Result<(), Error> {
+    let mut upload = Multipart::start_copy(client, key, seen.tags.clone()).await?;
     let mut tasks = JoinSet::new();
-    let copied = spawn_copies(client, key, size, &upload, &mut tasks).await;
+    let copied = spawn_copies(client, key, size, seen, &upload, &mut tasks).await;
+    if matches!(&copied, Err(error) if !error.is_temporary()) {
+        // The server copies on whether somebody listens or not, and what comes after the abort stays.
+        while tasks.join_next().await.is_some() {}
+    }
     tasks.shutdown().await;
     let done = match copied {
-        Ok(parts) => upload.complete_again(parts).await,
+        Ok(parts) => upload.complete_again(parts, seen.etag.clone()).await,
         Err(error) => Err(error),
     };
     upload.end().await;
@@ -111,6 +178,7 @@ async fn spawn_copies(
     client: &Arc<Client>,
     key: &Key,
     size: u64,
+    seen: &Seen,
     upload: &Multipart,
     tasks: &mut JoinSet<Result<Part, Error>>,
 ) -> Result<Vec<Part>, Error> {
@@ -123,7 +191,8 @@ async fn spawn_copies(
         {
             parts.push(upload.joined(done)?);
         }
-        let request = upload.copy_part(number, &source, (first, first + length - 1));
+        let range = (first, first + length - 1);
+        let request = upload.copy_part(number, &source, range, seen.etag.clone());
         let (client, key) = (Arc::clone(client), key.clone());
         tasks.spawn(async move {
             let copied = request.customize().config_override(slow()).send().await;
@@ -148,33 +217,22 @@ async fn spawn_copies(
 }
 
 /// Reads a small object and writes the same content again.
-async fn repeat(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
+async fn repeat(client: &Arc<Client>, key: &Key, size: u64, seen: &Seen) -> Result<(), Error> {
     let _share = client.share(size).await;
     let content = read::get(client, key, None).await?;
-    if content.size != size {
-        let (at, found) = (client.at(Some(key)), content.size);
-        return Err(Error::Differs {
-            at,
-            expected: size,
-            found,
-        });
-    }
+    fits(client, key, size, content.size)?;
     let body = Body::new(content.chunks.try_collect().await?);
-    put::repeat(client, key, &body, tags(client, key).await?).await
+    put::repeat(client, key, &body, seen.tags.clone(), seen.etag.clone()).await
 }
 
-/// An object's tags, as a request that writes it anew states them: only a copy in one request keeps
-/// them by itself.
-async fn tags(client: &Client, key: &Key) -> Result<Option<String>, Error> {
-    if !read::stat(client, key).await?.tagged {
-        return Ok(None);
-    }
+/// An object's tags, in one line.
+async fn tags(client: &Client, key: &Key) -> Result<String, Error> {
     let request = client.sdk.get_object_tagging().bucket(&client.bucket);
     let found = request.key(client.path(key)?).send().await;
     let found = found.map_err(|e| client.failed(Some(key), e))?;
     let tags = found.tag_set().iter();
     let tags = tags.map(|tag| format!("{}={}", encoded(tag.key()), encoded(tag.value())));
-    Ok(Some(tags.collect::<Vec<_>>().join("&")))
+    Ok(tags.collect::<Vec<_>>().join("&"))
 }
 
 /// An object as the source of a copy: bucket and name.
