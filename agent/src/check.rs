@@ -3,12 +3,16 @@
 //! Nothing is changed but one small object of ours, which is written, touched and deleted to see
 //! that the storage keeps what backups rely on.
 
+mod deeds;
+
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, SystemTime};
 
 use manifest::ClusterId;
 use protocol::{CqlAccess, JmxAccess, Reason, StorageAccess, Verdict};
-use store::{Key, Store, WriteReport};
+use store::Store;
+
+use self::deeds::Deed;
 
 use crate::backup::node::{self, Node};
 use crate::backup::snapshot;
@@ -79,8 +83,10 @@ pub async fn storage(access: &StorageAccess, cluster: &ClusterId) -> Vec<Check> 
         Err(error) => return vec![Check::fails(WHAT, storage::reason(&error), chain(&error))],
     };
     let store = store.as_ref();
+    // To reach a storage is to list it.
     if let Err(error) = store.reach().await {
-        let mut checks = vec![Check::fails(WHAT, storage::reason(&error), chain(&error))];
+        let detail = Deed::List.failed(access, &error);
+        let mut checks = vec![Check::fails(WHAT, storage::reason(&error), detail)];
         // A refusal tells the time too, and a clock that is off may be what it is for.
         if !error.is_temporary() {
             let clock = clock(store).await;
@@ -89,75 +95,11 @@ pub async fn storage(access: &StorageAccess, cluster: &ClusterId) -> Vec<Check> 
         return checks;
     }
     let mut checks = vec![Check::works(WHAT, format!("{} answers", store.name()))];
-    checks.extend(written(store, cluster).await);
+    checks.extend(deeds::tried(store, access, cluster).await);
     checks.extend(versions(store).await);
     checks.extend(clock(store).await);
     checks.push(backups(store, cluster).await);
     checks
-}
-
-/// Names this machine: probers that share an object would see each other's deletes.
-fn prober() -> String {
-    let uname = rustix::system::uname();
-    blake3::hash(uname.nodename().to_bytes()).to_hex()[..16].to_owned()
-}
-
-async fn written(store: &dyn Store, cluster: &ClusterId) -> Vec<Check> {
-    let key = Key::parse(&format!("{cluster}/manifests/.probe/{}", prober()));
-    let probed = match key {
-        Ok(key) => store.probe(Some(&key)).await,
-        Err(error) => {
-            let detail = error.to_string();
-            return vec![Check::fails("write", Reason::InvalidRequest, detail)];
-        }
-    };
-    match probed.map(|report| report.write) {
-        Err(error) => vec![Check::fails(
-            "write",
-            storage::reason(&error),
-            chain(&error),
-        )],
-        Ok(None) => Vec::new(),
-        Ok(Some(report)) => write_report(report),
-    }
-}
-
-fn write_report(report: WriteReport) -> Vec<Check> {
-    let create_only = if report.create_only {
-        Check::works("create-only", "an object that is there is not overwritten")
-    } else {
-        Check::fails(
-            "create-only",
-            Reason::StorageUnsuitable,
-            "the storage overwrote an object that was to be created only: two runs could take one name; use a storage with conditional writes (If-None-Match)",
-        )
-    };
-    let touch = if report.touch_moves {
-        Check::works("touch", "timestamps can be renewed")
-    } else {
-        Check::warning(
-            "touch",
-            Reason::StorageUnsuitable,
-            "the storage keeps the old timestamp of a touched object: let no lifecycle rule delete objects by age; `purge` is safe",
-        )
-    };
-    let delete = if report.may_delete {
-        Check::works(
-            "delete",
-            "allowed, which backups do not need and `purge` does",
-        )
-    } else {
-        Check::works(
-            "delete",
-            "denied, which is right for nodes; `purge` needs another identity",
-        )
-    };
-    vec![
-        Check::works("write", "an object was written and read back"),
-        create_only,
-        touch,
-        delete,
-    ]
 }
 
 /// Whether old versions stay, where the storage can be asked.

@@ -21,6 +21,8 @@ fn a_storage_that_works_is_told_to_and_is_left_as_it_was() {
         "storage",
         "write",
         "create-only",
+        "read",
+        "list",
         "touch",
         "delete",
         "versions",
