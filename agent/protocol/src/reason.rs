@@ -119,11 +119,11 @@ reasons! {
 
     NoSpace, NoSpace, "The storage is full.", "Free space or enlarge it.";
 
-    StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded. It is tried again.", "If it stays, look at the storage and at the network between.";
-    JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. It is tried again.", "See whether Cassandra is up and JMX is enabled there.";
-    CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained and cannot take a snapshot now. It is tried again.", "If it stays, look at Cassandra's log.";
-    SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk. It is tried again.", "If it comes again, look at the disk and at Cassandra's log.";
-    PurgeInProgress, Retry, "A purge is about to delete objects that this run needs. It is tried again when that has ended.", "";
+    StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded. The operator tries again; a command has to be run again.", "If it stays, look at the storage and at the network between.";
+    JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. The operator tries again; a command has to be run again.", "See whether Cassandra is up and JMX is enabled there.";
+    CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained and cannot take a snapshot now. The operator tries again; a command has to be run again.", "If it stays, look at Cassandra's log.";
+    SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk. The operator tries again; a command has to be run again.", "If it comes again, look at the disk and at Cassandra's log.";
+    PurgeInProgress, Retry, "A purge is about to delete objects that this run needs. The operator tries again when that has ended; a command has to be run again then.", "";
     OutOfMemory, Retry, "Less memory is left in the container than the agent needs beside Cassandra.", "Raise the container's memory limit, or lower Cassandra's heap.";
 
     PodsNotFound, Failed, "No pod matches the selector.", "Correct `spec.cassandra.podSelector`.";

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokio::process::Command;
 
 use crate::parts::binaries;
 use crate::parts::cassandra::host::HostCassandra;
@@ -41,7 +42,8 @@ impl Agent<'_> {
     /// Makes a backup; the flags say where JMX is.
     pub async fn backup(&self, cluster: &str, name: &str, flags: &[String]) -> Result<Ended> {
         let agent = binaries::build().await?.agent;
-        let output = tokio::process::Command::new(agent)
+        let mut command = Command::new(agent);
+        command
             .args(["backup", "--blob-storage", "file", "--output", "json"])
             .args(["--cluster", cluster, "--name", name])
             .args(["--cql-host", self.cassandra.address()])
@@ -49,17 +51,8 @@ impl Agent<'_> {
             .arg(self.root)
             .arg("--state-dir")
             .arg(self.state)
-            .args(flags)
-            .output()
-            .await?;
-        let text = String::from_utf8(output.stdout)?;
-        let events = text.lines().map(serde_json::from_str);
-        let events: Result<Vec<Value>, _> = events.collect();
-        Ok(Ended {
-            code: output.status.code(),
-            events: events.with_context(|| text.clone())?,
-            complaints: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
+            .args(flags);
+        Ended::of(&mut command).await
     }
 }
 
@@ -67,7 +60,7 @@ impl Agent<'_> {
     /// Runs a command that looks at the storage. Gives the exit code and the document.
     pub async fn ask(&self, cluster: &str, arguments: &[&str]) -> Result<(Option<i32>, Value)> {
         let agent = binaries::build().await?.agent;
-        let output = tokio::process::Command::new(agent)
+        let output = Command::new(agent)
             .args(arguments)
             .args(["--blob-storage", "file", "--output", "json"])
             .args(["--cluster", cluster])
@@ -84,6 +77,19 @@ impl Agent<'_> {
 }
 
 impl Ended {
+    /// Runs a command that prints events to its end.
+    pub async fn of(command: &mut Command) -> Result<Self> {
+        let output = command.output().await?;
+        let text = String::from_utf8(output.stdout)?;
+        let events = text.lines().map(serde_json::from_str);
+        let events: Result<Vec<Value>, _> = events.collect();
+        Ok(Self {
+            code: output.status.code(),
+            events: events.with_context(|| text.clone())?,
+            complaints: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
     /// An error that shows the result, unless it is of this exit code and reason.
     pub fn expect(&self, code: i32, reason: &str) -> Result<()> {
         let result = self.result()?;
