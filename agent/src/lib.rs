@@ -10,6 +10,7 @@ pub mod check;
 pub mod cli;
 pub mod control;
 mod coverage;
+mod cql;
 pub mod expiry;
 mod gentle;
 pub mod lease;

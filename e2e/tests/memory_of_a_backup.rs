@@ -1,5 +1,5 @@
 //! The agent as a whole process beside a real Cassandra takes at most 64 MiB, however large a data file
-//! is and wherever it goes: it lives in Cassandra's own memory.
+//! is, wherever it goes and from wherever it comes back: it lives in Cassandra's own memory.
 
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used)]
@@ -48,12 +48,12 @@ impl Place {
     }
 }
 
-/// Makes a backup; the most memory that its process had, in KiB, and its result.
-async fn peak(cassandra: &HostCassandra, place: &Place) -> (u64, Value) {
+/// Runs a command; the most memory that its process had, in KiB, and what it printed.
+async fn peak(cassandra: &HostCassandra, place: &Place, command: &[&str]) -> (u64, String) {
     let state = tempfile::tempdir().unwrap();
     let child = tokio::process::Command::new(binaries::build().await.unwrap().agent)
-        .args(["backup", "--cluster", "prod", "--output", "json", "--name"])
-        .arg(place.name)
+        .args(command)
+        .args(["--cluster", "prod", "--output", "json"])
         .args(["--cql-host", cassandra.address()])
         .args(["--jmx-port", &cassandra.jmx_port().to_string()])
         .arg("--state-dir")
@@ -79,14 +79,9 @@ async fn peak(cassandra: &HostCassandra, place: &Place) -> (u64, Value) {
             () = sleep(Duration::from_millis(10)) => {}
         }
     };
-    let text = String::from_utf8(output.stdout).unwrap();
-    let told = text.lines().last().unwrap_or_default();
     let complaints = String::from_utf8_lossy(&output.stderr);
-    let result = serde_json::from_str(told);
-    (
-        most,
-        result.unwrap_or_else(|error| panic!("{error}: {told}{complaints}")),
-    )
+    assert!(output.status.success(), "{}: {complaints}", place.name);
+    (most, String::from_utf8(output.stdout).unwrap())
 }
 
 fn high_water(status: &str) -> Option<u64> {
@@ -96,7 +91,7 @@ fn high_water(status: &str) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_data_file_goes_to_every_storage_in_64_mib() {
+async fn a_large_data_file_goes_to_every_storage_and_back_in_64_mib() {
     let cassandra = HostCassandra::start(Options::default()).await.unwrap();
     let rows = Rows::new("shop", "orders").with_bytes(VALUE);
     let session = cassandra.session().await.unwrap();
@@ -148,16 +143,34 @@ async fn a_large_data_file_goes_to_every_storage_in_64_mib() {
         ),
     ];
     for place in &places {
-        let (most, result) = peak(&cassandra, place).await;
+        let backup = ["backup", "--name", place.name];
+        let (most, told) = peak(&cassandra, place, &backup).await;
+        let result: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
         assert_eq!(result["reason"], "Succeeded", "{}: {result}", place.name);
         let bytes = result["progress"]["uploaded"]["bytes"].as_u64().unwrap();
-        println!(
-            "{}: {} MiB at most, for {} MiB",
-            place.name,
-            most >> 10,
-            bytes >> 20
-        );
         assert!(bytes > VALUES as u64 * VALUE as u64, "{result}");
         assert!(most < LIMIT, "{}: {most} KiB", place.name);
+
+        let copy = Rows {
+            table: format!("orders_{}", place.name),
+            ..rows.clone()
+        };
+        let renamed = format!("shop.orders=shop.{}", copy.table);
+        let restore = ["restore", "--mode", "merge", "--backup", place.name];
+        let restore = [&restore[..], &["--rename", &renamed]].concat();
+        let (back, told) = peak(&cassandra, place, &restore).await;
+        let done: Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(done["tables"][0]["sstables"], 1, "{done}");
+        assert!(back < LIMIT, "{}: {back} KiB", place.name);
+        copy.check(&session, 0..VALUES).await.unwrap();
+        let drop = format!("DROP TABLE shop.{}", copy.table);
+        session.query_unpaged(drop, ()).await.unwrap();
+        println!(
+            "{}: {} MiB at most for {} MiB, {} MiB on their way back",
+            place.name,
+            most >> 10,
+            bytes >> 20,
+            back >> 10
+        );
     }
 }

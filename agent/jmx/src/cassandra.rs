@@ -4,6 +4,7 @@
 //! that names endpoints with their ports (4.0 and later), it is preferred, and the older one is
 //! asked if the newer is gone.
 
+mod import;
 mod ranges;
 mod ring;
 mod snapshot;

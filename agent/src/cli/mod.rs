@@ -85,7 +85,7 @@ enum Command {
     Show(Box<show::ShowFlags>),
     /// See whether the storage holds what backups need
     Verify(Box<verify::VerifyFlags>),
-    /// Put the files of a node that lost them back in their place
+    /// Bring rows back into a cluster that is up, or a node that lost its disk
     Restore(Box<restore::RestoreFlags>),
     /// Delete backups that no rule keeps, and data that no backup needs
     Purge(Box<purge::PurgeFlags>),

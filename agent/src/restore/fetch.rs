@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::RestoreError;
 use super::target::file;
+use crate::bandwidth::Bandwidth;
 
 /// Ends the name of a file that is not whole.
 const PARTIAL: &str = ".restoring";
@@ -38,14 +39,18 @@ pub(super) enum Got {
 }
 
 /// Brings a file to its place, whole and with its content. Its directory is there.
-pub(super) async fn fetch(store: &dyn Store, wanted: Wanted) -> Result<Got, RestoreError> {
+pub(super) async fn fetch(
+    store: &dyn Store,
+    wanted: Wanted,
+    bandwidth: &Bandwidth,
+) -> Result<Got, RestoreError> {
     let there = wanted.clone();
     if on_disk(move || is_there(&there)).await? {
         return Ok(Got::Kept);
     }
     let mut attempt = 1;
     loop {
-        match once(store, &wanted).await {
+        match once(store, &wanted, bandwidth).await {
             Err(error) if error.is_temporary() && attempt < ATTEMPTS => {
                 tracing::warn!(%error, "fetched again");
                 sleep(PAUSE * attempt).await;
@@ -56,7 +61,11 @@ pub(super) async fn fetch(store: &dyn Store, wanted: Wanted) -> Result<Got, Rest
     }
 }
 
-async fn once(store: &dyn Store, wanted: &Wanted) -> Result<(), RestoreError> {
+async fn once(
+    store: &dyn Store,
+    wanted: &Wanted,
+    bandwidth: &Bandwidth,
+) -> Result<(), RestoreError> {
     let key = Key::parse(&wanted.key)?;
     let content = match store.get(&key, None).await {
         Err(store::Error::NotFound { .. }) => {
@@ -72,6 +81,7 @@ async fn once(store: &dyn Store, wanted: &Wanted) -> Result<(), RestoreError> {
     let mut copy = on_disk(move || Copy::begin(path)).await?;
     let mut chunks = content.chunks;
     while let Some(chunk) = chunks.try_next().await? {
+        bandwidth.take(chunk.len() as u64).await;
         copy = on_disk(move || copy.write(&chunk)).await?;
     }
     let hash = copy.hasher.finalize().to_hex();
@@ -174,12 +184,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_broken_connection_is_met_again_three_times_and_not_for_ever() {
+        let free = Bandwidth::unlimited();
         let (_home, store, wanted) = stage(3).await;
-        assert_eq!(fetch(&store, wanted.clone()).await.unwrap(), Got::Fetched);
+        assert_eq!(
+            fetch(&store, wanted.clone(), &free).await.unwrap(),
+            Got::Fetched
+        );
         assert_eq!(std::fs::read(&wanted.path).unwrap(), b"rows");
-        assert_eq!(fetch(&store, wanted).await.unwrap(), Got::Kept);
+        assert_eq!(fetch(&store, wanted, &free).await.unwrap(), Got::Kept);
         let (_home, store, wanted) = stage(4).await;
-        assert!(fetch(&store, wanted.clone()).await.is_err());
+        assert!(fetch(&store, wanted.clone(), &free).await.is_err());
         assert!(!wanted.path.exists());
         assert_eq!(store.calls(Operation::Get), 4);
     }

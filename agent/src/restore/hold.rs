@@ -1,20 +1,21 @@
 //! Keeping purges away from a backup that is being restored.
 //!
-//! An intent that names the manifest holds the backup, and with it all that its manifests name. It is
+//! An intent that names a manifest holds the backup, and with it all that its manifests name. It is
 //! written first; then the condemned lists are read, and then the manifest is looked for once more:
 //! whoever wrote first is seen by the other, as between a backup and a purge (docs/storage-layout.md).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use manifest::{ClusterId, ClusterLayout, Condemned, FORMAT_VERSION, Intent, NodeLayout};
+use manifest::{BackupName, ClusterId, Condemned, FORMAT_VERSION, Intent, NodeLayout};
 use store::{Key, Store};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{Chosen, RestoreError};
+use super::RestoreError;
 use crate::lease::{self, Deadline, MARGIN, SystemTimer};
 use crate::read;
 
@@ -27,20 +28,30 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Holds a backup for a restore.
 pub(super) struct Hold<'a> {
     store: &'a dyn Store,
-    layout: ClusterLayout,
-    node: NodeLayout,
-    chosen: &'a Chosen,
+    /// Of the node in whose name the intent is written.
+    layout: NodeLayout,
+    backup: BackupName,
+    manifests: Vec<Key>,
     run: Uuid,
     attempt: u32,
 }
 
 impl<'a> Hold<'a> {
-    pub(super) fn new(store: &'a dyn Store, cluster: &ClusterId, chosen: &'a Chosen) -> Self {
+    /// Of the backup, the manifests of these nodes.
+    pub(super) fn new(
+        store: &'a dyn Store,
+        cluster: &ClusterId,
+        backup: &BackupName,
+        manifests: BTreeMap<Uuid, Key>,
+    ) -> Self {
         Self {
             store,
-            layout: ClusterLayout::new(cluster.clone()),
-            node: NodeLayout::new(cluster.clone(), chosen.host_id),
-            chosen,
+            layout: NodeLayout::new(
+                cluster.clone(),
+                manifests.keys().next().copied().unwrap_or_default(),
+            ),
+            backup: backup.clone(),
+            manifests: manifests.into_values().collect(),
             run: Uuid::new_v4(),
             attempt: 1,
         }
@@ -57,7 +68,7 @@ impl<'a> Hold<'a> {
             Err(error) => {
                 warn(format!(
                     "nothing keeps a purge from deleting backup {} meanwhile, since the storage takes no intent: {}",
-                    self.chosen.backup,
+                    self.backup,
                     crate::chain(&error)
                 ));
                 Ok(())
@@ -85,10 +96,11 @@ impl<'a> Hold<'a> {
             // The storage's clock is far from the end of time.
             deadline: Timestamp::try_from(deadline.at()).unwrap_or(Timestamp::MAX),
         };
-        let backup = &self.chosen.backup;
-        let key = Key::parse(&self.node.intent(backup, self.run, self.attempt))?;
-        let manifest = self.layout.below_cluster(self.chosen.manifest.as_str());
-        let text = intent.write(Vec::new(), [manifest])?;
+        let intent_key = self.layout.intent(&self.backup, self.run, self.attempt);
+        let key = Key::parse(&intent_key)?;
+        let manifests = self.manifests.iter();
+        let manifests = manifests.map(|it| self.layout.below_cluster(it.as_str()));
+        let text = intent.write(Vec::new(), manifests)?;
         self.store.create(&key, text.into()).await?;
         self.attempt += 1;
         Ok(())
@@ -100,20 +112,25 @@ impl<'a> Hold<'a> {
         while let Some(list) = self.condemned().await? {
             if begun.elapsed() >= PATIENCE {
                 return Err(RestoreError::Condemned {
-                    backup: self.chosen.backup.clone(),
+                    backup: self.backup.clone(),
                     list,
                 });
             }
             sleep(LOOK).await;
         }
-        self.store.stat(&self.chosen.manifest).await?;
+        for manifest in &self.manifests {
+            self.store.stat(manifest).await?;
+        }
         Ok(())
     }
 
-    /// A list that is honoured and names the manifest.
+    /// A list that is honoured and names a manifest.
     async fn condemned(&self) -> Result<Option<Key>, RestoreError> {
         let now = self.store.now().await?;
-        let manifest = self.layout.below_cluster(self.chosen.manifest.as_str());
+        let manifests = self.manifests.iter();
+        let held: BTreeSet<&str> = manifests
+            .map(|it| self.layout.below_cluster(it.as_str()))
+            .collect();
         let mut lists = self.store.list(&Key::parse(&self.layout.purge_prefix())?);
         while let Some(object) = lists.try_next().await? {
             if !object.key.as_str().ends_with(".condemned") {
@@ -121,7 +138,7 @@ impl<'a> Hold<'a> {
             }
             let mut named = false;
             let each = |head: &Condemned, key: String| {
-                named |= key == manifest && lease::honoured(head.deadline, now, MARGIN);
+                named |= held.contains(key.as_str()) && lease::honoured(head.deadline, now, MARGIN);
             };
             match read::keys(self.store, &object.key, each).await {
                 Err(error) if error.is_not_found() => {}
@@ -136,6 +153,7 @@ impl<'a> Hold<'a> {
 
 #[cfg(test)]
 mod tests {
+    use manifest::ClusterLayout;
     use std::path::PathBuf;
     use std::sync::Mutex;
 
@@ -149,7 +167,8 @@ mod tests {
     /// A storage with the manifest of a node's backup, and perhaps a list of what a purge deletes.
     struct Stage {
         root: TempDir,
-        chosen: Chosen,
+        backup: BackupName,
+        manifest: Key,
     }
 
     impl Stage {
@@ -158,14 +177,8 @@ mod tests {
             let manifest = node.manifest(&"old".parse().unwrap());
             let root = tempfile::tempdir().unwrap();
             let stage = Self {
-                chosen: Chosen {
-                    backup: "old".parse().unwrap(),
-                    host_id: Uuid::from_u128(1),
-                    pod: None,
-                    taken: Timestamp::UNIX_EPOCH,
-                    directories: Vec::new(),
-                    manifest: Key::parse(&manifest).unwrap(),
-                },
+                backup: "old".parse().unwrap(),
+                manifest: Key::parse(&manifest).unwrap(),
                 root,
             };
             stage.write(&manifest, b"a manifest");
@@ -200,13 +213,23 @@ mod tests {
             let store = FileStore::open(self.root.path()).unwrap();
             let warnings = Mutex::new(Vec::new());
             let warn = |why| warnings.lock().unwrap().push(why);
-            let mut hold = Hold::new(&store, &"prod".parse().unwrap(), &self.chosen);
+            let mut hold = self.hold(&store);
             let taken = hold.take(&warn).await;
             (taken, warnings.into_inner().unwrap())
         }
 
+        fn hold<'a>(&self, store: &'a FileStore) -> Hold<'a> {
+            let manifests = [(Uuid::from_u128(1), self.manifest.clone())];
+            Hold::new(
+                store,
+                &"prod".parse().unwrap(),
+                &self.backup,
+                manifests.into(),
+            )
+        }
+
         fn own(&self) -> &str {
-            self.chosen.manifest.as_str().strip_prefix("prod/").unwrap()
+            self.manifest.as_str().strip_prefix("prod/").unwrap()
         }
     }
 
@@ -240,7 +263,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_backup_that_went_before_it_was_held_is_not_restored() {
         let stage = Stage::new();
-        std::fs::remove_file(stage.path(stage.chosen.manifest.as_str())).unwrap();
+        std::fs::remove_file(stage.path(stage.manifest.as_str())).unwrap();
         let (taken, _) = stage.take().await;
         assert!(
             matches!(taken, Err(RestoreError::Catalogue(_))),
@@ -251,7 +274,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_nothing_can_be_written_a_warning_says_so() {
         let mut stage = Stage::new();
-        stage.chosen.backup = "new".parse().unwrap();
+        stage.backup = "new".parse().unwrap();
         // No directory can be made there.
         stage.write("prod/manifests/new", b"");
         let (taken, warnings) = stage.take().await;
@@ -263,7 +286,7 @@ mod tests {
     async fn it_is_renewed_while_the_restore_goes_on() {
         let stage = Stage::new();
         let store = FileStore::open(stage.root.path()).unwrap();
-        let mut hold = Hold::new(&store, &"prod".parse().unwrap(), &stage.chosen);
+        let mut hold = stage.hold(&store);
         let warn = |why: String| panic!("{why}");
         hold.take(&warn).await.unwrap();
         let day = tokio::time::timeout(2 * LIFETIME, hold.renew(&warn)).await;

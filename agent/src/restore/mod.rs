@@ -1,7 +1,7 @@
-//! Restore of one dead node, while Cassandra is down: its own files, `system` included, into empty data
-//! directories. The node then starts with its host id, its tokens and its rows, and streams nothing.
+//! Restore: [`online`] into a cluster that is up, and of one dead node while Cassandra is down.
 //!
-//! What is in place has been compared with its hash. Each file appears whole, under its own name; a
+//! Offline, a node gets its own files, `system` included, into empty data directories. It then starts with
+//! its host id, its tokens and its rows, and streams nothing. What is in place has been compared with its hash. Each file appears whole, under its own name; a
 //! restore that was cut off is gone on with. `system` comes last, so that a node that is started too
 //! early does not know who it is, and does not join as if it had all its rows.
 
@@ -9,7 +9,9 @@ mod choose;
 mod fetch;
 mod hold;
 mod offline;
+pub mod online;
 mod path;
+mod schema;
 mod target;
 
 use std::io;

@@ -14,6 +14,7 @@ use super::hold::Hold;
 use super::path::{SYSTEM, directory, is_restored, plain};
 use super::target::{State, Target, file};
 use super::{Chosen, RestoreError};
+use crate::bandwidth::Bandwidth;
 use crate::read::{self, ManifestStream};
 
 /// What is to be done.
@@ -207,7 +208,9 @@ pub async fn restore(
     warn: &(dyn Fn(String) + Sync),
 ) -> Result<Done, RestoreError> {
     let marks = plan.target.begin(&plan.chosen)?;
-    let mut hold = Hold::new(store, cluster, &plan.chosen);
+    let chosen = &plan.chosen;
+    let manifest = [(chosen.host_id, chosen.manifest.clone())];
+    let mut hold = Hold::new(store, cluster, &chosen.backup, manifest.into());
     hold.take(warn).await?;
     let done = tokio::select! {
         done = fetch_all(store, cluster, plan, concurrency, seen) => done?,
@@ -225,6 +228,8 @@ async fn fetch_all(
     seen: &(dyn Fn(Seen) + Sync),
 ) -> Result<Done, RestoreError> {
     let target = &plan.target;
+    // Nobody else uses the disks of a node that is down.
+    let unlimited = Bandwidth::unlimited();
     let told = Told::default();
     let mut done = Done::default();
     for turn in [Turn::Others, Turn::System, Turn::Local] {
@@ -237,7 +242,7 @@ async fn fetch_all(
         let wanted = wanted.try_flatten();
         let fetched = wanted.map_ok(|wanted| async {
             let bytes = wanted.bytes;
-            let got = fetch(store, wanted).await?;
+            let got = fetch(store, wanted, &unlimited).await?;
             seen(told.add(bytes));
             Ok(got)
         });

@@ -122,11 +122,11 @@ fn every_field_that_a_command_tells_is_described_and_every_field_described_is_to
         ("Backups,", &damaged, &["show", "damaged"]),
         ("`verify`", &damaged, &verify),
         (
-            "`restore`",
+            "`restore --offline`",
             &sound,
             &[&restore[..], &["--dry-run"]].concat(),
         ),
-        ("`restore`", &sound, &restore),
+        ("`restore --offline`", &sound, &restore),
         ("`check`", &sound, &["check", "--no-cassandra"]),
         ("`purge`", &sound, &purge),
         ("`purge`", &sound, &delete),

@@ -211,13 +211,18 @@ impl Node {
             "concurrent_writes": 4,
         });
         let mut set = |key: &str, value: Value| yaml[key] = value;
-        // Off as shipped; whoever has such indexes has switched them on.
-        let sasi = if old {
-            "enable_sasi_indexes"
-        } else {
-            "sasi_indexes_enabled"
-        };
-        set(sasi, json!(true));
+        // Off as shipped, in one release or another; whoever has them has switched them on.
+        for feature in [
+            "sasi_indexes",
+            "materialized_views",
+            "user_defined_functions",
+        ] {
+            let name = match old {
+                true => format!("enable_{feature}"),
+                false => format!("{feature}_enabled"),
+            };
+            set(&name, json!(true));
+        }
         if old {
             set("commitlog_sync_period_in_ms", json!(10_000));
             set("commitlog_segment_size_in_mb", json!(8));

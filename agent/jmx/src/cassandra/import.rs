@@ -1,0 +1,102 @@
+//! Bringing SSTables into a node that is up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Cassandra, Table, bean, typed};
+use crate::argument::Argument;
+use crate::client::CallOptions;
+use crate::error::Error;
+use crate::stream::Value;
+
+/// What `forceKeyspaceCleanup` returns where all went well.
+const SUCCESSFUL: i64 = 0;
+
+impl Cassandra {
+    /// Imports the SSTables in some directories into a table (`nodetool import`), whose names the last
+    /// two parts of each path have to be: `…/<keyspace>/<table>-<id>`. Level and repair state are
+    /// cleared, tokens and content are not looked at: an SSTable may have rows that the node does not
+    /// replicate, and was compared with its hash before. Secondary indexes are built.
+    ///
+    /// With `copy`, files are copied, else moved, which Cassandra can do within a file system only.
+    /// Returns the directories that could not be imported, whose files are as they were; Cassandra's
+    /// log says why. What was imported stays imported.
+    pub async fn import(
+        &self,
+        table: &Table,
+        directories: &[&Path],
+        copy: bool,
+        timeout: Duration,
+    ) -> Result<Vec<String>, Error> {
+        let Table { keyspace, table } = table;
+        let mbean = bean(&format!(
+            "org.apache.cassandra.db:type=Tables,keyspace={keyspace},table={table}"
+        ))?;
+        // resetLevel, clearRepaired, verifySSTables, verifyTokens, invalidateCaches, extendedVerify
+        let flags = [true, true, false, false, true, false, copy];
+        let arguments = |more: &[bool]| {
+            let paths = directories.iter().map(|it| it.to_string_lossy());
+            let mut all = vec![Argument::set(paths)];
+            all.extend(flags.iter().chain(more).map(|it| Argument::boolean(*it)));
+            all
+        };
+        let options = CallOptions {
+            timeout: Some(timeout),
+            read_only: false,
+        };
+        let name = "importNewSSTables";
+        let call = |more: &[bool]| {
+            let arguments = arguments(more);
+            async {
+                self.client
+                    .invoke_with(&mbean, name, arguments, options)
+                    .await
+            }
+        };
+        // 5.0 has failOnMissingIndex and validateIndexChecksum besides; what 4.0 and 4.1 have is
+        // deprecated there.
+        let failed = match call(&[false, true]).await {
+            Err(error) if error.is_missing_member() => call(&[]).await?,
+            result => result?,
+        };
+        match failed {
+            Value::Null => Ok(Vec::new()),
+            failed => typed(name, failed, Value::into_strings),
+        }
+    }
+
+    /// Removes the rows that the node does not replicate from tables (`nodetool cleanup`). Returns when
+    /// it is done, which can take hours; whether all of it was.
+    pub async fn cleanup(
+        &self,
+        keyspace: &str,
+        tables: &[&str],
+        timeout: Duration,
+    ) -> Result<bool, Error> {
+        let arguments = vec![
+            // As many at a time as Cassandra has compactors for.
+            Argument::int(0),
+            Argument::string(keyspace),
+            Argument::strings(tables.iter().copied()),
+        ];
+        // What is clean stays clean.
+        let options = CallOptions {
+            timeout: Some(timeout),
+            read_only: true,
+        };
+        let name = "forceKeyspaceCleanup";
+        let status = self.storage_operation(name, arguments, options).await?;
+        typed(name, status, |value| value.as_i64()).map(|status| status == SUCCESSFUL)
+    }
+
+    /// How many SSTables a table has on the node.
+    pub async fn live_sstables(&self, table: &Table) -> Result<u64, Error> {
+        let Table { keyspace, table } = table;
+        let mbean = format!(
+            "org.apache.cassandra.metrics:type=Table,keyspace={keyspace},scope={table},name=LiveSSTableCount"
+        );
+        let count = self.attribute(&mbean, "Value").await?;
+        let count = typed("LiveSSTableCount", count, |value| value.as_i64())?;
+        Ok(count.try_into().unwrap_or_default())
+    }
+}

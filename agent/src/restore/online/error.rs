@@ -1,0 +1,270 @@
+//! Why a restore into a cluster that is up did not do what it should.
+
+use std::path::PathBuf;
+
+use manifest::{BackupName, ClusterId, TokensError};
+use protocol::Reason;
+use store::{InvalidKey, Key};
+use uuid::Uuid;
+
+use super::selection::TableName;
+use crate::backup::error::Error as NodeError;
+use crate::catalogue::CatalogueError;
+use crate::cql::CqlError;
+use crate::read::ReadFailure;
+use crate::restore::RestoreError;
+use crate::restore::schema::{ApplyError, SchemaProblems};
+use crate::schema::SchemaError;
+
+/// Why a restore into a cluster that is up did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum OnlineError {
+    /// The storage, a manifest, a file.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The node, over JMX.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// CQL.
+    #[error(
+        "{0}; a restore needs CQL for the schema: --cql-host, --cql-port, --cql-user and --cql-password-file say how it is reached"
+    )]
+    Cql(#[from] CqlError),
+    /// The schema could not be read.
+    #[error(transparent)]
+    Describe(#[from] SchemaError),
+    /// A statement.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The target's schema does not fit.
+    #[error("nothing was changed, since the schema does not fit: {0}")]
+    Schema(#[from] SchemaProblems),
+    /// The node's configuration does not allow it.
+    #[error("nothing was changed: {}", .0.join("; "))]
+    Forbidden(Vec<String>),
+    /// No header of the backup can be read.
+    #[error("no manifest of backup {backup} can be read: {}", .why.join("; "))]
+    Unreadable {
+        /// The backup.
+        backup: BackupName,
+        /// Why, by manifest.
+        why: Vec<String>,
+    },
+    /// No backup fits.
+    #[error(
+        "cluster {cluster} has no complete backup that fits; `list` shows those there, and --backup NAME takes any of them"
+    )]
+    NoCompleteBackup {
+        /// The cluster.
+        cluster: ClusterId,
+    },
+    /// The backup is of other tables.
+    #[error("backup {backup} does not cover what is to be restored; `show` says what it has")]
+    NotInScope {
+        /// The backup.
+        backup: BackupName,
+    },
+    /// Nothing that was named is in the backup.
+    #[error("backup {backup} does not have {}; `show` says what it has", .names.join(", "))]
+    NotInBackup {
+        /// The backup.
+        backup: BackupName,
+        /// Tables and keyspaces.
+        names: Vec<String>,
+    },
+    /// A tokens file.
+    #[error("{key}: {source}")]
+    Tokens {
+        /// Its key.
+        key: Key,
+        /// Why.
+        source: TokensError,
+    },
+    /// An object is not what it was.
+    #[error("{0} is not what the manifest says; `verify --level content` finds all such objects")]
+    OtherContent(Key),
+    /// Tokens that are no numbers.
+    #[error(
+        "{0:?} is no token of Murmur3Partitioner or RandomPartitioner: with other partitioners only `restore --offline` restores"
+    )]
+    Partitioner(String),
+    /// The clusters hash differently.
+    #[error("the backup is of {backup}, and the target has {target}: rows would not be found")]
+    OtherPartitioner {
+        /// Of the source.
+        backup: String,
+        /// Of the target.
+        target: String,
+    },
+    /// Cassandra is older than the files.
+    #[error(
+        "Cassandra {version} cannot read SSTables of the format {format}, which the backup has: restore into a newer release"
+    )]
+    Format {
+        /// The target's release.
+        version: String,
+        /// Version letters and format.
+        format: String,
+    },
+    /// A datacenter of the replication is not there.
+    #[error(
+        "keyspace {keyspace} has replicas in {}, which the target does not have: make the keyspace first, with the replication that it is to have",
+        .datacenters.join(", ")
+    )]
+    ForeignDatacenter {
+        /// The keyspace.
+        keyspace: String,
+        /// The datacenters.
+        datacenters: Vec<String>,
+    },
+    /// Replicas are missing in the backup.
+    #[error(
+        "DegradedCover: nodes {} of the backup have no manifest, so that writes which only they had, and deletions, would be missing in {ranges} ranges of this node. --allow-degraded restores the rest",
+        .nodes.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    Degraded {
+        /// Nodes without a manifest.
+        nodes: Vec<Uuid>,
+        /// How many ranges of the node.
+        ranges: usize,
+    },
+    /// The disk is too small.
+    #[error(
+        "the data directories have {free} bytes free, and the restore needs {needed} at its peak: enlarge the volume, or restore fewer tables at a time"
+    )]
+    NoSpace {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are needed.
+        needed: u64,
+    },
+    /// Several nodes, and one of them would do what is done once.
+    #[error(
+        "the ring has {nodes} nodes, and a restore takes three steps: --step prepare on one node, then --step load on each of them, then --step finish on one"
+    )]
+    Steps {
+        /// How many.
+        nodes: usize,
+    },
+    /// Nodes are down.
+    #[error("{} are not up, and {what} needs all nodes", .nodes.join(", "))]
+    Down {
+        /// Addresses.
+        nodes: Vec<String>,
+        /// What is to be done.
+        what: &'static str,
+    },
+    /// The schema differs between nodes.
+    #[error(
+        "the nodes do not agree on the schema: `nodetool describecluster` shows it; restore when they do"
+    )]
+    Disagreement,
+    /// There is something in a table that was to be empty.
+    #[error(
+        "table {table} has {sstables} SSTables, and with --mode replace it was to be empty: run --step prepare on one node first. If it was written to since, use --mode merge"
+    )]
+    NotTruncated {
+        /// The table.
+        table: TableName,
+        /// How many.
+        sstables: u64,
+    },
+    /// A table is not there yet.
+    #[error("the target has no table {table}: run --step prepare on one node first")]
+    NotPrepared {
+        /// The table.
+        table: TableName,
+    },
+    /// Nobody keeps what would be removed.
+    #[error(
+        "Cassandra takes no snapshot before it truncates (auto_snapshot is false), so that the other nodes would lose what they have for good: take a snapshot on each of them and set auto_snapshot, or drop the tables yourself"
+    )]
+    NoAutoSnapshot,
+    /// Another process restores the same.
+    #[error("another process is at work on this restore, in {path}: wait for its end")]
+    Locked {
+        /// Where it is at work.
+        path: PathBuf,
+    },
+    /// Cassandra did not take what was staged.
+    #[error(
+        "Cassandra could not import {}, and has left it there; its log says why. The same command goes on with it",
+        .directories.join(", ")
+    )]
+    Import {
+        /// The directories.
+        directories: Vec<String>,
+    },
+    /// Not all was cleaned up.
+    #[error(
+        "the cleanup of keyspace {keyspace} was aborted, so that the node has rows that it does not replicate; the same command goes on with it"
+    )]
+    Cleanup {
+        /// The keyspace.
+        keyspace: String,
+    },
+}
+
+impl OnlineError {
+    /// JMX failed while `doing` this.
+    pub(super) fn jmx(doing: &'static str) -> impl Fn(jmx::Error) -> Self {
+        move |source| NodeError::jmx(doing)(source).into()
+    }
+
+    /// The word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Restore(error) => error.reason(),
+            Self::Node(error) => error.reason(),
+            Self::Unreadable { .. } | Self::Tokens { .. } | Self::OtherContent(_) => {
+                Reason::ContentMismatch
+            }
+            Self::NoCompleteBackup { .. } => Reason::BackupNotFound,
+            Self::NotInBackup { .. } => Reason::TableNotFound,
+            Self::Schema(_)
+            | Self::Forbidden(_)
+            | Self::NotInScope { .. }
+            | Self::Partitioner(_)
+            | Self::OtherPartitioner { .. }
+            | Self::Format { .. }
+            | Self::ForeignDatacenter { .. }
+            | Self::Degraded { .. }
+            | Self::Steps { .. }
+            | Self::NotTruncated { .. }
+            | Self::NotPrepared { .. }
+            | Self::NoAutoSnapshot => Reason::InvalidRequest,
+            Self::NoSpace { .. } => Reason::NoSpace,
+            Self::Down { .. } | Self::Disagreement => Reason::CassandraNotReady,
+            Self::Locked { .. } => Reason::Locked,
+            Self::Cql(_)
+            | Self::Describe(_)
+            | Self::Apply(_)
+            | Self::Import { .. }
+            | Self::Cleanup { .. } => Reason::Failed,
+        }
+    }
+}
+
+impl From<CatalogueError> for OnlineError {
+    fn from(error: CatalogueError) -> Self {
+        Self::Restore(error.into())
+    }
+}
+
+impl From<ReadFailure> for OnlineError {
+    fn from(error: ReadFailure) -> Self {
+        Self::Restore(error.into())
+    }
+}
+
+impl From<store::Error> for OnlineError {
+    fn from(error: store::Error) -> Self {
+        Self::Restore(error.into())
+    }
+}
+
+impl From<InvalidKey> for OnlineError {
+    fn from(error: InvalidKey) -> Self {
+        Self::Restore(error.into())
+    }
+}

@@ -1,0 +1,288 @@
+//! Staging SSTables beside the data and having Cassandra import them, batch after batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, SsTable};
+use rustix::fs::{Advice, fadvise};
+use store::Store;
+use uuid::Uuid;
+
+use super::batch::Batches;
+use super::error::OnlineError;
+use super::journal::{Entry, Journal};
+use super::node::{Node, jmx_table};
+use super::selection::{Selection, TableName};
+use super::source::Source;
+use super::survey::{Plan, imported, name_of};
+use crate::bandwidth::Bandwidth;
+use crate::read::ManifestStream;
+use crate::restore::fetch::{Got, Wanted, fetch};
+use crate::restore::path::plain;
+use crate::restore::target::file;
+use crate::restore::{Done, RestoreError, Seen};
+
+/// Imports and cleanups take as long as they take; the connection is watched.
+const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// An SSTable that is to be imported.
+struct Item {
+    source: Uuid,
+    table: TableName,
+    sstable: String,
+    /// Where its files are staged: `…/<keyspace>/<table>-<id>`, with the names of the target.
+    folder: PathBuf,
+    files: Vec<Wanted>,
+}
+
+/// A restore of a node at work.
+pub(super) struct Load<'a> {
+    pub(super) store: &'a dyn Store,
+    pub(super) cluster: &'a ClusterId,
+    pub(super) source: &'a Source,
+    pub(super) node: &'a Node,
+    pub(super) plan: &'a Plan,
+    pub(super) selection: &'a Selection,
+    pub(super) id: &'a str,
+    pub(super) concurrency: usize,
+    pub(super) bandwidth: &'a Bandwidth,
+    pub(super) seen: &'a (dyn Fn(Seen) + Sync),
+}
+
+impl Load<'_> {
+    /// Imports all that is planned and not done yet.
+    pub(super) async fn run(&self, journal: &mut Journal) -> Result<Done, OnlineError> {
+        self.clean_up(journal).await?;
+        let mut batches = Batches::new(self.plan.free, self.plan.copies);
+        let told = Told::default();
+        let mut done = Done::default();
+        for (host_id, key) in &self.source.manifests {
+            let mut lines = ManifestStream::open(self.store, key).await?;
+            let mut keys = ObjectKeys::new(*host_id);
+            let mut batch: Vec<Item> = Vec::new();
+            let mut table = None;
+            while let Some(line) = lines.next().await? {
+                let mut of_line = Vec::new();
+                let layout = ClusterLayout::new(self.cluster.clone());
+                keys.of(&line, |key| of_line.push(layout.key_in_cluster(key)));
+                match line {
+                    Line::Table(next) => table = Some(next),
+                    Line::SsTable(sstable) => {
+                        let Some(table) = &table else { continue };
+                        let item = self.item(*host_id, table, &sstable, of_line)?;
+                        let Some(item) = item else { continue };
+                        if journal.has(*host_id, &item.table, &item.sstable) {
+                            told.skip(&item);
+                            continue;
+                        }
+                        let bytes = item.files.iter().map(|it| it.bytes).sum();
+                        let other = |it: &Item| it.table.keyspace != item.table.keyspace;
+                        if batch.first().is_some_and(other) || batches.is_full(bytes) {
+                            self.batch(std::mem::take(&mut batch), journal, &told, &mut done)
+                                .await?;
+                            batches.end(false);
+                        }
+                        batches.add(bytes, bytes);
+                        batch.push(item);
+                    }
+                    Line::Header(_) | Line::Footer(_) => {}
+                }
+            }
+            lines.end()?;
+            self.batch(batch, journal, &told, &mut done).await?;
+            batches.end(false);
+        }
+        Ok(done)
+    }
+
+    /// An SSTable, if it is for this node.
+    fn item(
+        &self,
+        source: Uuid,
+        table: &manifest::Table,
+        sstable: &SsTable,
+        keys: Vec<String>,
+    ) -> Result<Option<Item>, OnlineError> {
+        let name = name_of(table);
+        if sstable.index.is_some() || !self.plan.tables.contains_key(&name) {
+            return Ok(None);
+        }
+        let into = self.selection.target(&name);
+        let pair = (name.keyspace.clone(), into.keyspace.clone());
+        let plan = self.plan.keyspaces.get(&pair);
+        if plan.is_none_or(|it| it.choose(source, sstable).is_err()) {
+            return Ok(None);
+        }
+        let wrong = |name| RestoreError::Name {
+            backup: self.source.backup.clone(),
+            name,
+        };
+        let id = table.directory.rsplit('-').next().unwrap_or_default();
+        let directories = &self.node.directories;
+        let data = &directories[sstable.data_directory % directories.len()];
+        let folder = Journal::home(data, self.id)
+            .join(source.to_string())
+            .join(&into.keyspace)
+            .join(format!("{}-{}", into.table, plain(id).map_err(wrong)?));
+        let all: BTreeMap<&str, &String> = sstable
+            .components
+            .iter()
+            .map(|it| it.name.as_str())
+            .zip(&keys)
+            .collect();
+        let mut files = Vec::new();
+        for component in imported(sstable) {
+            let name = plain(&component.name).map_err(wrong)?;
+            files.push(Wanted {
+                key: all.get(name).map(|it| (*it).clone()).unwrap_or_default(),
+                path: folder.join(name),
+                bytes: component.bytes,
+                blake3: component.blake3.clone(),
+            });
+        }
+        Ok(Some(Item {
+            source,
+            table: name,
+            sstable: sstable.sstable.clone(),
+            folder,
+            files,
+        }))
+    }
+
+    /// Stages, imports and cleans up SSTables of one keyspace from one node of the source.
+    async fn batch(
+        &self,
+        batch: Vec<Item>,
+        journal: &mut Journal,
+        told: &Told,
+        done: &mut Done,
+    ) -> Result<(), OnlineError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.stage(&batch, told, done).await?;
+        let mut by_table: BTreeMap<TableName, Vec<Item>> = BTreeMap::new();
+        for item in batch {
+            by_table.entry(item.table.clone()).or_default().push(item);
+        }
+        for (table, items) in by_table {
+            self.import(&table, &items).await?;
+            journal.write(Entry::Imported {
+                source: items[0].source,
+                table,
+                sstables: items.into_iter().map(|it| it.sstable).collect(),
+            })?;
+        }
+        self.clean_up(journal).await
+    }
+
+    async fn stage(&self, batch: &[Item], told: &Told, done: &mut Done) -> Result<(), OnlineError> {
+        for item in batch {
+            fs::create_dir_all(&item.folder).map_err(|source| file(&item.folder, source))?;
+        }
+        let files = batch.iter().flat_map(|item| item.files.clone());
+        let fetched = stream::iter(files).map(|wanted| async {
+            let bytes = wanted.bytes;
+            let got = fetch(self.store, wanted, self.bandwidth).await?;
+            (self.seen)(told.add(1, bytes));
+            Ok::<_, RestoreError>(got)
+        });
+        let mut fetched = fetched.buffer_unordered(self.concurrency.max(1));
+        while let Some(got) = fetched.try_next().await? {
+            match got {
+                Got::Fetched => done.fetched += 1,
+                Got::Kept => done.kept += 1,
+            }
+        }
+        // Cassandra moves the files and writes nothing of them to the disk.
+        for directory in &self.node.directories {
+            let settle = || Ok(rustix::fs::syncfs(fs::File::open(directory)?)?);
+            settle().map_err(|source| file(directory, source))?;
+        }
+        for wanted in batch.iter().flat_map(|item| &item.files) {
+            let advise = || {
+                let staged = fs::File::open(&wanted.path)?;
+                Ok(fadvise(&staged, 0, None, Advice::DontNeed)?)
+            };
+            // The page cache is Cassandra's, and what was written is on the disk.
+            advise().map_err(|source| file(&wanted.path, source))?;
+        }
+        Ok(())
+    }
+
+    async fn import(&self, table: &TableName, items: &[Item]) -> Result<(), OnlineError> {
+        let into = self.selection.target(table);
+        let folders: BTreeSet<_> = items.iter().map(|it| it.folder.as_path()).collect();
+        let folders: Vec<_> = folders.into_iter().collect();
+        let cassandra = &self.node.cassandra;
+        let copies = self.plan.copies;
+        let into = jmx_table(&into);
+        let failed = cassandra.import(&into, &folders, copies, PATIENCE);
+        let failed = failed.await;
+        let failed = failed.map_err(OnlineError::jmx("cannot import SSTables over JMX"))?;
+        if !failed.is_empty() {
+            return Err(OnlineError::Import {
+                directories: failed,
+            });
+        }
+        // What was copied, and the folder itself.
+        for folder in folders {
+            fs::remove_dir_all(folder).map_err(|source| file(folder, source))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what the node does not replicate from tables that were imported into.
+    async fn clean_up(&self, journal: &mut Journal) -> Result<(), OnlineError> {
+        let mut by_keyspace: BTreeMap<String, Vec<(TableName, TableName)>> = BTreeMap::new();
+        for from in journal.unclean() {
+            let into = self.selection.target(&from);
+            let pair = (from.keyspace.clone(), into.keyspace.clone());
+            let plan = self.plan.keyspaces.get(&pair);
+            if plan.is_some_and(|it| it.needs_cleanup()) {
+                let of_keyspace = by_keyspace.entry(into.keyspace.clone()).or_default();
+                of_keyspace.push((from, into));
+            }
+        }
+        for (keyspace, tables) in by_keyspace {
+            let names: Vec<&str> = tables.iter().map(|(_, into)| into.table.as_str()).collect();
+            let cleaned = self.node.cassandra.cleanup(&keyspace, &names, PATIENCE);
+            let cleaned = cleaned.await;
+            if !cleaned.map_err(OnlineError::jmx("cannot clean up a keyspace over JMX"))? {
+                return Err(OnlineError::Cleanup { keyspace });
+            }
+            journal.write(Entry::Cleaned {
+                tables: tables.into_iter().map(|(from, _)| from).collect(),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What was told so far.
+#[derive(Default)]
+struct Told {
+    files: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Told {
+    fn add(&self, files: u64, bytes: u64) -> Seen {
+        Seen {
+            files: self.files.fetch_add(files, Ordering::Relaxed) + files,
+            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
+        }
+    }
+
+    /// Counts what is imported already.
+    fn skip(&self, item: &Item) {
+        self.add(
+            item.files.len() as u64,
+            item.files.iter().map(|it| it.bytes).sum(),
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! What was backed up: the manifests of a backup, the ring at that time, and the schema.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use manifest::{BackupName, ClusterId, Header, NodeLayout, RingEndpoint, Tokens};
+use store::{Key, Store};
+use uuid::Uuid;
+
+use super::error::OnlineError;
+use super::plan::Cluster;
+use super::ranges::Token;
+use super::ring::Member;
+use super::selection::Selection;
+use crate::catalogue::{self, Backup, Completeness, Headers};
+use crate::restore::Which;
+use crate::restore::schema::{self, Kind, Replication, Statement};
+
+/// Tokens files and schemas are smaller; larger ones are not ours.
+const LARGEST: u64 = 64 << 20;
+
+/// A backup that is restored.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name.
+    pub backup: BackupName,
+    /// When its first snapshot was taken.
+    pub taken: Option<Timestamp>,
+    /// Its manifests, by node.
+    pub manifests: BTreeMap<Uuid, Key>,
+    /// Headers, by node.
+    pub headers: BTreeMap<Uuid, Header>,
+    /// Nodes of the ring at that time without a manifest that can be read.
+    pub missing: BTreeSet<Uuid>,
+    /// Class name of the partitioner.
+    pub partitioner: String,
+    /// The ring.
+    pub cluster: Cluster,
+    /// The schema; empty where the backup has none.
+    pub schema: Vec<Statement>,
+}
+
+impl Source {
+    /// Finds the backup and reads all but the SSTables.
+    pub async fn read(
+        store: &dyn Store,
+        cluster: &ClusterId,
+        which: &Which,
+        selection: &Selection,
+    ) -> Result<Self, OnlineError> {
+        let backup = choose(store, cluster, which, selection).await?;
+        let newest = backup
+            .headers
+            .values()
+            .max_by_key(|it| it.snapshot.started_at);
+        let Some(newest) = newest else {
+            return Err(OnlineError::Unreadable {
+                backup: backup.name,
+                why: backup.unreadable.into_values().collect(),
+            });
+        };
+        let members = ring(store, cluster, &backup, newest.node.host_id).await?;
+        let schema = match newest.schema.as_ref() {
+            None => Vec::new(),
+            Some(object) => {
+                let layout = NodeLayout::new(cluster.clone(), newest.node.host_id);
+                let key = Key::parse(&layout.node_schema(&object.object))?;
+                let text = text(store, &key).await?;
+                if blake3::hash(text.as_bytes()).to_hex().as_str() != object.blake3 {
+                    return Err(OnlineError::OtherContent(key));
+                }
+                schema::split(&text)
+            }
+        };
+        let replication = replications(&schema);
+        let ids = members.iter().map(|it| it.host_id);
+        let readable = |id: &Uuid| backup.headers.contains_key(id);
+        let missing = ids.filter(|id| !readable(id)).collect();
+        let manifests = backup.manifests.iter();
+        let manifests = manifests
+            .filter(|(id, _)| readable(id))
+            .map(|(id, stored)| (*id, stored.key.clone()));
+        Ok(Self {
+            taken: backup.started(),
+            manifests: manifests.collect(),
+            partitioner: newest.node.partitioner.clone(),
+            missing,
+            cluster: Cluster {
+                members,
+                replication,
+            },
+            schema,
+            backup: backup.name,
+            headers: backup.headers,
+        })
+    }
+
+    /// The nodes with a manifest.
+    pub fn nodes(&self) -> BTreeSet<Uuid> {
+        self.manifests.keys().copied().collect()
+    }
+}
+
+/// How the keyspaces of a schema are replicated.
+pub fn replications(schema: &[Statement]) -> BTreeMap<String, Replication> {
+    let keyspaces = schema.iter().filter(|it| it.kind == Kind::Keyspace);
+    let replications =
+        keyspaces.filter_map(|it| Some((it.keyspace.clone(), schema::replication(it)?)));
+    replications.collect()
+}
+
+/// The backup that is meant, with all its headers.
+async fn choose(
+    store: &dyn Store,
+    cluster: &ClusterId,
+    which: &Which,
+    selection: &Selection,
+) -> Result<Backup, OnlineError> {
+    let before = match which {
+        Which::Named(name) => {
+            let backup = catalogue::read_one(store, cluster, name).await?;
+            return match backup.scope().is_none_or(|it| selection.is_covered_by(it)) {
+                true => Ok(backup),
+                false => Err(OnlineError::NotInScope {
+                    backup: backup.name,
+                }),
+            };
+        }
+        Which::Latest => Timestamp::MAX,
+        Which::Before(time) => *time,
+    };
+    let backups = catalogue::read(store, cluster, Headers::One).await?;
+    for backup in backups.iter().rev() {
+        let in_time = backup.started().is_some_and(|it| it < before);
+        let covers = backup.scope().is_some_and(|it| selection.is_covered_by(it));
+        if !in_time || !covers || backup.completeness() != Completeness::Complete {
+            continue;
+        }
+        // One header says that it is complete; the others may be damaged.
+        let backup = catalogue::read_one(store, cluster, &backup.name).await?;
+        if backup.completeness() == Completeness::Complete && backup.unreadable.is_empty() {
+            return Ok(backup);
+        }
+    }
+    Err(OnlineError::NoCompleteBackup {
+        cluster: cluster.clone(),
+    })
+}
+
+/// The ring as a node had it when it was backed up; what the headers say of their nodes counts more.
+async fn ring(
+    store: &dyn Store,
+    cluster: &ClusterId,
+    backup: &Backup,
+    node: Uuid,
+) -> Result<Vec<Member>, OnlineError> {
+    let layout = NodeLayout::new(cluster.clone(), node);
+    let key = Key::parse(&layout.tokens(&backup.name))?;
+    let text = text(store, &key).await?;
+    let tokens = Tokens::from_yaml(&text).map_err(|source| OnlineError::Tokens {
+        key: key.clone(),
+        source,
+    })?;
+    let mut members = BTreeMap::new();
+    for endpoint in &tokens.ring {
+        if let Some(member) = member_of(endpoint)? {
+            members.insert(member.host_id, member);
+        }
+    }
+    for header in backup.headers.values() {
+        let node = &header.node;
+        let member = Member {
+            host_id: node.host_id,
+            datacenter: node.datacenter.clone(),
+            rack: node.rack.clone(),
+            tokens: parse(&node.tokens)?,
+        };
+        members.insert(node.host_id, member);
+    }
+    Ok(members.into_values().collect())
+}
+
+/// An endpoint that owns data; one that was joining does not yet.
+fn member_of(endpoint: &RingEndpoint) -> Result<Option<Member>, OnlineError> {
+    let Some(host_id) = endpoint.host_id.filter(|_| endpoint.state != "Joining") else {
+        return Ok(None);
+    };
+    Ok(Some(Member {
+        host_id,
+        datacenter: endpoint.datacenter.clone(),
+        rack: endpoint.rack.clone(),
+        tokens: parse(&endpoint.tokens)?,
+    }))
+}
+
+/// Tokens of a partitioner that has numbers.
+pub fn parse(tokens: &[String]) -> Result<Vec<Token>, OnlineError> {
+    let parsed = tokens.iter().map(|token| {
+        token
+            .parse()
+            .map_err(|_| OnlineError::Partitioner(token.clone()))
+    });
+    parsed.collect()
+}
+
+/// The whole of a small object.
+async fn text(store: &dyn Store, key: &Key) -> Result<String, OnlineError> {
+    let content = store.get(key, Some(0..LARGEST)).await?;
+    let mut all = Vec::new();
+    let mut chunks = content.chunks;
+    while let Some(chunk) = chunks.try_next().await? {
+        all.extend_from_slice(&chunk);
+    }
+    String::from_utf8(all).map_err(|_| OnlineError::OtherContent(key.clone()))
+}

@@ -1,0 +1,361 @@
+//! What a node is to import of a backup: the plan, from all manifests, with its reasons and bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use manifest::{ComponentName, Line, SsTable, Table};
+use serde::Serialize;
+use store::Store;
+use uuid::Uuid;
+
+use super::batch::Batches;
+use super::error::OnlineError;
+use super::node::Node;
+use super::plan::{KeyspacePlan, Question, Why};
+use super::ring;
+use super::selection::{Selection, TableName};
+use super::source::Source;
+use crate::read::ManifestStream;
+use crate::restore::path::{directory, plain};
+use crate::restore::{RestoreError, schema};
+
+/// What is to be imported into a node.
+#[derive(Debug)]
+pub struct Plan {
+    /// By keyspace as it was and as it is to be.
+    pub keyspaces: BTreeMap<(String, String), KeyspacePlan>,
+    /// Tables, in order of their names.
+    pub tables: BTreeMap<TableName, TablePlan>,
+    /// Views of the backup, which are built anew.
+    pub views: BTreeSet<TableName>,
+    /// Damaged SSTables that the backup does not have.
+    pub left_out: Vec<String>,
+    /// Bytes that the data directories need at the worst moment.
+    pub peak: u64,
+    /// Bytes that they have.
+    pub free: u64,
+    /// Whether Cassandra has to copy what is staged, since it cannot move it.
+    pub copies: bool,
+}
+
+/// What is to be imported into a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TablePlan {
+    /// Its name in the target, as `keyspace.table`.
+    pub into: String,
+    /// SSTables that are imported.
+    pub sstables: u64,
+    /// Their files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// SSTables that are imported since the node of the source with the same place had them.
+    pub same_place: u64,
+    /// SSTables that are imported since they have tokens which the node replicates, or may have.
+    pub overlapping: u64,
+    /// SSTables of the backup that are not for this node.
+    pub not_for_node: u64,
+}
+
+impl Plan {
+    /// Reads all manifests, and changes nothing.
+    pub async fn make(
+        store: &dyn Store,
+        source: &Source,
+        node: &Node,
+        selection: &Selection,
+    ) -> Result<Self, OnlineError> {
+        let views = schema::views(&source.schema).into_iter();
+        let views = views.map(|(keyspace, table)| TableName { keyspace, table });
+        let (free, copies) = node.room()?;
+        let mut survey = Survey {
+            source,
+            node,
+            selection,
+            nodes: source.nodes(),
+            batches: Batches::new(free, copies),
+            batch_of: None,
+            table: None,
+            plan: Self {
+                keyspaces: BTreeMap::new(),
+                tables: BTreeMap::new(),
+                views: views.filter(|it| selection.wants(it)).collect(),
+                left_out: Vec::new(),
+                peak: 0,
+                free,
+                copies,
+            },
+        };
+        for (host_id, key) in &source.manifests {
+            let mut lines = ManifestStream::open(store, key).await?;
+            while let Some(line) = lines.next().await? {
+                survey.add(*host_id, line)?;
+            }
+            survey.end_batch();
+            survey.plan.left_out.extend(lines.end()?.left_out);
+        }
+        let mut plan = survey.plan;
+        plan.peak = survey.batches.peak();
+        plan.has_all_that_was_named(source, selection)?;
+        Ok(plan)
+    }
+
+    fn has_all_that_was_named(
+        &self,
+        source: &Source,
+        selection: &Selection,
+    ) -> Result<(), OnlineError> {
+        let table = |name: &&TableName| !self.tables.contains_key(name);
+        let keyspace = |name: &&String| !self.tables.keys().any(|table| table.keyspace == **name);
+        let mut names: Vec<String> = selection
+            .named()
+            .filter(table)
+            .map(|it| it.to_string())
+            .collect();
+        names.extend(selection.keyspaces().iter().filter(keyspace).cloned());
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(OnlineError::NotInBackup {
+            backup: source.backup.clone(),
+            names,
+        })
+    }
+
+    /// The ranges of the node that a replica without a manifest had, over all keyspaces.
+    pub fn degraded(&self) -> usize {
+        self.keyspaces.values().map(|it| it.degraded.len()).sum()
+    }
+
+    /// The tables as the schema is asked for them.
+    pub fn wanted(&self) -> Vec<schema::Wanted> {
+        let wanted = |(from, plan): (&TableName, &TablePlan)| {
+            let (keyspace, table) = plan.into.split_once('.').unwrap_or_default();
+            schema::Wanted {
+                keyspace: from.keyspace.clone(),
+                table: from.table.clone(),
+                into_keyspace: keyspace.to_owned(),
+                into_table: table.to_owned(),
+            }
+        };
+        self.tables.iter().map(wanted).collect()
+    }
+
+    /// Files and bytes of all tables.
+    pub fn sum(&self) -> (u64, u64) {
+        let sum = |(files, bytes): (u64, u64), it: &TablePlan| (files + it.files, bytes + it.bytes);
+        self.tables.values().fold((0, 0), sum)
+    }
+}
+
+struct Survey<'a> {
+    source: &'a Source,
+    node: &'a Node,
+    selection: &'a Selection,
+    nodes: BTreeSet<Uuid>,
+    batches: Batches,
+    /// The keyspace of the batch at hand, and whether it is cleaned up.
+    batch_of: Option<(String, bool)>,
+    table: Option<Table>,
+    plan: Plan,
+}
+
+impl Survey<'_> {
+    fn add(&mut self, host_id: Uuid, line: Line) -> Result<(), OnlineError> {
+        match line {
+            Line::Table(table) => {
+                self.table = None;
+                let name = name_of(&table);
+                if self.selection.wants(&name) && !self.plan.views.contains(&name) {
+                    self.open(&name)?;
+                    self.table = Some(table);
+                }
+            }
+            Line::SsTable(sstable) if sstable.index.is_none() => {
+                if let Some(table) = self.table.take() {
+                    self.sstable(host_id, &table, &sstable)?;
+                    self.table = Some(table);
+                }
+            }
+            Line::SsTable(_) | Line::Header(_) | Line::Footer(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the plan of a table's keyspace, and an empty one of the table itself.
+    fn open(&mut self, name: &TableName) -> Result<(), OnlineError> {
+        let into = self.selection.target(name);
+        let table = self.plan.tables.entry(name.clone()).or_default();
+        table.into = into.to_string();
+        let pair = (name.keyspace.clone(), into.keyspace.clone());
+        if self.plan.keyspaces.contains_key(&pair) {
+            return Ok(());
+        }
+        let is_there = self.node.cluster.replication.contains_key(&into.keyspace);
+        if !is_there && let Some(replication) = self.source.cluster.replication.get(&name.keyspace)
+        {
+            let members = &self.node.cluster.members;
+            let datacenters = ring::foreign_datacenters(members, replication);
+            if !datacenters.is_empty() {
+                return Err(OnlineError::ForeignDatacenter {
+                    keyspace: into.keyspace,
+                    datacenters,
+                });
+            }
+        }
+        let question = Question {
+            source: &self.source.cluster,
+            manifests: &self.nodes,
+            target: &self.node.cluster,
+            node: self.node.host_id,
+        };
+        let own = self.node.ranges.get(&into.keyspace).cloned();
+        let plan = question.keyspace(&name.keyspace, &into.keyspace, own);
+        self.plan.keyspaces.insert(pair, plan);
+        Ok(())
+    }
+
+    fn sstable(
+        &mut self,
+        host_id: Uuid,
+        table: &Table,
+        sstable: &SsTable,
+    ) -> Result<(), OnlineError> {
+        let name = name_of(table);
+        let into = self.selection.target(&name);
+        let pair = (name.keyspace.clone(), into.keyspace);
+        let (Some(of_keyspace), Some(tally)) = (
+            self.plan.keyspaces.get(&pair),
+            self.plan.tables.get_mut(&name),
+        ) else {
+            return Ok(());
+        };
+        match of_keyspace.choose(host_id, sstable) {
+            Ok(Why::SamePlace) => tally.same_place += 1,
+            Ok(Why::Overlaps | Why::UnknownTokens) => tally.overlapping += 1,
+            Err(_) => {
+                tally.not_for_node += 1;
+                return Ok(());
+            }
+        }
+        let wrong = |name| RestoreError::Name {
+            backup: self.source.backup.clone(),
+            name,
+        };
+        directory(table, sstable).map_err(wrong)?;
+        let (mut files, mut bytes) = (0, 0);
+        for component in imported(sstable) {
+            plain(&component.name).map_err(wrong)?;
+            is_readable(&self.node.version, &component.name)?;
+            files += 1;
+            bytes += component.bytes;
+        }
+        tally.sstables += 1;
+        tally.files += files;
+        tally.bytes = tally.bytes.saturating_add(bytes);
+        let (kept, cleaned) = (
+            of_keyspace.kept(sstable, bytes),
+            of_keyspace.needs_cleanup(),
+        );
+        let other = |(keyspace, _): &(String, bool)| *keyspace != pair.0;
+        if self.batch_of.as_ref().is_some_and(other) || self.batches.is_full(bytes) {
+            self.end_batch();
+        }
+        self.batch_of = Some((pair.0, cleaned));
+        self.batches.add(bytes, kept);
+        Ok(())
+    }
+
+    fn end_batch(&mut self) {
+        if let Some((_, cleaned)) = self.batch_of.take() {
+            self.batches.end(cleaned);
+        }
+    }
+}
+
+/// A table by its names.
+pub fn name_of(table: &Table) -> TableName {
+    TableName {
+        keyspace: table.keyspace.clone(),
+        table: table.table.clone(),
+    }
+}
+
+/// The files of an SSTable that are imported. Those of attached indexes are not, and the list of files
+/// that names them: Cassandra builds the indexes that the target has, and the list.
+pub fn imported(sstable: &SsTable) -> impl Iterator<Item = &manifest::Component> {
+    let of_index = |name: &str| {
+        let parsed = name.parse::<ComponentName>();
+        parsed.is_ok_and(|it| it.component.starts_with("SAI") || it.component.starts_with("SI_"))
+    };
+    let indexed = sstable.components.iter().any(|it| of_index(&it.name));
+    let components = sstable.components.iter();
+    let is_list = move |name: &str| indexed && name.ends_with("-TOC.txt");
+    components.filter(move |it| !of_index(&it.name) && !is_list(&it.name))
+}
+
+/// Makes sure that a release reads a format. It reads those of the releases before.
+fn is_readable(release: &str, file: &str) -> Result<(), OnlineError> {
+    // The newest of each release; of what comes later nothing is known.
+    let newest: &[(&str, &str)] = match release.split('.').next() {
+        Some("4") => &[("big", "nb")],
+        Some("5") => &[("big", "oz"), ("bti", "dz")],
+        _ => return Ok(()),
+    };
+    let Ok(name) = file.parse::<ComponentName>() else {
+        return Ok(());
+    };
+    let descriptor = &name.descriptor;
+    let known = newest.iter().any(|(format, version)| {
+        descriptor.format() == *format && descriptor.version() <= *version
+    });
+    if known {
+        return Ok(());
+    }
+    Err(OnlineError::Format {
+        version: release.to_owned(),
+        format: format!("{}-{}", descriptor.version(), descriptor.format()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_reads_what_came_before_it() {
+        let reads = |release, file| is_readable(release, file).is_ok();
+        assert!(reads("4.0.19", "nb-1-big-Data.db") && reads("4.1.10", "me-1-big-Data.db"));
+        assert!(!reads("4.1.10", "oa-1-big-Data.db") && !reads("4.1.10", "da-1-bti-Data.db"));
+        assert!(reads("5.0.9", "oa-1-big-Data.db") && reads("5.0.9", "da-1-bti-Data.db"));
+        assert!(!reads("5.0.9", "pa-1-big-Data.db") && reads("6.0.0", "zz-1-new-Data.db"));
+    }
+
+    #[test]
+    fn attached_indexes_are_built_anew() {
+        let sstable = |names: &[&str]| SsTable {
+            sstable: "nb-1-big.00000001.17".into(),
+            index: None,
+            data_directory: 0,
+            first_token: None,
+            last_token: None,
+            components: names
+                .iter()
+                .map(|name| manifest::Component {
+                    name: format!("nb-1-big-{name}"),
+                    object: String::new(),
+                    bytes: 1,
+                    blake3: String::new(),
+                })
+                .collect(),
+        };
+        let names = |given: &[&str]| -> Vec<String> {
+            imported(&sstable(given))
+                .map(|it| it.name.clone())
+                .collect()
+        };
+        assert_eq!(names(&["Data.db", "TOC.txt"]).len(), 2);
+        let with_index = names(&["Data.db", "SAI+aa+GroupMeta.db", "SI_x.db", "TOC.txt"]);
+        assert_eq!(with_index, ["nb-1-big-Data.db"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a node's configuration allows.
+
+use std::collections::BTreeMap;
+
+use scylla::client::session::Session;
+
+use super::apply::{ApplyError, read};
+use super::plan::SchemaPlan;
+
+/// What is refused where its setting is off: how its statement begins, what is in that, its
+/// setting by the names since 4.1 and in 4.0, and what it is.
+const FEATURES: [(&str, &str, [&str; 2], &str); 4] = [
+    (
+        "CREATE TABLE",
+        " MASKED WITH ",
+        ["dynamic_data_masking_enabled"; 2],
+        "masked columns",
+    ),
+    (
+        "CREATE FUNCTION",
+        "",
+        [
+            "user_defined_functions_enabled",
+            "enable_user_defined_functions",
+        ],
+        "user-defined functions",
+    ),
+    (
+        "CREATE CUSTOM INDEX",
+        "SASIIndex",
+        ["sasi_indexes_enabled", "enable_sasi_indexes"],
+        "SASI indexes",
+    ),
+    (
+        "CREATE MATERIALIZED VIEW",
+        "",
+        ["materialized_views_enabled", "enable_materialized_views"],
+        "materialized views",
+    ),
+];
+
+/// The settings of the node that is asked, as `system_views.settings` has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings(BTreeMap<String, String>);
+
+/// Reads them.
+pub async fn settings(session: &Session) -> Result<Settings, ApplyError> {
+    let table = "system_views.settings";
+    let ask = "SELECT name, value FROM system_views.settings";
+    let rows = read::<(String, Option<String>)>(session, table, ask).await?;
+    let told = rows
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)));
+    Ok(Settings(told.collect()))
+}
+
+impl Settings {
+    /// Whether Cassandra takes a snapshot before it truncates; `None` if the node does not say.
+    pub fn auto_snapshot(&self) -> Option<bool> {
+        self.0.get("auto_snapshot")?.parse().ok()
+    }
+
+    /// What the plan makes and the node refuses to make, with the settings that allow it.
+    pub fn forbid(&self, plan: &SchemaPlan) -> Vec<String> {
+        let made = |begin: &str, part: &str| {
+            let mut all = plan.before.iter().chain(&plan.after);
+            all.any(|text| text.starts_with(begin) && text.contains(part))
+        };
+        let off = |name: &&&str| self.0.get(**name).is_some_and(|value| value == "false");
+        let features = FEATURES.iter();
+        features
+            .filter(|(begin, part, ..)| made(begin, part))
+            .filter_map(|(_, _, names, what)| {
+                let name = names.iter().find(off)?;
+                Some(format!(
+                    "the schema has {what}, and the node's {name} is false: make it true in cassandra.yaml"
+                ))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plan_makes_must_be_allowed() {
+        let settings = |told: &[(&str, &str)]| {
+            let told = told.iter().map(|(a, b)| ((*a).into(), (*b).into()));
+            Settings(told.collect())
+        };
+        let plan = SchemaPlan {
+            before: vec!["CREATE FUNCTION IF NOT EXISTS a.b".into()],
+            after: vec!["CREATE CUSTOM INDEX IF NOT EXISTS c ON d.e (f) USING 'sai'".into()],
+            ..SchemaPlan::default()
+        };
+        let node = settings(&[
+            ("auto_snapshot", "true"),
+            ("enable_user_defined_functions", "false"),
+            ("sasi_indexes_enabled", "false"),
+            ("materialized_views_enabled", "false"),
+        ]);
+        assert_eq!(node.auto_snapshot(), Some(true));
+        assert_eq!(Settings::default().auto_snapshot(), None);
+        let found = node.forbid(&plan);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("enable_user_defined_functions is false"));
+        assert!(Settings::default().forbid(&plan).is_empty());
+    }
+}
