@@ -94,6 +94,23 @@ impl JmxClient {
         pairs.map_err(|source| unexpected(&subject, source))
     }
 
+    /// Sets an attribute.
+    pub async fn set_attribute(
+        &self,
+        mbean: &ObjectName,
+        name: &str,
+        value: JavaObject,
+    ) -> Result<(), Error> {
+        let attribute = JavaObject::Attribute(name.to_owned(), Box::new(value));
+        let packed = JavaObject::Marshalled(Box::new(attribute));
+        let arguments = [object_name(mbean), packed, JavaObject::Null];
+        let subject = Subject::new("setting attribute", name, Some(mbean));
+        let call = Call::new(Method::SetAttribute, arguments);
+        // Setting twice does what setting once does.
+        self.call(&call, Expect::Nothing, &subject, READ).await?;
+        Ok(())
+    }
+
     /// Calls an operation with the time limit of the endpoint, at most once.
     pub async fn invoke(
         &self,

@@ -29,6 +29,8 @@ fn any_object() -> impl Strategy<Value = JavaObject> {
         prop_oneof![
             vec(inner.clone(), 0..6).prop_map(JavaObject::Objects),
             vec(inner.clone(), 0..6).prop_map(JavaObject::HashSet),
+            (any::<String>(), inner.clone())
+                .prop_map(|(name, value)| JavaObject::Attribute(name, Box::new(value))),
             // Two nulls in a row mark the end of a map for the reader.
             vec((any::<String>().prop_map(JavaObject::String), inner), 0..6)
                 .prop_map(JavaObject::HashMap),
@@ -59,6 +61,13 @@ fn meaning(object: &JavaObject) -> Value {
         JavaObject::ObjectName(name) => Value::Object {
             class: "javax.management.ObjectName".to_owned(),
             fields: vec![("name".to_owned(), Value::String(name.clone()))],
+        },
+        JavaObject::Attribute(name, value) => Value::Object {
+            class: "javax.management.Attribute".to_owned(),
+            fields: vec![
+                ("name".to_owned(), Value::String(name.clone())),
+                ("value".to_owned(), meaning(value)),
+            ],
         },
         JavaObject::Marshalled(inner) => Value::Object {
             class: "java.rmi.MarshalledObject".to_owned(),

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Catalogue, KeyspaceCoverage, NodeIdentity, Probed, Purged, Reason, RingMember, SnapshotTimes,
+    Catalogue, KeyspaceCoverage, NodeIdentity, Probed, Purged, Reason, RestorePlan, RingMember,
+    SnapshotTimes,
 };
 
 /// One line of the agent's standard output and of the run's journal.
@@ -76,6 +77,8 @@ pub enum Phase {
     Uploading,
     /// Writes tokens and manifest and clears the snapshot.
     Committing,
+    /// Makes the schema, fetches, and has Cassandra import.
+    Restoring,
     /// A phase of a newer version.
     #[serde(other)]
     Unknown,
@@ -97,6 +100,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Whether there is none.
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Counts one more file.
     pub fn add(&mut self, bytes: u64) {
         self.files += 1;
@@ -125,6 +133,9 @@ pub struct Progress {
     pub reused: Tally,
     /// Objects whose timestamp was renewed so far.
     pub touched: u64,
+    /// Of a restore: files that are fetched so far, or were there.
+    #[serde(skip_serializing_if = "Tally::is_nothing")]
+    pub fetched: Tally,
 }
 
 /// How an attempt ended.
@@ -165,6 +176,9 @@ pub struct Outcome {
     /// The backups of a cluster, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub catalogue: Option<Box<Catalogue>>,
+    /// What a restore does, where it got so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<Box<RestorePlan>>,
 }
 
 impl Outcome {
@@ -184,6 +198,7 @@ impl Outcome {
             probe: None,
             purged: None,
             catalogue: None,
+            restore: None,
         }
     }
 }

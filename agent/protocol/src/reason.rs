@@ -142,6 +142,7 @@ reasons! {
     RingChanged, Done, "The ring changed while the backup ran. Data of nodes that came or went meanwhile may be missing from it.", "Make another backup once the ring is at rest.";
     SnapshotNotCleared, Done, "The snapshot could not be removed from the node and uses disk space there. It is removed later, by the next run at the latest.", "";
     SSTableLeftOut, Done, "A damaged SSTable was left out of the backup, as asked.", "Scrub or replace the node.";
+    RestoreNote, Done, "Something about a restore that you should know; the message says what.", "";
     LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way; the message names it.", "";
 
     Expired, NotFound, "The backup's data was deleted by retention, or is not in the storage any more.", "Use another backup: `cassandra-backup list` shows those that are there.";

@@ -2,7 +2,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{CatalogueRequest, DeleteRequest, PurgeRequest, Scope, Secret, StorageAccess};
+use crate::{
+    CatalogueRequest, DeleteRequest, PurgeRequest, RestoreRequest, Scope, Secret, StorageAccess,
+};
 
 /// The version that this crate writes. Readers refuse another major number.
 pub const PROTOCOL_VERSION: &str = "1.0";
@@ -55,6 +57,8 @@ pub enum Operation {
     Delete(Box<DeleteRequest>),
     /// Tell which backups a cluster has in a storage.
     Catalogue(CatalogueRequest),
+    /// Restore a backup into this node while it is up.
+    Restore(Box<RestoreRequest>),
 }
 
 /// Back up one node.
@@ -237,7 +241,7 @@ impl Default for CqlAccess {
 pub struct Limits {
     /// Bytes per second read and sent by the node; none means no limit.
     pub bandwidth: Option<u64>,
-    /// Files uploaded at the same time.
+    /// Files uploaded or fetched at the same time.
     pub concurrency: Option<u32>,
     /// Seconds from the start of the attempt to its deadline.
     pub deadline_seconds: Option<u64>,

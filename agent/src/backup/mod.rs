@@ -264,6 +264,7 @@ async fn already_done(
         to_upload: tally(footer.uploaded),
         reused: tally(footer.reused),
         touched: footer.touched,
+        ..Progress::default()
     };
     Ok(Some(summary(&known.progress)))
 }

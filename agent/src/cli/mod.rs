@@ -187,6 +187,7 @@ async fn perform(run: Run, operation: Operation) -> Outcome {
         Operation::Purge(request) => expiry::purge(&run, &request).await,
         Operation::Delete(request) => expiry::delete(&run, &request).await,
         Operation::Catalogue(request) => catalogue::tell(&run, &request).await,
+        Operation::Restore(request) => crate::restore::online::run(&run, &request).await,
     }
 }
 

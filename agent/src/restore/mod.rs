@@ -214,3 +214,21 @@ impl From<store::Error> for RestoreError {
         Self::Catalogue(error.into())
     }
 }
+
+/// Whether Cassandra makes a keyspace by itself (`SchemaConstants` of 4.0 to 6.0). Others may have
+/// names that begin like these.
+fn is_cassandras_own(keyspace: &str) -> bool {
+    matches!(
+        keyspace,
+        "system"
+            | "system_auth"
+            | "system_cluster_metadata"
+            | "system_distributed"
+            | "system_schema"
+            | "system_traces"
+            | "system_views"
+            | "system_virtual_schema"
+            | "system_accord"
+            | "system_accord_debug"
+    )
+}

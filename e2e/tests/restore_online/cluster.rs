@@ -1,14 +1,15 @@
 //! Nodes on this machine, their backups, and restores into them.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use e2e::parts::binaries;
 use e2e::parts::cassandra::cql::{self, Session};
 use e2e::parts::cassandra::host::{HostCassandra, Options};
 use e2e::product::agent::Agent;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
 /// A directory as the storage, and one for journals.
@@ -110,6 +111,38 @@ impl Cluster {
     pub async fn restoring(&self, node: usize, storage: &Storage, flags: &[&str]) -> Child {
         let mut command = self.command(node, storage, flags).await;
         command.kill_on_drop(true).spawn().unwrap()
+    }
+
+    /// A step, as a caller of the protocol asks for it; the last event.
+    pub async fn ask(&self, node: usize, storage: &Storage, mut with: Value) -> Value {
+        let node = &self.nodes[node];
+        with["cluster"] = json!("prod");
+        with["storage"] = json!({"kind": "file", "path": storage.root.path()});
+        with["jmx"] = json!({"port": node.jmx_port()});
+        with["cql"] = json!({"host": node.address()});
+        let request = json!({
+            "protocol": "1.0", "runId": uuid::Uuid::new_v4(), "operation": "restore", "with": with,
+        });
+        let mut agent = Command::new(binaries::build().await.unwrap().agent)
+            .args(["--request", "-", "--state-dir"])
+            .arg(storage.state.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut input = agent.stdin.take().unwrap();
+        input
+            .write_all(format!("{request}\n").as_bytes())
+            .await
+            .unwrap();
+        let output = agent.wait_with_output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        let code = output.status.code().map(i64::from);
+        assert_eq!(last["exitCode"].as_i64(), code, "{text}");
+        last
     }
 
     async fn command(&self, node: usize, storage: &Storage, flags: &[&str]) -> Command {

@@ -4,6 +4,7 @@ use std::fs;
 
 use e2e::parts::cassandra::host::Options;
 use e2e::parts::cassandra::rows::Rows;
+use serde_json::json;
 
 use crate::cluster::{Cluster, Storage, rows, run};
 
@@ -186,15 +187,73 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
     // Nobody else does the same meanwhile.
     let said = cluster.restore(0, &storage, &flags).await.expect(11);
     assert!(said.contains("another process is at work"), "{said}");
+    let tombstones = async || {
+        let endpoint = jmx::Endpoint::new("127.0.0.1", cluster.nodes[0].jmx_port());
+        let cassandra = jmx::cassandra::Cassandra::connect(&endpoint).await.unwrap();
+        let table = jmx::cassandra::Table {
+            keyspace: "omega".into(),
+            table: "orders".into(),
+        };
+        cassandra.keeps_tombstones(&table).await.unwrap()
+    };
+    assert!(tombstones().await);
     at_work.kill().await.unwrap();
+    // Nor is another one begun over it.
+    let other = ["--backup=b1", "--mode=merge"];
+    let said = cluster.restore(0, &storage, &other).await.expect(2);
+    assert!(
+        said.contains("b1 was begun on this node and did not end"),
+        "{said}"
+    );
     // Written after it was truncated: not truncated again.
     newer.write(&session, 300..320).await.unwrap();
     let flags = [&flags[..], &["--output=json"]].concat();
     let done = cluster.restore(0, &storage, &flags).await.document();
     assert_eq!(done["resumed"], true, "{done}");
+    assert!(!tombstones().await);
     last.check(&session, 0..300).await.unwrap();
     let count = rows(&session, "SELECT JSON count(*) FROM alpha.orders").await;
     assert_eq!(count, [r#"{"count": 320}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_of_the_protocol_restores_step_by_step() {
+    let storage = Storage::new();
+    let cluster = Cluster::start(1, &Options::default()).await;
+    let session = cluster.session().await;
+    let orders = Rows::new("shop", "orders");
+    orders.create(&session, "dc1", 1).await.unwrap();
+    orders.write(&session, 0..100).await.unwrap();
+    run(&session, &["CREATE INDEX by_value ON shop.orders (value)"]).await;
+    cluster.back_up(&storage, "b1").await;
+    run(&session, &["DROP KEYSPACE shop"]).await;
+    let ask = async |step: &str, dry_run: bool| {
+        let with = json!({"backup": "b1", "mode": "merge", "step": step, "dryRun": dry_run});
+        cluster.ask(0, &storage, with).await
+    };
+    let early = ask("load", false).await;
+    assert_eq!(early["reason"], "InvalidRequest", "{early}");
+    let dry = ask("all", true).await;
+    assert_eq!(dry["reason"], "Succeeded", "{dry}");
+    let plan = &dry["restore"];
+    assert_eq!(
+        (&plan["tables"], &plan["statements"]),
+        (&json!(1), &json!(3)),
+        "{dry}"
+    );
+    assert!(
+        plan["bytes"].as_u64().unwrap() > 0 && plan["degradedRanges"] == 0,
+        "{dry}"
+    );
+    for step in ["prepare", "load", "finish"] {
+        let done = ask(step, false).await;
+        assert_eq!(done["reason"], "Succeeded", "{done}");
+        let fetched = done["progress"]["fetched"]["files"].as_u64().unwrap_or(0);
+        assert_eq!(fetched > 0, step == "load", "{done}");
+    }
+    orders.check(&session, 0..100).await.unwrap();
+    let indexes = "SELECT JSON index_name FROM system_schema.indexes WHERE keyspace_name = 'shop'";
+    assert_eq!(rows(&session, indexes).await.len(), 1);
 }
 
 /// A file of the storage whose name ends so and whose path has this in it.

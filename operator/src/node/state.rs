@@ -221,7 +221,8 @@ fn node_phase(phase: Phase) -> Option<NodePhase> {
         Phase::Planning => NodePhase::Planning,
         Phase::Uploading => NodePhase::Uploading,
         Phase::Committing => NodePhase::Committing,
-        Phase::Unknown => return None,
+        // No phase of a backup.
+        Phase::Restoring | Phase::Unknown => return None,
     })
 }
 

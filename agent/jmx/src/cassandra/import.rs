@@ -7,7 +7,11 @@ use super::{Cassandra, Table, bean, typed};
 use crate::argument::Argument;
 use crate::client::CallOptions;
 use crate::error::Error;
-use crate::stream::Value;
+use crate::name::ObjectName;
+use crate::stream::{JavaObject, Value};
+
+/// Attribute of a table's MBean, in 4.0 and later.
+const KEEP_TOMBSTONES: &str = "NeverPurgeTombstones";
 
 /// What `forceKeyspaceCleanup` returns where all went well.
 const SUCCESSFUL: i64 = 0;
@@ -28,10 +32,7 @@ impl Cassandra {
         copy: bool,
         timeout: Duration,
     ) -> Result<Vec<String>, Error> {
-        let Table { keyspace, table } = table;
-        let mbean = bean(&format!(
-            "org.apache.cassandra.db:type=Tables,keyspace={keyspace},table={table}"
-        ))?;
+        let mbean = table_bean(table)?;
         // resetLevel, clearRepaired, verifySSTables, verifyTokens, invalidateCaches, extendedVerify
         let flags = [true, true, false, false, true, false, copy];
         let arguments = |more: &[bool]| {
@@ -89,6 +90,22 @@ impl Cassandra {
         typed(name, status, |value| value.as_i64()).map(|status| status == SUCCESSFUL)
     }
 
+    /// Whether compactions and cleanups keep tombstones of a table, however old.
+    pub async fn keeps_tombstones(&self, table: &Table) -> Result<bool, Error> {
+        let mbean = table_bean(table)?;
+        let value = self.client.get_attribute(&mbean, KEEP_TOMBSTONES).await?;
+        typed(KEEP_TOMBSTONES, value, |value| value.as_bool())
+    }
+
+    /// Sets that, until Cassandra is started again.
+    pub async fn keep_tombstones(&self, table: &Table, keep: bool) -> Result<(), Error> {
+        let mbean = table_bean(table)?;
+        let value = JavaObject::Boolean(keep);
+        self.client
+            .set_attribute(&mbean, KEEP_TOMBSTONES, value)
+            .await
+    }
+
     /// How many SSTables a table has on the node.
     pub async fn live_sstables(&self, table: &Table) -> Result<u64, Error> {
         let Table { keyspace, table } = table;
@@ -99,4 +116,11 @@ impl Cassandra {
         let count = typed("LiveSSTableCount", count, |value| value.as_i64())?;
         Ok(count.try_into().unwrap_or_default())
     }
+}
+
+fn table_bean(table: &Table) -> Result<ObjectName, Error> {
+    let Table { keyspace, table } = table;
+    bean(&format!(
+        "org.apache.cassandra.db:type=Tables,keyspace={keyspace},table={table}"
+    ))
 }

@@ -36,6 +36,7 @@ pub(crate) enum Method {
     /// The rest are of `javax.management.remote.rmi.RMIConnection`.
     GetAttribute,
     GetAttributes,
+    SetAttribute,
     Invoke,
     QueryNames,
     IsRegistered,
@@ -51,6 +52,7 @@ impl Method {
             Method::NewClient => -1089742558549201240,
             Method::GetAttribute => -1089783104982388203,
             Method::GetAttributes => 6285293806596348999,
+            Method::SetAttribute => 6738606893952597516,
             Method::Invoke => 1434350937885235744,
             Method::QueryNames => 9152567528369059802,
             Method::IsRegistered => 8325683335228268564,

@@ -34,6 +34,8 @@ pub enum JavaObject {
     ObjectName(String),
     /// `java.rmi.MarshalledObject`: an object that the receiver unpacks later
     Marshalled(Box<JavaObject>),
+    /// `javax.management.Attribute`: a name and a value
+    Attribute(String, Box<JavaObject>),
 }
 
 impl From<&str> for JavaObject {
@@ -111,6 +113,11 @@ static MARSHALLED: Class = Class::new("java.rmi.MarshalledObject", 8988374069173
     (b'I', "hash", ""),
     (b'[', "locBytes", "[B"),
     (b'[', "objBytes", "[B"),
+]);
+
+static ATTRIBUTE: Class = Class::new("javax.management.Attribute", 2484220110589082382).fields(&[
+    (b'L', "name", "Ljava/lang/String;"),
+    (b'L', "value", "Ljava/lang/Object;"),
 ]);
 
 /// Java's own choice for maps and sets; the receiver requires a positive number.
@@ -191,6 +198,11 @@ impl Writer {
                 self.raw(&[tag::END_BLOCK_DATA]);
             }
             JavaObject::Marshalled(inner) => self.marshalled(inner),
+            JavaObject::Attribute(name, value) => {
+                self.begin(&ATTRIBUTE);
+                self.string(name);
+                self.object(value);
+            }
         }
     }
 

@@ -34,6 +34,26 @@ async fn attributes_that_do_not_exist_or_fail_are_left_out_of_a_list() {
 }
 
 #[tokio::test]
+async fn an_attribute_is_set_and_one_that_is_not_there_is_told() {
+    let client = shared().client().await;
+    // A bean of the JDK's own, whose log of collections nobody reads here.
+    let memory = name("java.lang:type=Memory");
+    for wanted in [true, false] {
+        let value = jmx::JavaObject::Boolean(wanted);
+        client
+            .set_attribute(&memory, "Verbose", value)
+            .await
+            .unwrap();
+        let found = client.get_attribute(&memory, "Verbose").await.unwrap();
+        assert_eq!(found, Value::Bool(wanted));
+    }
+    let value = jmx::JavaObject::Boolean(true);
+    let missing = client.set_attribute(&memory, "Nope", value).await;
+    assert!(missing.unwrap_err().is_missing_member());
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn beans_are_found_by_name_and_by_pattern() {
     let client = shared().client().await;
     assert!(client.is_registered(&values()).await.unwrap());

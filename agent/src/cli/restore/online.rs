@@ -11,7 +11,7 @@ use super::super::query::{self, Failure, Form};
 use super::super::{list, spinner::Spinner, table::Table};
 use super::{RestoreFlags, become_owner, progress};
 use crate::neighbour;
-use crate::restore::online::{Mode, Order, Plan, Ready, Selection, Step};
+use crate::restore::online::{Mode, Order, Plan, Ready, Selection, Step, Tell};
 use crate::restore::{Done, Which};
 use crate::serve::note;
 
@@ -48,6 +48,7 @@ pub(super) fn run(flags: RestoreFlags, mode: Mode, state_directory: Option<&Path
             mode,
             step,
             allow_degraded,
+            dry_run,
             concurrency: concurrency.into(),
             bandwidth,
         })
@@ -77,8 +78,14 @@ pub(super) fn run(flags: RestoreFlags, mode: Mode, state_directory: Option<&Path
             let (files, bytes) = ready.plan.sum();
             let spinner = Spinner::new();
             let seen = |seen| spinner.tell(|| progress(seen, files, bytes, began));
+            let say = |what: String| spinner.tell(|| what);
             let warn = |why: String| note!("warning: {why}");
-            let done = ready.run(&seen, &warn).await;
+            let tell = Tell {
+                seen: &seen,
+                say: &say,
+                warn: &warn,
+            };
+            let done = ready.run(&tell).await;
             spinner.end();
             Some(done?)
         };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use manifest::{BackupName, ClusterId, TokensError};
 use protocol::Reason;
 use store::{InvalidKey, Key};
@@ -138,6 +139,69 @@ pub enum OnlineError {
         /// Bytes that are needed.
         needed: u64,
     },
+    /// JMX and CQL are of two nodes.
+    #[error(
+        "JMX answers for node {jmx}, and CQL for {}: say with --cql-host and --jmx-host which node is meant",
+        .cql.map_or_else(|| "another one".to_owned(), |id| id.to_string())
+    )]
+    OtherNode {
+        /// Host id by JMX.
+        jmx: Uuid,
+        /// Host id by CQL.
+        cql: Option<Uuid>,
+    },
+    /// The ring is not at rest.
+    #[error("{} join, leave or move: restore when the ring is at rest", .nodes.join(", "))]
+    Moving {
+        /// Addresses.
+        nodes: Vec<String>,
+    },
+    /// The ring is another one than when it began.
+    #[error(
+        "the ring has changed since this restore began, and what was imported was cut to the old one: remove {path} on each node, and begin anew"
+    )]
+    OtherRing {
+        /// Where it is at work.
+        path: PathBuf,
+    },
+    /// Another restore is under way on this node.
+    #[error(
+        "a restore of {what} was begun on this node and did not end: give its command again, or remove {path} on each node and begin anew"
+    )]
+    OtherRestore {
+        /// Which.
+        what: String,
+        /// Where it is at work.
+        path: PathBuf,
+    },
+    /// It is done here already.
+    #[error(
+        "this restore was prepared and loaded on this node, at {at}: go on with --step load on the other nodes, then --step finish. To begin anew, remove {path} on each node"
+    )]
+    AlreadyLoaded {
+        /// Since when.
+        at: Timestamp,
+        /// Where it was at work.
+        path: PathBuf,
+    },
+    /// The import is not done.
+    #[error("the import into this node was cut off: give the command with --step load again first")]
+    NotLoaded,
+    /// Roles would go, ours included.
+    #[error(
+        "--mode replace would remove all roles, those of this program included: restore system_auth with --mode merge"
+    )]
+    ReplacesRoles,
+    /// SSTables are missing in the backup.
+    #[error(
+        "{count} damaged SSTables are not in the backup, such as {first}, so that what only they had is missing. --allow-degraded restores the rest"
+    )]
+    LeftOut {
+        /// How many.
+        count: usize,
+        /// The first.
+        first: String,
+    },
     /// Several nodes, and one of them would do what is done once.
     #[error(
         "the ring has {nodes} nodes, and a restore takes three steps: --step prepare on one node, then --step load on each of them, then --step finish on one"
@@ -161,7 +225,7 @@ pub enum OnlineError {
     Disagreement,
     /// There is something in a table that was to be empty.
     #[error(
-        "table {table} has {sstables} SSTables, and with --mode replace it was to be empty: run --step prepare on one node first. If it was written to since, use --mode merge"
+        "table {table} has {sstables} SSTables, and with --mode replace it was to be empty: run --step prepare on one node first. If that was done and it was written to since, stop the writes and truncate it, or use --mode merge"
     )]
     NotTruncated {
         /// The table.
@@ -177,9 +241,12 @@ pub enum OnlineError {
     },
     /// Nobody keeps what would be removed.
     #[error(
-        "Cassandra takes no snapshot before it truncates (auto_snapshot is false), so that the other nodes would lose what they have for good: take a snapshot on each of them and set auto_snapshot, or drop the tables yourself"
+        "Cassandra takes no snapshot before it truncates {what}, so that the other nodes would lose what they have for good: allow it (auto_snapshot in cassandra.yaml, allow_auto_snapshot of the table)"
     )]
-    NoAutoSnapshot,
+    NoAutoSnapshot {
+        /// What would be truncated.
+        what: String,
+    },
     /// Another process restores the same.
     #[error("another process is at work on this restore, in {path}: wait for its end")]
     Locked {
@@ -232,9 +299,18 @@ impl OnlineError {
             | Self::Steps { .. }
             | Self::NotTruncated { .. }
             | Self::NotPrepared { .. }
-            | Self::NoAutoSnapshot => Reason::InvalidRequest,
+            | Self::OtherNode { .. }
+            | Self::OtherRing { .. }
+            | Self::OtherRestore { .. }
+            | Self::AlreadyLoaded { .. }
+            | Self::NotLoaded
+            | Self::ReplacesRoles
+            | Self::LeftOut { .. }
+            | Self::NoAutoSnapshot { .. } => Reason::InvalidRequest,
             Self::NoSpace { .. } => Reason::NoSpace,
-            Self::Down { .. } | Self::Disagreement => Reason::CassandraNotReady,
+            Self::Down { .. } | Self::Moving { .. } | Self::Disagreement => {
+                Reason::CassandraNotReady
+            }
             Self::Locked { .. } => Reason::Locked,
             Self::Cql(_)
             | Self::Describe(_)

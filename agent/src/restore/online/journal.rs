@@ -3,13 +3,15 @@
 //! It lies in a directory of its own within the first data directory, beside what is staged there. The
 //! directory's name is made from what is restored: the same command finds it again, another one does
 //! not. What was not written down is done again: an import of rows that are there already, and a cleanup
-//! of what is clean, change nothing.
+//! of what is clean, change nothing. What was written down counts only as long as nobody has emptied the
+//! table since: whoever opens the journal says so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -25,8 +27,23 @@ const FILE: &str = "journal.jsonl";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Entry {
+    /// It begins; what was written before counts no more.
+    Begun {
+        /// For people: of which backup.
+        what: String,
+        /// Hash of the ring: in another one other rows are a node's.
+        ring: String,
+    },
     /// The schema is there, and in mode `replace` the tables are empty.
-    Prepared,
+    Prepared {
+        /// Since when.
+        at: Timestamp,
+    },
+    /// Tombstones of these tables are kept, which was not so before.
+    KeepsTombstones {
+        /// As they were.
+        tables: Vec<TableName>,
+    },
     /// These SSTables of a node of the source are imported, and perhaps not cleaned up.
     Imported {
         /// The node of the source.
@@ -35,12 +52,139 @@ pub enum Entry {
         table: TableName,
         /// As the manifest names them.
         sstables: Vec<String>,
+        /// When.
+        at: Timestamp,
     },
     /// These tables have only what the node replicates.
     Cleaned {
         /// As they were.
         tables: Vec<TableName>,
     },
+    /// All is imported and cleaned up.
+    Loaded {
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+/// What was imported into a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Imports {
+    /// When the first of it was.
+    since: Timestamp,
+    sstables: BTreeSet<(Uuid, String)>,
+}
+
+/// How far a restore is on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    what: String,
+    ring: String,
+    /// Since when the schema and the tables are as they have to be.
+    pub prepared: Option<Timestamp>,
+    /// Since when all is imported.
+    pub loaded: Option<Timestamp>,
+    /// By table as it was.
+    imports: BTreeMap<TableName, Imports>,
+    unclean: BTreeSet<TableName>,
+    kept: BTreeSet<TableName>,
+}
+
+impl State {
+    fn learn(&mut self, entry: Entry) {
+        match entry {
+            Entry::Begun { what, ring } => {
+                // Somebody has still to give them back.
+                let kept = std::mem::take(&mut self.kept);
+                *self = Self {
+                    what,
+                    ring,
+                    kept,
+                    ..Self::default()
+                };
+            }
+            Entry::Prepared { at } => self.prepared = Some(at),
+            Entry::KeepsTombstones { tables } => self.kept.extend(tables),
+            Entry::Imported {
+                source,
+                table,
+                sstables,
+                at,
+            } => {
+                let imports = self.imports.entry(table.clone()).or_insert(Imports {
+                    since: at,
+                    sstables: BTreeSet::new(),
+                });
+                imports
+                    .sstables
+                    .extend(sstables.into_iter().map(|it| (source, it)));
+                self.unclean.insert(table);
+            }
+            Entry::Cleaned { tables } => self.unclean.retain(|it| !tables.contains(it)),
+            Entry::Loaded { at } => self.loaded = Some(at),
+        }
+    }
+
+    fn read(path: &Path) -> Result<Self, OnlineError> {
+        let failed = |source| OnlineError::from(file(path, source));
+        let journal = match fs::File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            other => other.map_err(failed)?,
+        };
+        let mut state = Self::default();
+        for line in BufReader::new(journal).lines() {
+            // A line that was cut off by a crash was not done with.
+            if let Ok(entry) = serde_json::from_str(&line.map_err(failed)?) {
+                state.learn(entry);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Whether anything was begun.
+    pub fn is_begun(&self) -> bool {
+        !self.ring.is_empty()
+    }
+
+    /// Whether something was imported in another ring.
+    pub fn is_of_other_ring(&self, ring: &str) -> bool {
+        !self.imports.is_empty() && self.ring != ring
+    }
+
+    /// Since when something of a table is imported.
+    pub fn imported_since(&self, table: &TableName) -> Option<Timestamp> {
+        self.imports.get(table).map(|it| it.since)
+    }
+
+    /// Whether anything is imported.
+    pub fn has_imported(&self) -> bool {
+        !self.imports.is_empty()
+    }
+
+    /// Forgets what was imported into a table: somebody has emptied it since.
+    pub fn forget(&mut self, table: &TableName) {
+        self.imports.remove(table);
+        self.unclean.remove(table);
+        self.loaded = None;
+    }
+
+    /// Whether an SSTable is imported.
+    pub fn has(&self, source: Uuid, table: &TableName, sstable: &str) -> bool {
+        let of_table = self.imports.get(table);
+        of_table.is_some_and(|it| it.sstables.contains(&(source, sstable.to_owned())))
+    }
+
+    /// Tables, as they were, that may have what the node does not replicate.
+    pub fn unclean(&self) -> Vec<TableName> {
+        self.unclean.iter().cloned().collect()
+    }
+
+    /// Tables, as they were, whose tombstones are kept since this restore began.
+    pub fn kept(&self) -> Vec<TableName> {
+        self.kept.iter().cloned().collect()
+    }
 }
 
 /// The journal of a restore on a node, which nobody else has open.
@@ -48,10 +192,8 @@ pub enum Entry {
 pub struct Journal {
     home: PathBuf,
     file: fs::File,
-    prepared: bool,
-    imported: BTreeSet<(Uuid, TableName, String)>,
-    /// Tables as they were, with an import that no cleanup came after.
-    unclean: BTreeSet<TableName>,
+    /// How far it is.
+    pub state: State,
 }
 
 impl Journal {
@@ -60,8 +202,27 @@ impl Journal {
         data.join(HOME).join(id)
     }
 
-    /// Opens it, and makes it where there is none.
-    pub fn open(data: &Path, id: &str) -> Result<Self, OnlineError> {
+    /// How far a restore is; nothing is changed.
+    pub fn peek(data: &Path, id: &str) -> Result<State, OnlineError> {
+        State::read(&Self::home(data, id).join(FILE))
+    }
+
+    /// Another restore that was begun there and did not end: its directory, and what it restores.
+    pub fn other(data: &Path, id: &str) -> Result<Option<(PathBuf, String)>, OnlineError> {
+        for home in homes(data)? {
+            if home.ends_with(id) {
+                continue;
+            }
+            let state = State::read(&home.join(FILE))?;
+            if state.is_begun() && state.loaded.is_none() {
+                return Ok(Some((home, state.what)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Opens it, and makes it where there is none. Those of others that have ended go.
+    pub fn open(data: &Path, id: &str, state: State) -> Result<Self, OnlineError> {
         let home = Self::home(data, id);
         fs::create_dir_all(&home).map_err(|source| file(&home, source))?;
         let path = home.join(FILE);
@@ -74,40 +235,19 @@ impl Journal {
             Err(fs::TryLockError::WouldBlock) => return Err(OnlineError::Locked { path: home }),
             Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
         }
-        let mut opened = Self {
+        // What follows begins on a line of its own.
+        let write = || (&journal).write_all(b"\n");
+        write().map_err(failed)?;
+        for other in homes(data)? {
+            if other != home && State::read(&other.join(FILE))?.loaded.is_some() {
+                remove(&other)?;
+            }
+        }
+        Ok(Self {
             home,
             file: journal,
-            prepared: false,
-            imported: BTreeSet::new(),
-            unclean: BTreeSet::new(),
-        };
-        let lines = BufReader::new(opened.file.try_clone().map_err(failed)?).lines();
-        for line in lines {
-            // A line that was cut off by a crash was not done with.
-            if let Ok(entry) = serde_json::from_str(&line.map_err(failed)?) {
-                opened.learn(entry);
-            }
-        }
-        // What follows begins on a line of its own.
-        let write = || (&opened.file).write_all(b"\n");
-        write().map_err(failed)?;
-        Ok(opened)
-    }
-
-    fn learn(&mut self, entry: Entry) {
-        match entry {
-            Entry::Prepared => self.prepared = true,
-            Entry::Imported {
-                source,
-                table,
-                sstables,
-            } => {
-                let named = sstables.into_iter().map(|it| (source, table.clone(), it));
-                self.imported.extend(named);
-                self.unclean.insert(table);
-            }
-            Entry::Cleaned { tables } => self.unclean.retain(|it| !tables.contains(it)),
-        }
+            state,
+        })
     }
 
     /// Writes down that something is done. It is on the disk when this returns.
@@ -120,41 +260,55 @@ impl Journal {
             self.file.sync_data()
         };
         append().map_err(failed)?;
-        self.learn(entry);
+        self.state.learn(entry);
         Ok(())
     }
 
-    /// Whether the schema and the tables are as they have to be.
-    pub fn is_prepared(&self) -> bool {
-        self.prepared
-    }
-
-    /// Whether an SSTable is imported.
-    pub fn has(&self, source: Uuid, table: &TableName, sstable: &str) -> bool {
-        // Sets of such tuples cannot be asked by reference.
-        let key = (source, table.clone(), sstable.to_owned());
-        self.imported.contains(&key)
-    }
-
-    /// Tables, as they were, that may have what the node does not replicate.
-    pub fn unclean(&self) -> Vec<TableName> {
-        self.unclean.iter().cloned().collect()
-    }
-
-    /// Ends it: nothing of it stays in these data directories.
-    pub fn end(self, directories: &[PathBuf], id: &str) -> Result<(), OnlineError> {
+    /// Nothing is staged any more in these data directories.
+    pub fn unstage(&self, directories: &[PathBuf], id: &str) -> Result<(), OnlineError> {
         for data in directories {
             let home = Self::home(data, id);
-            match fs::remove_dir_all(&home) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(file(&home, error).into());
+            let Ok(entries) = fs::read_dir(&home) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                if entry.file_name() != FILE {
+                    remove(&entry.path())?;
                 }
-                _ => {}
             }
-            // Another restore may have its own there.
-            let _ = fs::remove_dir(data.join(HOME));
+            if home != self.home {
+                let _ = fs::remove_dir(&home);
+                let _ = fs::remove_dir(data.join(HOME));
+            }
         }
         Ok(())
+    }
+
+    /// Ends it: nothing of it stays below this data directory.
+    pub fn end(data: &Path, id: &str) -> Result<(), OnlineError> {
+        remove(&Self::home(data, id))?;
+        // Another restore may have its own there.
+        let _ = fs::remove_dir(data.join(HOME));
+        Ok(())
+    }
+}
+
+/// The directories of all restores below a data directory.
+fn homes(data: &Path) -> Result<Vec<PathBuf>, OnlineError> {
+    let folder = data.join(HOME);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|source| file(&folder, source))?,
+    };
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
+fn remove(folder: &Path) -> Result<(), OnlineError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(file(folder, error).into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -166,50 +320,107 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn imported(table: &str, sstable: &str) -> Entry {
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn begun(what: &str) -> Entry {
+        Entry::Begun {
+            what: what.into(),
+            ring: "r".into(),
+        }
+    }
+
+    fn imported(table: &str, sstable: &str, second: i64) -> Entry {
         Entry::Imported {
             source: Uuid::from_u128(1),
             table: name(table),
             sstables: vec![sstable.into()],
+            at: at(second),
         }
+    }
+
+    fn open(data: &Path, id: &str) -> Journal {
+        Journal::open(data, id, Journal::peek(data, id).unwrap()).unwrap()
     }
 
     #[test]
     fn what_was_written_is_known_after_a_crash_and_a_cut_line_is_not() {
         let data = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(data.path(), "one").unwrap();
-        assert!(!journal.is_prepared() && journal.unclean().is_empty());
-        journal.write(Entry::Prepared).unwrap();
-        journal.write(imported("a.b", "nb-1-big.0.1")).unwrap();
-        journal.write(imported("a.c", "nb-1-big.0.1")).unwrap();
+        let mut journal = open(data.path(), "one");
+        assert_eq!(journal.state, State::default());
+        for entry in [
+            begun("b1"),
+            Entry::Prepared { at: at(1) },
+            imported("a.b", "nb-1-big.0.1", 2),
+            imported("a.c", "nb-1-big.0.1", 3),
+        ] {
+            journal.write(entry).unwrap();
+        }
         let tables = vec![name("a.b")];
         journal.write(Entry::Cleaned { tables }).unwrap();
         drop(journal);
         let path = Journal::home(data.path(), "one").join(FILE);
         let mut file = fs::File::options().append(true).open(path).unwrap();
         file.write_all(b"{\"imported\":{\"source\":\"00").unwrap();
-        let mut journal = Journal::open(data.path(), "one").unwrap();
-        assert!(journal.is_prepared());
+        let mut journal = open(data.path(), "one");
+        assert_eq!(journal.state.prepared, Some(at(1)));
         let has = |journal: &Journal, table, sstable| {
-            journal.has(Uuid::from_u128(1), &name(table), sstable)
+            journal.state.has(Uuid::from_u128(1), &name(table), sstable)
         };
         assert!(has(&journal, "a.b", "nb-1-big.0.1"));
         assert!(!has(&journal, "a.b", "nb-2-big.0.1"));
-        assert_eq!(journal.unclean(), [name("a.c")]);
-        journal.write(imported("a.b", "nb-2-big.0.1")).unwrap();
+        assert_eq!(journal.state.unclean(), [name("a.c")]);
+        journal.write(imported("a.b", "nb-2-big.0.1", 4)).unwrap();
         drop(journal);
-        let journal = Journal::open(data.path(), "one").unwrap();
+        let journal = open(data.path(), "one");
         assert!(has(&journal, "a.b", "nb-2-big.0.1"));
-        journal.end(&[data.path().to_owned()], "one").unwrap();
+        assert_eq!(journal.state.imported_since(&name("a.b")), Some(at(2)));
+        Journal::end(data.path(), "one").unwrap();
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_was_emptied_since_is_to_be_imported_again() {
+        let data = tempfile::tempdir().unwrap();
+        let mut journal = open(data.path(), "one");
+        journal.write(begun("b1")).unwrap();
+        journal.write(imported("a.b", "x", 2)).unwrap();
+        journal.write(imported("a.c", "x", 2)).unwrap();
+        journal.write(Entry::Loaded { at: at(3) }).unwrap();
+        let mut state = journal.state.clone();
+        state.forget(&name("a.b"));
+        assert!(!state.has(Uuid::from_u128(1), &name("a.b"), "x"));
+        assert!(state.has(Uuid::from_u128(1), &name("a.c"), "x"));
+        assert_eq!(state.loaded, None);
+        // It begins anew: nothing counts.
+        journal.write(begun("b1")).unwrap();
+        assert!(!journal.state.has_imported() && journal.state.loaded.is_none());
+    }
+
+    #[test]
+    fn a_restore_that_did_not_end_is_told_and_one_that_did_goes() {
+        let data = tempfile::tempdir().unwrap();
+        let mut one = open(data.path(), "one");
+        one.write(begun("b1")).unwrap();
+        let (home, what) = Journal::other(data.path(), "two").unwrap().unwrap();
+        assert_eq!(
+            (home, what.as_str()),
+            (Journal::home(data.path(), "one"), "b1")
+        );
+        assert_eq!(Journal::other(data.path(), "one").unwrap(), None);
+        one.write(Entry::Loaded { at: at(3) }).unwrap();
+        assert_eq!(Journal::other(data.path(), "two").unwrap(), None);
+        open(data.path(), "two");
+        assert!(!Journal::home(data.path(), "one").exists());
     }
 
     #[test]
     fn two_processes_never_restore_the_same_at_once() {
         let data = tempfile::tempdir().unwrap();
-        let _first = Journal::open(data.path(), "one").unwrap();
-        let second = Journal::open(data.path(), "one");
+        let _first = open(data.path(), "one");
+        let second = Journal::open(data.path(), "one", State::default());
         assert!(matches!(second, Err(OnlineError::Locked { .. })));
-        Journal::open(data.path(), "two").unwrap();
+        open(data.path(), "two");
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, SsTable};
 use rustix::fs::{Advice, fadvise};
 use store::Store;
@@ -51,11 +52,57 @@ pub(super) struct Load<'a> {
     pub(super) concurrency: usize,
     pub(super) bandwidth: &'a Bandwidth,
     pub(super) seen: &'a (dyn Fn(Seen) + Sync),
+    /// Says what Cassandra is at, which may take long.
+    pub(super) say: &'a (dyn Fn(String) + Sync),
 }
 
 impl Load<'_> {
-    /// Imports all that is planned and not done yet.
+    /// Imports all that is planned and not done yet. Meanwhile tombstones are kept: one may come
+    /// before the row that it deletes, and a compaction or a cleanup that sees no such row would drop
+    /// it.
     pub(super) async fn run(&self, journal: &mut Journal) -> Result<Done, OnlineError> {
+        self.keep_tombstones(journal).await?;
+        let done = self.import_all(journal).await;
+        // Also where it failed: Cassandra serves on.
+        let given_back = self.give_tombstones_back(journal).await;
+        let done = done?;
+        given_back?;
+        Ok(done)
+    }
+
+    async fn keep_tombstones(&self, journal: &mut Journal) -> Result<(), OnlineError> {
+        let failed = OnlineError::jmx("cannot have Cassandra keep tombstones, over JMX");
+        let cassandra = &self.node.cassandra;
+        let mut changed = Vec::new();
+        for from in self.plan.tables.keys() {
+            let into = jmx_table(&self.selection.target(from));
+            if !cassandra.keeps_tombstones(&into).await.map_err(&failed)? {
+                changed.push((from.clone(), into));
+            }
+        }
+        journal.write(Entry::KeepsTombstones {
+            tables: changed.iter().map(|(from, _)| from.clone()).collect(),
+        })?;
+        for (_, into) in &changed {
+            cassandra
+                .keep_tombstones(into, true)
+                .await
+                .map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    async fn give_tombstones_back(&self, journal: &Journal) -> Result<(), OnlineError> {
+        let failed = OnlineError::jmx("cannot have Cassandra drop old tombstones again, over JMX");
+        for from in journal.state.kept() {
+            let into = jmx_table(&self.selection.target(&from));
+            let set = self.node.cassandra.keep_tombstones(&into, false);
+            set.await.map_err(&failed)?;
+        }
+        Ok(())
+    }
+
+    async fn import_all(&self, journal: &mut Journal) -> Result<Done, OnlineError> {
         self.clean_up(journal).await?;
         let mut batches = Batches::new(self.plan.free, self.plan.copies);
         let told = Told::default();
@@ -75,7 +122,7 @@ impl Load<'_> {
                         let Some(table) = &table else { continue };
                         let item = self.item(*host_id, table, &sstable, of_line)?;
                         let Some(item) = item else { continue };
-                        if journal.has(*host_id, &item.table, &item.sstable) {
+                        if journal.state.has(*host_id, &item.table, &item.sstable) {
                             told.skip(&item);
                             continue;
                         }
@@ -117,17 +164,15 @@ impl Load<'_> {
         if plan.is_none_or(|it| it.choose(source, sstable).is_err()) {
             return Ok(None);
         }
-        let wrong = |name| RestoreError::Name {
-            backup: self.source.backup.clone(),
-            name,
-        };
-        let id = table.directory.rsplit('-').next().unwrap_or_default();
-        let directories = &self.node.directories;
+        let wrong = |name| self.source.wrong_name(name);
+        // Cassandra takes the directory of a table by its form only, an id of 32 hex digits.
+        let id = &blake3::hash(table.directory.as_bytes()).to_hex()[..32];
+        let directories = &self.node.facts.directories;
         let data = &directories[sstable.data_directory % directories.len()];
         let folder = Journal::home(data, self.id)
             .join(source.to_string())
             .join(&into.keyspace)
-            .join(format!("{}-{}", into.table, plain(id).map_err(wrong)?));
+            .join(format!("{}-{id}", into.table));
         let all: BTreeMap<&str, &String> = sstable
             .components
             .iter()
@@ -175,14 +220,21 @@ impl Load<'_> {
                 source: items[0].source,
                 table,
                 sstables: items.into_iter().map(|it| it.sstable).collect(),
+                at: Timestamp::now(),
             })?;
         }
         self.clean_up(journal).await
     }
 
     async fn stage(&self, batch: &[Item], told: &Told, done: &mut Done) -> Result<(), OnlineError> {
+        let mut wanted: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
         for item in batch {
-            fs::create_dir_all(&item.folder).map_err(|source| file(&item.folder, source))?;
+            let paths = item.files.iter().map(|it| it.path.as_path());
+            wanted.entry(&item.folder).or_default().extend(paths);
+        }
+        for (folder, files) in wanted {
+            fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
+            only(folder, &files)?;
         }
         let files = batch.iter().flat_map(|item| item.files.clone());
         let fetched = stream::iter(files).map(|wanted| async {
@@ -198,11 +250,7 @@ impl Load<'_> {
                 Got::Kept => done.kept += 1,
             }
         }
-        // Cassandra moves the files and writes nothing of them to the disk.
-        for directory in &self.node.directories {
-            let settle = || Ok(rustix::fs::syncfs(fs::File::open(directory)?)?);
-            settle().map_err(|source| file(directory, source))?;
-        }
+        self.settle()?;
         for wanted in batch.iter().flat_map(|item| &item.files) {
             let advise = || {
                 let staged = fs::File::open(&wanted.path)?;
@@ -214,12 +262,22 @@ impl Load<'_> {
         Ok(())
     }
 
+    /// Makes sure that all is on the disks.
+    fn settle(&self) -> Result<(), OnlineError> {
+        for directory in &self.node.facts.directories {
+            let settle = || Ok(rustix::fs::syncfs(fs::File::open(directory)?)?);
+            settle().map_err(|source| file(directory, source))?;
+        }
+        Ok(())
+    }
+
     async fn import(&self, table: &TableName, items: &[Item]) -> Result<(), OnlineError> {
         let into = self.selection.target(table);
         let folders: BTreeSet<_> = items.iter().map(|it| it.folder.as_path()).collect();
         let folders: Vec<_> = folders.into_iter().collect();
         let cassandra = &self.node.cassandra;
         let copies = self.plan.copies;
+        (self.say)(format!("imports {} SSTables into {into}", items.len()));
         let into = jmx_table(&into);
         let failed = cassandra.import(&into, &folders, copies, PATIENCE);
         let failed = failed.await;
@@ -229,6 +287,18 @@ impl Load<'_> {
                 directories: failed,
             });
         }
+        let left = |folder: &&Path| !copies && has_data(folder);
+        let left: Vec<String> = folders
+            .iter()
+            .copied()
+            .filter(left)
+            .map(|it| it.display().to_string())
+            .collect();
+        if !left.is_empty() {
+            return Err(OnlineError::Import { directories: left });
+        }
+        // Cassandra writes Statistics.db anew, and copies between file systems, without fsync.
+        self.settle()?;
         // What was copied, and the folder itself.
         for folder in folders {
             fs::remove_dir_all(folder).map_err(|source| file(folder, source))?;
@@ -239,7 +309,7 @@ impl Load<'_> {
     /// Removes what the node does not replicate from tables that were imported into.
     async fn clean_up(&self, journal: &mut Journal) -> Result<(), OnlineError> {
         let mut by_keyspace: BTreeMap<String, Vec<(TableName, TableName)>> = BTreeMap::new();
-        for from in journal.unclean() {
+        for from in journal.state.unclean() {
             let into = self.selection.target(&from);
             let pair = (from.keyspace.clone(), into.keyspace.clone());
             let plan = self.plan.keyspaces.get(&pair);
@@ -250,6 +320,7 @@ impl Load<'_> {
         }
         for (keyspace, tables) in by_keyspace {
             let names: Vec<&str> = tables.iter().map(|(_, into)| into.table.as_str()).collect();
+            (self.say)(format!("cleans up {} tables of {keyspace}", names.len()));
             let cleaned = self.node.cassandra.cleanup(&keyspace, &names, PATIENCE);
             let cleaned = cleaned.await;
             if !cleaned.map_err(OnlineError::jmx("cannot clean up a keyspace over JMX"))? {
@@ -261,6 +332,25 @@ impl Load<'_> {
         }
         Ok(())
     }
+}
+
+/// Removes what else is in a folder: Cassandra would import that, too, or fail at it.
+fn only(folder: &Path, files: &BTreeSet<&Path>) -> Result<(), OnlineError> {
+    let failed = |source| OnlineError::from(file(folder, source));
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if !files.contains(path.as_path()) {
+            fs::remove_file(&path).map_err(|source| file(&path, source))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether Cassandra has left a data file where it was staged.
+fn has_data(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names = entries.map(|entry| entry.file_name());
+    names.any(|name| name.to_string_lossy().ends_with("-Data.db"))
 }
 
 /// What was told so far.

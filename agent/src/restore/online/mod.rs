@@ -11,6 +11,7 @@ mod load;
 mod node;
 mod plan;
 mod ranges;
+mod request;
 mod ring;
 mod selection;
 mod source;
@@ -20,10 +21,10 @@ use jiff::Timestamp;
 use jmx::cassandra::{Entities, SnapshotOptions, Tag};
 use manifest::{BackupName, ClusterId};
 use protocol::{CqlAccess, JmxAccess};
-use serde::Serialize;
 use store::Store;
+use uuid::Uuid;
 
-use self::journal::{Entry, Journal};
+use self::journal::{Entry, Journal, State};
 use self::load::Load;
 use self::node::{Node, jmx_table};
 use self::source::Source;
@@ -33,35 +34,13 @@ use super::{Done, Seen, Which};
 use crate::bandwidth::Bandwidth;
 
 pub use error::OnlineError;
-pub use selection::{Rename, Selection, TableName, is_name};
+pub use protocol::{RestoreMode as Mode, RestoreStep as Step};
+pub use request::run;
+pub use selection::{Rename, Selection, TableName};
 pub use survey::{Plan, TablePlan};
 
 /// How long a snapshot before a truncation may take.
 const SNAPSHOT: std::time::Duration = std::time::Duration::from_secs(3600);
-
-/// What becomes of the rows that a table has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Mode {
-    /// They stay, and the newer of two writes counts.
-    Merge,
-    /// They go, after a snapshot.
-    Replace,
-}
-
-/// What is done of a restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Step {
-    /// All, for a ring of one node.
-    All,
-    /// The schema, and with [`Mode::Replace`] the truncation: once for the cluster, first.
-    Prepare,
-    /// The import: on every node.
-    Load,
-    /// Indexes and views: once for the cluster, last.
-    Finish,
-}
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -76,10 +55,22 @@ pub struct Order {
     pub step: Step,
     /// Whether it is done although replicas are missing in the backup.
     pub allow_degraded: bool,
+    /// Whether it is only said what would be done.
+    pub dry_run: bool,
     /// Files that are fetched at the same time.
     pub concurrency: usize,
     /// Bytes per second that are fetched at most.
     pub bandwidth: Option<u64>,
+}
+
+/// Who is told of a restore that is at work.
+pub struct Tell<'a> {
+    /// How far it is.
+    pub seen: &'a (dyn Fn(Seen) + Sync),
+    /// What Cassandra is at, which may take long.
+    pub say: &'a (dyn Fn(String) + Sync),
+    /// What else is to be known.
+    pub warn: &'a (dyn Fn(String) + Sync),
 }
 
 /// A restore that is ready to be done: all was looked at, and nothing changed.
@@ -98,6 +89,8 @@ pub struct Ready<'a> {
     pub not_empty: Vec<TableName>,
     /// Whether this restore was begun on this node, and cut off.
     pub resumes: bool,
+    /// How far it is on this node.
+    state: State,
     id: String,
 }
 
@@ -112,17 +105,17 @@ impl<'a> Ready<'a> {
     ) -> Result<Self, OnlineError> {
         let source = Source::read(store, cluster, &order.which, &order.selection).await?;
         let node = Node::read(jmx, cql).await?;
-        if source.partitioner != node.partitioner {
+        if source.partitioner != node.facts.partitioner {
             return Err(OnlineError::OtherPartitioner {
                 backup: source.partitioner,
-                target: node.partitioner,
+                target: node.facts.partitioner,
             });
         }
-        let plan = Plan::make(store, &source, &node, &order.selection).await?;
+        let plan = Plan::make(store, &source, &node.facts, &order.selection).await?;
         let id = id(cluster, &source.backup, &order);
-        let begun = Journal::home(node.data_directory(), &id).exists();
-        let mut there = node.schema.clone();
-        if order.step == Step::Finish || (order.step == Step::All && begun) {
+        let state = Journal::peek(node.facts.data_directory(), &id)?;
+        let mut there = node.facts.schema.clone();
+        if order.step == Step::Finish || (order.step == Step::All && state.is_begun()) {
             // The last time may have made some of the views.
             there.retain(|it| it.kind != Kind::View);
         }
@@ -138,11 +131,17 @@ impl<'a> Ready<'a> {
             schema,
             settings,
             not_empty: Vec::new(),
-            resumes: begun,
+            resumes: state.is_begun(),
+            state,
             id,
         };
         ready.check().await?;
         Ok(ready)
+    }
+
+    /// The node.
+    pub fn host_id(&self) -> Uuid {
+        self.node.facts.host_id
     }
 
     /// The backup.
@@ -157,7 +156,7 @@ impl<'a> Ready<'a> {
 
     /// The first data directory, whose owner the files are to belong to.
     pub fn data_directory(&self) -> &std::path::Path {
-        self.node.data_directory()
+        self.node.facts.data_directory()
     }
 
     /// Whether SSTables are imported.
@@ -165,10 +164,56 @@ impl<'a> Ready<'a> {
         matches!(self.order.step, Step::All | Step::Load)
     }
 
+    /// Refuses what would lose or mix something, before anything is changed.
     async fn check(&mut self) -> Result<(), OnlineError> {
-        let nodes = self.node.cluster.members.len();
+        self.check_journals()?;
+        self.check_ring().await?;
+        let forbidden = self.settings.forbid(&self.schema);
+        if !forbidden.is_empty() {
+            return Err(OnlineError::Forbidden(forbidden));
+        }
+        if self.order.step != Step::Finish {
+            self.check_cover()?;
+            self.check_truncation()?;
+        }
+        if self.loads() && !self.resumes && self.plan.peak > self.plan.free {
+            return Err(OnlineError::NoSpace {
+                free: self.plan.free,
+                needed: self.plan.peak,
+            });
+        }
+        self.check_tables().await
+    }
+
+    /// What was begun on this node before.
+    fn check_journals(&self) -> Result<(), OnlineError> {
+        let data = self.data_directory();
+        let path = Journal::home(data, &self.id);
+        if let Some((path, what)) = Journal::other(data, &self.id)? {
+            return Err(OnlineError::OtherRestore { what, path });
+        }
+        if self.state.is_of_other_ring(&self.node.facts.ring) {
+            return Err(OnlineError::OtherRing { path });
+        }
+        match (self.order.step, self.state.prepared, self.state.loaded) {
+            (Step::Prepare, Some(_), Some(at)) => Err(OnlineError::AlreadyLoaded { at, path }),
+            (Step::Finish, ..) if self.state.has_imported() && self.state.loaded.is_none() => {
+                Err(OnlineError::NotLoaded)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn check_ring(&self) -> Result<(), OnlineError> {
+        let facts = &self.node.facts;
+        let nodes = facts.cluster.members.len();
         if self.order.step == Step::All && nodes > 1 {
             return Err(OnlineError::Steps { nodes });
+        }
+        if !facts.moving.is_empty() {
+            return Err(OnlineError::Moving {
+                nodes: facts.moving.clone(),
+            });
         }
         let what = match (self.order.step, self.order.mode) {
             (Step::All | Step::Prepare, Mode::Replace) => Some("a truncation"),
@@ -177,48 +222,99 @@ impl<'a> Ready<'a> {
             }
             _ => None,
         };
-        if let Some(what) = what.filter(|_| !self.node.down.is_empty()) {
+        if let Some(what) = what.filter(|_| !facts.down.is_empty()) {
             return Err(OnlineError::Down {
-                nodes: self.node.down.clone(),
+                nodes: facts.down.clone(),
                 what,
             });
         }
-        let forbidden = self.settings.forbid(&self.schema);
-        if !forbidden.is_empty() {
-            return Err(OnlineError::Forbidden(forbidden));
+        match self.node.agrees().await? {
+            true => Ok(()),
+            false => Err(OnlineError::Disagreement),
         }
-        if !self.node.agrees().await? {
-            return Err(OnlineError::Disagreement);
+    }
+
+    /// Whether the backup has all that it should: of all nodes, before any is emptied.
+    fn check_cover(&self) -> Result<(), OnlineError> {
+        if self.order.allow_degraded {
+            return Ok(());
         }
-        if self.loads() {
-            let ranges = self.plan.degraded();
-            if ranges > 0 && !self.order.allow_degraded {
-                return Err(OnlineError::Degraded {
-                    nodes: self.source.missing.iter().copied().collect(),
-                    ranges,
-                });
+        if let Some(first) = self.plan.left_out.first() {
+            return Err(OnlineError::LeftOut {
+                count: self.plan.left_out.len(),
+                first: first.clone(),
+            });
+        }
+        let ranges = match self.loads() {
+            true => self.plan.degraded(),
+            false => self.source.ranges_without_a_replica(self.plan.keyspaces()),
+        };
+        if ranges == 0 {
+            return Ok(());
+        }
+        Err(OnlineError::Degraded {
+            nodes: self.source.missing.iter().copied().collect(),
+            ranges,
+        })
+    }
+
+    fn check_truncation(&self) -> Result<(), OnlineError> {
+        if self.order.mode != Mode::Replace {
+            return Ok(());
+        }
+        if self.order.selection.has_roles() {
+            return Err(OnlineError::ReplacesRoles);
+        }
+        let alone = self.node.facts.cluster.members.len() == 1;
+        if alone || self.order.step != Step::Prepare {
+            return Ok(());
+        }
+        let refuse = |what: &str| {
+            let what = what.to_owned();
+            Err(OnlineError::NoAutoSnapshot { what })
+        };
+        if self.settings.auto_snapshot() != Some(true) {
+            return refuse("tables");
+        }
+        let exempt = schema::without_auto_snapshot(&self.node.facts.schema);
+        let existing = self.schema.existing.iter();
+        let mut exempt = existing.filter(|table| exempt.contains(table));
+        exempt.next().map_or(Ok(()), |(keyspace, table)| {
+            refuse(&format!("{keyspace}.{table}"))
+        })
+    }
+
+    /// What the tables of the target have, and whether what the journal says of them is still so.
+    async fn check_tables(&mut self) -> Result<(), OnlineError> {
+        let sources: Vec<TableName> = self.plan.tables.keys().cloned().collect();
+        for from in sources {
+            let table = self.order.selection.target(&from);
+            let pair = (table.keyspace.clone(), table.table.clone());
+            if !self.schema.existing.contains(&pair) {
+                self.state.forget(&from);
+                continue;
             }
-            if self.plan.peak > self.plan.free && !self.resumes {
-                return Err(OnlineError::NoSpace {
-                    free: self.plan.free,
-                    needed: self.plan.peak,
-                });
-            }
-        }
-        for (keyspace, table) in self.schema.existing.clone() {
-            let table = TableName { keyspace, table };
             let sstables = self.node.sstables(&table).await?;
+            let truncated = self.node.facts.truncated.get(&table);
+            let since = |time: Option<Timestamp>| truncated.is_some_and(|it| Some(*it) > time);
+            if sstables == 0 || since(self.state.imported_since(&from)) {
+                self.state.forget(&from);
+            }
+            if since(self.state.prepared) {
+                self.state.prepared = None;
+            }
             if sstables == 0 {
                 continue;
             }
-            if (self.order.step, self.order.mode) == (Step::Load, Mode::Replace) && !self.resumes {
+            let replaces = (self.order.step, self.order.mode) == (Step::Load, Mode::Replace);
+            let ours = self.state.imported_since(&from).is_some();
+            if replaces && !ours && !self.order.dry_run {
                 return Err(OnlineError::NotTruncated { table, sstables });
             }
             self.not_empty.push(table);
         }
-        if self.order.step == Step::Load
-            && let Some((keyspace, table)) = self.schema.created.first()
-        {
+        let load = self.order.step == Step::Load && !self.order.dry_run;
+        if let Some((keyspace, table)) = self.schema.created.first().filter(|_| load) {
             let (keyspace, table) = (keyspace.clone(), table.clone());
             return Err(OnlineError::NotPrepared {
                 table: TableName { keyspace, table },
@@ -227,44 +323,45 @@ impl<'a> Ready<'a> {
         Ok(())
     }
 
-    /// Does it, and says how far it is. `warn` says what else is to be known.
-    pub async fn run(
-        &self,
-        seen: &(dyn Fn(Seen) + Sync),
-        warn: &(dyn Fn(String) + Sync),
-    ) -> Result<Done, OnlineError> {
+    /// Does it, and tells of it.
+    pub async fn run(&self, tell: &Tell<'_>) -> Result<Done, OnlineError> {
         let mut hold = Hold::new(
             self.store,
             &self.cluster,
             &self.source.backup,
             self.source.manifests.clone(),
         );
-        hold.take(warn).await?;
+        hold.take(tell.warn).await?;
         tokio::select! {
-            done = self.steps(seen, warn) => done,
-            never = hold.renew(warn) => match never {},
+            done = self.steps(tell) => done,
+            never = hold.renew(tell.warn) => match never {},
         }
     }
 
-    async fn steps(
-        &self,
-        seen: &(dyn Fn(Seen) + Sync),
-        warn: &(dyn Fn(String) + Sync),
-    ) -> Result<Done, OnlineError> {
-        let step = self.order.step;
-        let mut done = Done::default();
+    async fn steps(&self, tell: &Tell<'_>) -> Result<Done, OnlineError> {
+        let (step, data) = (self.order.step, self.data_directory());
         if step == Step::Finish {
             self.finish().await?;
-            return Ok(done);
+            Journal::end(data, &self.id)?;
+            return Ok(Done::default());
         }
-        let data = self.data_directory();
-        let mut journal = Journal::open(data, &self.id)?;
-        if step != Step::Load && !journal.is_prepared() {
-            self.prepare(warn).await?;
-            journal.write(Entry::Prepared)?;
+        let mut journal = Journal::open(data, &self.id, self.state.clone())?;
+        // A merge that was done is done again: what was deleted since stays deleted all the same.
+        let again = self.order.mode == Mode::Merge && self.state.loaded.is_some();
+        if again || !self.state.is_begun() {
+            journal.write(Entry::Begun {
+                what: self.source.backup.to_string(),
+                ring: self.node.facts.ring.clone(),
+            })?;
+        }
+        if step != Step::Load {
+            self.prepare(&journal, tell.warn).await?;
+            journal.write(Entry::Prepared {
+                at: Timestamp::now(),
+            })?;
         }
         if step == Step::Prepare {
-            return Ok(done);
+            return Ok(Done::default());
         }
         let bandwidth = Bandwidth::new(self.order.bandwidth);
         let load = Load {
@@ -277,31 +374,39 @@ impl<'a> Ready<'a> {
             id: &self.id,
             concurrency: self.order.concurrency,
             bandwidth: &bandwidth,
-            seen,
+            seen: tell.seen,
+            say: tell.say,
         };
-        done = load.run(&mut journal).await?;
+        let done = load.run(&mut journal).await?;
+        journal.unstage(&self.node.facts.directories, &self.id)?;
         if step == Step::All {
             self.finish().await?;
+            Journal::end(data, &self.id)?;
+        } else {
+            journal.write(Entry::Loaded {
+                at: Timestamp::now(),
+            })?;
         }
-        journal.end(&self.node.directories, &self.id)?;
         Ok(done)
     }
 
     /// Makes what the schema lacks, and empties the tables where that is asked for.
-    async fn prepare(&self, warn: &(dyn Fn(String) + Sync)) -> Result<(), OnlineError> {
-        if self.order.mode == Mode::Replace && !self.schema.existing.is_empty() {
+    async fn prepare(
+        &self,
+        journal: &Journal,
+        warn: &(dyn Fn(String) + Sync),
+    ) -> Result<(), OnlineError> {
+        let replaces = self.order.mode == Mode::Replace && !self.schema.existing.is_empty();
+        if replaces && journal.state.prepared.is_none() {
             self.empty(warn).await?;
         }
-        let down = self.node.down_addresses();
+        let down = self.node.facts.down_addresses();
         Ok(schema::apply(&self.node.session, &self.schema.before, &down).await?)
     }
 
     async fn empty(&self, warn: &(dyn Fn(String) + Sync)) -> Result<(), OnlineError> {
         let session = &self.node.session;
-        let alone = self.node.cluster.members.len() == 1;
-        if !alone && self.settings.auto_snapshot() == Some(false) {
-            return Err(OnlineError::NoAutoSnapshot);
-        }
+        let alone = self.node.facts.cluster.members.len() == 1;
         let name = |(keyspace, table): &(String, String)| TableName {
             keyspace: keyspace.clone(),
             table: table.clone(),
@@ -340,7 +445,7 @@ impl<'a> Ready<'a> {
 
     /// Makes indexes and views, which Cassandra then builds.
     async fn finish(&self) -> Result<(), OnlineError> {
-        let down = self.node.down_addresses();
+        let down = self.node.facts.down_addresses();
         Ok(schema::apply(&self.node.session, &self.schema.after, &down).await?)
     }
 }

@@ -5,8 +5,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use jmx::cassandra::{Cassandra, Status};
+use jiff::Timestamp;
+use jmx::cassandra::{Cassandra, State, Status};
 use protocol::{CqlAccess, JmxAccess};
 use scylla::client::session::Session;
 use uuid::Uuid;
@@ -21,12 +23,22 @@ use crate::backup::node;
 use crate::restore::schema::{self, Statement};
 use crate::restore::target::file;
 
-/// A node that is up, with all that is to be known of it.
+/// How long a flush may take.
+const FLUSH: Duration = Duration::from_secs(600);
+
+/// A node that is up.
 pub struct Node {
     /// Its JMX.
     pub cassandra: Cassandra,
     /// Its CQL.
     pub session: Session,
+    /// What it is.
+    pub facts: Facts,
+}
+
+/// What is to be known of a node.
+#[derive(Debug, Default)]
+pub struct Facts {
     /// Its host id.
     pub host_id: Uuid,
     /// Its release.
@@ -43,6 +55,12 @@ pub struct Node {
     pub schema: Vec<Statement>,
     /// Members that are not up, as addresses.
     pub down: Vec<String>,
+    /// Members that come, go or move, as addresses.
+    pub moving: Vec<String>,
+    /// Hash of the ring.
+    pub ring: String,
+    /// When tables were last truncated on this node.
+    pub truncated: BTreeMap<TableName, Timestamp>,
 }
 
 impl Node {
@@ -51,15 +69,25 @@ impl Node {
         let cassandra = node::connect(jmx).await?;
         let (node, ring) = node::read(&cassandra).await?;
         let session = crate::cql::connect(cql, &node.ip_addresses()).await?;
+        let asked = schema::host_id(&session).await?;
+        if asked != Some(node.identity.host_id) {
+            return Err(OnlineError::OtherNode {
+                jmx: node.identity.host_id,
+                cql: asked,
+            });
+        }
         let text = crate::schema::describe_over(&session).await?;
         let schema = schema::split(&text);
         let mut members = Vec::new();
         let mut own_address = None;
-        let mut down = Vec::new();
+        let (mut down, mut moving) = (Vec::new(), Vec::new());
         for member in &ring.ring.members {
             let host_id = member.host_id.as_deref().and_then(|id| id.parse().ok());
             if member.status == Status::Down {
                 down.push(member.address.clone());
+            }
+            if member.state != State::Normal {
+                moving.push(member.address.clone());
             }
             let Some(host_id) = host_id else {
                 continue;
@@ -88,9 +116,7 @@ impl Node {
                 ranges.insert(keyspace, Ranges::of(found));
             }
         }
-        Ok(Self {
-            cassandra,
-            session,
+        let facts = Facts {
             host_id: node.identity.host_id,
             version: node.identity.cassandra_version,
             partitioner: node.partitioner,
@@ -102,13 +128,15 @@ impl Node {
             ranges,
             schema,
             down,
+            moving,
+            ring: ring.ring_hash(),
+            truncated: truncated(&session).await?,
+        };
+        Ok(Self {
+            cassandra,
+            session,
+            facts,
         })
-    }
-
-    /// The first data directory.
-    pub fn data_directory(&self) -> &Path {
-        let first = self.directories.first();
-        first.map_or("/".as_ref(), PathBuf::as_path)
     }
 
     /// Whether all nodes that answer have one schema.
@@ -117,6 +145,25 @@ impl Node {
         let versions = self.cassandra.schema_versions().await.map_err(failed)?;
         let answering = versions.keys().filter(|it| *it != "UNREACHABLE");
         Ok(answering.count() == 1)
+    }
+
+    /// How many SSTables a table has on the node; nothing is known of one that is not there.
+    pub async fn sstables(&self, table: &TableName) -> Result<u64, OnlineError> {
+        let failed = OnlineError::jmx("cannot flush a table, or read its metrics, over JMX");
+        let name = jmx_table(table);
+        // What is only in memory is there, too.
+        let tables = [table.table.as_str()];
+        let flushed = self.cassandra.flush(&table.keyspace, &tables, FLUSH);
+        flushed.await.map_err(&failed)?;
+        self.cassandra.live_sstables(&name).await.map_err(failed)
+    }
+}
+
+impl Facts {
+    /// The first data directory.
+    pub fn data_directory(&self) -> &Path {
+        let first = self.directories.first();
+        first.map_or("/".as_ref(), PathBuf::as_path)
     }
 
     /// The members that are not up, as addresses without port.
@@ -145,13 +192,16 @@ impl Node {
         }
         Ok((free, devices.len() > 1))
     }
+}
 
-    /// How many SSTables a table has on the node; nothing is known of one that is not there.
-    pub async fn sstables(&self, table: &TableName) -> Result<u64, OnlineError> {
-        let failed = OnlineError::jmx("cannot read a table's metrics over JMX");
-        let table = jmx_table(table);
-        self.cassandra.live_sstables(&table).await.map_err(failed)
-    }
+/// When tables were last truncated on the node.
+async fn truncated(session: &Session) -> Result<BTreeMap<TableName, Timestamp>, OnlineError> {
+    let times = schema::truncations(session).await?;
+    let found = times.into_iter().filter_map(|((keyspace, table), millis)| {
+        let at = Timestamp::from_millisecond(millis).ok()?;
+        Some((TableName { keyspace, table }, at))
+    });
+    Ok(found.collect())
 }
 
 /// As the JMX client names it.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::restore::is_cassandras_own;
+
 /// The keyspace of roles and passwords, which is restored where it is named.
 const ROLES: &str = "system_auth";
 
@@ -78,7 +80,7 @@ impl FromStr for Rename {
             format!("{text:?} renames nothing; an example is shop.orders=shop.orders_of_may")
         })?;
         let (from, into): (TableName, TableName) = (from.parse()?, into.parse()?);
-        let system = |it: &TableName| it.keyspace.starts_with("system");
+        let system = |it: &TableName| is_cassandras_own(&it.keyspace);
         if system(&from) || system(&into) {
             return Err("tables of Cassandra itself cannot be renamed".into());
         }
@@ -118,7 +120,7 @@ impl Selection {
             }
         }
         let all = keyspaces.iter().chain(tables.iter().map(|it| &it.keyspace));
-        let own = |name: &&String| name.starts_with("system") && *name != ROLES;
+        let own = |name: &&String| is_cassandras_own(name) && *name != ROLES;
         if let Some(own) = all.clone().find(own) {
             return Err(format!(
                 "keyspace {own} belongs to the node itself and is never restored while Cassandra is up; `restore --offline` brings a whole node back"
@@ -151,13 +153,19 @@ impl Selection {
         let named = self.keyspaces.contains(&name.keyspace)
             || self.tables.contains(name)
             || self.renames.contains_key(name);
-        let all = self.is_all() && !name.keyspace.starts_with("system");
+        let all = self.is_all() && !is_cassandras_own(&name.keyspace);
         named || all
     }
 
     /// The name that it gets.
     pub fn target(&self, name: &TableName) -> TableName {
         self.renames.get(name).unwrap_or(name).clone()
+    }
+
+    /// Whether roles and passwords are among it.
+    pub fn has_roles(&self) -> bool {
+        let mut named = self.named().map(|it| &it.keyspace);
+        self.keyspaces.iter().any(|it| it == ROLES) || named.any(|it| it == ROLES)
     }
 
     /// Whether nothing is named.
@@ -208,7 +216,7 @@ mod tests {
     #[test]
     fn without_a_name_all_is_restored_but_what_is_cassandras_own() {
         let all = selection(&[], &[], &[]).unwrap();
-        assert!(all.wants(&name("shop.orders")));
+        assert!(all.wants(&name("shop.orders")) && all.wants(&name("systems.orders")));
         for own in ["system.local", "system_schema.tables", "system_auth.roles"] {
             assert!(!all.wants(&name(own)), "{own}");
         }

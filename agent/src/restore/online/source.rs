@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use manifest::{BackupName, ClusterId, Header, NodeLayout, RingEndpoint, Tokens};
+use manifest::{BackupName, ClusterId, Header, NodeLayout, RingEndpoint, Scope, Tokens};
 use store::{Key, Store};
 use uuid::Uuid;
 
 use super::error::OnlineError;
 use super::plan::Cluster;
 use super::ranges::Token;
-use super::ring::Member;
+use super::ring::{self, Member};
 use super::selection::Selection;
 use crate::catalogue::{self, Backup, Completeness, Headers};
-use crate::restore::Which;
 use crate::restore::schema::{self, Kind, Replication, Statement};
+use crate::restore::{RestoreError, Which};
 
 /// Tokens files and schemas are smaller; larger ones are not ours.
 const LARGEST: u64 = 64 << 20;
@@ -96,6 +96,25 @@ impl Source {
         })
     }
 
+    /// A name in a manifest that is none of Cassandra's.
+    pub fn wrong_name(&self, name: String) -> RestoreError {
+        RestoreError::Name {
+            backup: self.backup.clone(),
+            name,
+        }
+    }
+
+    /// How many ranges of these keyspaces had a replica on a node without a manifest.
+    pub fn ranges_without_a_replica<'k>(&self, keyspaces: impl Iterator<Item = &'k str>) -> usize {
+        let missing = |ids: &BTreeSet<Uuid>| !ids.is_disjoint(&self.missing);
+        let lacking = keyspaces.map(|keyspace| {
+            let replication = self.cluster.replication.get(keyspace);
+            let ranges = ring::replicas(&self.cluster.members, replication);
+            ranges.iter().filter(|(_, ids)| missing(ids)).count()
+        });
+        lacking.sum()
+    }
+
     /// The nodes with a manifest.
     pub fn nodes(&self) -> BTreeSet<Uuid> {
         self.manifests.keys().copied().collect()
@@ -133,7 +152,10 @@ async fn choose(
     let backups = catalogue::read(store, cluster, Headers::One).await?;
     for backup in backups.iter().rev() {
         let in_time = backup.started().is_some_and(|it| it < before);
-        let covers = backup.scope().is_some_and(|it| selection.is_covered_by(it));
+        // The newest of all may be of one table.
+        let whole = |it: &Scope| it.keyspaces.is_empty() && it.tables.is_empty();
+        let fits = |it: &Scope| selection.is_covered_by(it) && (!selection.is_all() || whole(it));
+        let covers = backup.scope().is_some_and(fits);
         if !in_time || !covers || backup.completeness() != Completeness::Complete {
             continue;
         }

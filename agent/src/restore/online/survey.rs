@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 use super::batch::Batches;
 use super::error::OnlineError;
-use super::node::Node;
+use super::node::Facts;
 use super::plan::{KeyspacePlan, Question, Why};
 use super::ring;
-use super::selection::{Selection, TableName};
+use super::selection::{Selection, TableName, is_name};
 use super::source::Source;
 use crate::read::ManifestStream;
 use crate::restore::path::{directory, plain};
-use crate::restore::{RestoreError, schema};
+use crate::restore::schema;
 
 /// What is to be imported into a node.
 #[derive(Debug)]
@@ -62,37 +62,20 @@ impl Plan {
     pub async fn make(
         store: &dyn Store,
         source: &Source,
-        node: &Node,
+        node: &Facts,
         selection: &Selection,
     ) -> Result<Self, OnlineError> {
-        let views = schema::views(&source.schema).into_iter();
-        let views = views.map(|(keyspace, table)| TableName { keyspace, table });
-        let (free, copies) = node.room()?;
-        let mut survey = Survey {
-            source,
-            node,
-            selection,
-            nodes: source.nodes(),
-            batches: Batches::new(free, copies),
-            batch_of: None,
-            table: None,
-            plan: Self {
-                keyspaces: BTreeMap::new(),
-                tables: BTreeMap::new(),
-                views: views.filter(|it| selection.wants(it)).collect(),
-                left_out: Vec::new(),
-                peak: 0,
-                free,
-                copies,
-            },
-        };
+        let mut survey = Survey::begin(source, node, selection, node.room()?);
         for (host_id, key) in &source.manifests {
             let mut lines = ManifestStream::open(store, key).await?;
             while let Some(line) = lines.next().await? {
                 survey.add(*host_id, line)?;
             }
             survey.end_batch();
-            survey.plan.left_out.extend(lines.end()?.left_out);
+            let left_out = lines.end()?.left_out.into_iter();
+            let left_out = left_out.filter(|it| survey.plan.has_table_of(it));
+            let left_out: Vec<_> = left_out.collect();
+            survey.plan.left_out.extend(left_out);
         }
         let mut plan = survey.plan;
         plan.peak = survey.batches.peak();
@@ -127,6 +110,21 @@ impl Plan {
         self.keyspaces.values().map(|it| it.degraded.len()).sum()
     }
 
+    /// Whether an SSTable, as `keyspace/directory/sstable`, is of a table that is restored.
+    fn has_table_of(&self, sstable: &str) -> bool {
+        let mut parts = sstable.split('/');
+        let keyspace = parts.next().unwrap_or_default();
+        let directory = parts.next().unwrap_or_default();
+        let table = directory.split('-').next().unwrap_or_default();
+        let mut tables = self.tables.keys();
+        tables.any(|it| it.keyspace == keyspace && it.table == table)
+    }
+
+    /// The keyspaces as they were.
+    pub fn keyspaces(&self) -> impl Iterator<Item = &str> {
+        self.keyspaces.keys().map(|(from, _)| from.as_str())
+    }
+
     /// The tables as the schema is asked for them.
     pub fn wanted(&self) -> Vec<schema::Wanted> {
         let wanted = |(from, plan): (&TableName, &TablePlan)| {
@@ -150,7 +148,7 @@ impl Plan {
 
 struct Survey<'a> {
     source: &'a Source,
-    node: &'a Node,
+    node: &'a Facts,
     selection: &'a Selection,
     nodes: BTreeSet<Uuid>,
     batches: Batches,
@@ -160,12 +158,47 @@ struct Survey<'a> {
     plan: Plan,
 }
 
-impl Survey<'_> {
+impl<'a> Survey<'a> {
+    /// Of a node whose data directories have so much room, and whether they are on several file
+    /// systems.
+    fn begin(
+        source: &'a Source,
+        node: &'a Facts,
+        selection: &'a Selection,
+        (free, copies): (u64, bool),
+    ) -> Self {
+        let views = schema::views(&source.schema).into_iter();
+        let views = views.map(|(keyspace, table)| TableName { keyspace, table });
+        Self {
+            source,
+            node,
+            selection,
+            nodes: source.nodes(),
+            batches: Batches::new(free, copies),
+            batch_of: None,
+            table: None,
+            plan: Plan {
+                keyspaces: BTreeMap::new(),
+                tables: BTreeMap::new(),
+                views: views.filter(|it| selection.wants(it)).collect(),
+                left_out: Vec::new(),
+                peak: 0,
+                free,
+                copies,
+            },
+        }
+    }
+
     fn add(&mut self, host_id: Uuid, line: Line) -> Result<(), OnlineError> {
         match line {
             Line::Table(table) => {
                 self.table = None;
                 let name = name_of(&table);
+                for name in [&name.keyspace, &name.table] {
+                    if !is_name(name) {
+                        return Err(self.source.wrong_name(name.clone()).into());
+                    }
+                }
                 if self.selection.wants(&name) && !self.plan.views.contains(&name) {
                     self.open(&name)?;
                     self.table = Some(table);
@@ -238,17 +271,15 @@ impl Survey<'_> {
                 return Ok(());
             }
         }
-        let wrong = |name| RestoreError::Name {
-            backup: self.source.backup.clone(),
-            name,
-        };
+        let source = self.source;
+        let wrong = |name| source.wrong_name(name);
         directory(table, sstable).map_err(wrong)?;
         let (mut files, mut bytes) = (0, 0);
         for component in imported(sstable) {
             plain(&component.name).map_err(wrong)?;
             is_readable(&self.node.version, &component.name)?;
             files += 1;
-            bytes += component.bytes;
+            bytes = u64::saturating_add(bytes, component.bytes);
         }
         tally.sstables += 1;
         tally.files += files;
@@ -307,7 +338,10 @@ fn is_readable(release: &str, file: &str) -> Result<(), OnlineError> {
     };
     let descriptor = &name.descriptor;
     let known = newest.iter().any(|(format, version)| {
-        descriptor.format() == *format && descriptor.version() <= *version
+        let version_of_file = descriptor.version();
+        // None of them reads what is older than 3.0.
+        let since = if *format == "big" { "ma" } else { "da" };
+        descriptor.format() == *format && (since..=*version).contains(&version_of_file)
     });
     if known {
         return Ok(());
@@ -320,12 +354,172 @@ fn is_readable(release: &str, file: &str) -> Result<(), OnlineError> {
 
 #[cfg(test)]
 mod tests {
+    use store::Key;
+
     use super::*;
+    use crate::restore::online::plan::Cluster;
+    use crate::restore::online::ring::Member;
+    use crate::restore::online::source::replications;
+
+    const SCHEMA: &str = "CREATE KEYSPACE shop WITH replication = \
+        {'class': 'NetworkTopologyStrategy', 'dc1': '1'};\n\n\
+        CREATE TABLE shop.orders (k int PRIMARY KEY);\n\n\
+        CREATE MATERIALIZED VIEW shop.by_k AS SELECT k FROM shop.orders WHERE k IS NOT NULL \
+        PRIMARY KEY (k);\n\n";
+
+    fn id(number: u128) -> Uuid {
+        Uuid::from_u128(number)
+    }
+
+    /// A ring of nodes with a token each, in a datacenter.
+    fn cluster(tokens: &[i128], datacenter: &str) -> Cluster {
+        let member = |(number, token): (usize, &i128)| Member {
+            host_id: id(number as u128 + 1),
+            datacenter: datacenter.into(),
+            rack: "r".into(),
+            tokens: vec![*token],
+        };
+        Cluster {
+            members: tokens.iter().enumerate().map(member).collect(),
+            replication: BTreeMap::new(),
+        }
+    }
+
+    /// A backup of two nodes.
+    fn source() -> Source {
+        let schema = schema::split(SCHEMA);
+        let manifest = |number| (id(number), Key::parse(&format!("c/{number}")).unwrap());
+        Source {
+            backup: "b1".parse().unwrap(),
+            taken: None,
+            manifests: [manifest(1), manifest(2)].into(),
+            headers: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            partitioner: "p".into(),
+            cluster: Cluster {
+                replication: replications(&schema),
+                ..cluster(&[0, 100], "dc1")
+            },
+            schema,
+        }
+    }
+
+    fn table(keyspace: &str, table: &str) -> Line {
+        Line::Table(Table {
+            keyspace: keyspace.into(),
+            table: table.into(),
+            id: "0af".into(),
+            directory: "orders-0af".into(),
+            schema: None,
+        })
+    }
+
+    fn sstable_of(bounds: (i64, i64), bytes: u64) -> Line {
+        let component = manifest::Component {
+            name: "nb-1-big-Data.db".into(),
+            object: "nb-1-big-Data.db".into(),
+            bytes,
+            blake3: String::new(),
+        };
+        Line::SsTable(SsTable {
+            sstable: "nb-1-big.00000001.17".into(),
+            index: None,
+            data_directory: 0,
+            first_token: Some(bounds.0.to_string()),
+            last_token: Some(bounds.1.to_string()),
+            components: vec![component],
+        })
+    }
+
+    /// What a node of a target imports, of lines of the two nodes.
+    fn plan(target: Cluster, lines: &[Line]) -> Result<Plan, OnlineError> {
+        let source = source();
+        let facts = Facts {
+            host_id: id(1),
+            version: "5.0.9".into(),
+            cluster: target,
+            ..Facts::default()
+        };
+        let all = Selection::default();
+        let mut survey = Survey::begin(&source, &facts, &all, (1 << 40, false));
+        for node in [1, 2] {
+            for line in lines {
+                survey.add(id(node), line.clone())?;
+            }
+            survey.end_batch();
+        }
+        survey.plan.peak = survey.batches.peak();
+        Ok(survey.plan)
+    }
+
+    #[test]
+    fn views_and_what_is_cassandras_own_are_not_imported() {
+        let lines = [
+            table("system", "local"),
+            sstable_of((0, 9), 1),
+            table("shop", "by_k"),
+            sstable_of((0, 9), 1),
+            table("shop", "orders"),
+            sstable_of((0, 9), 1000),
+        ];
+        let plan = plan(cluster(&[0, 100], "dc1"), &lines).unwrap();
+        let tables: Vec<String> = plan.tables.keys().map(TableName::to_string).collect();
+        assert_eq!(tables, ["shop.orders"]);
+        let orders = plan.tables.values().next().unwrap();
+        let seen = (orders.same_place, orders.overlapping, orders.not_for_node);
+        assert_eq!((seen, plan.sum()), ((1, 0, 1), (1, 1000)));
+        assert_eq!(plan.peak, 1000);
+    }
+
+    #[test]
+    fn another_ring_takes_from_both_what_overlaps_and_needs_room_for_what_it_removes() {
+        let lines = [
+            table("shop", "orders"),
+            sstable_of((1, 100), 1000),
+            sstable_of((60, 80), 500),
+        ];
+        // (100, 50] is the node's.
+        let plan = plan(cluster(&[50, 100], "dc1"), &lines).unwrap();
+        let orders = plan.tables.values().next().unwrap();
+        let seen = (orders.same_place, orders.overlapping, orders.not_for_node);
+        assert_eq!((seen, plan.sum()), ((0, 2, 2), (2, 2000)));
+        // The second of two batches of which half is kept, beside what is kept of the first.
+        assert_eq!(plan.peak, 500 + 1000 + 500);
+    }
+
+    #[test]
+    fn a_manifest_leads_to_no_other_place() {
+        let inside = sstable_of((0, 9), 1);
+        for (keyspace, name) in [
+            ("..", "orders"),
+            ("shop", "../../etc"),
+            ("a,b", "c"),
+            ("", "t"),
+        ] {
+            let lines = [table(keyspace, name), inside.clone()];
+            let error = plan(cluster(&[0, 100], "dc1"), &lines).unwrap_err();
+            assert_eq!(error.reason(), protocol::Reason::ContentMismatch, "{error}");
+        }
+        let mut outside = inside;
+        if let Line::SsTable(sstable) = &mut outside {
+            sstable.components[0].name = "../nb-1-big-Data.db".into();
+        }
+        let lines = [table("shop", "orders"), outside];
+        assert!(plan(cluster(&[0, 100], "dc1"), &lines).is_err());
+    }
+
+    #[test]
+    fn a_datacenter_that_is_not_there_is_told() {
+        let lines = [table("shop", "orders"), sstable_of((0, 9), 1)];
+        let error = plan(cluster(&[0, 100], "dc2"), &lines).unwrap_err();
+        assert!(error.to_string().contains("replicas in dc1"), "{error}");
+    }
 
     #[test]
     fn a_release_reads_what_came_before_it() {
         let reads = |release, file| is_readable(release, file).is_ok();
         assert!(reads("4.0.19", "nb-1-big-Data.db") && reads("4.1.10", "me-1-big-Data.db"));
+        assert!(!reads("4.1.10", "la-1-big-Data.db"));
         assert!(!reads("4.1.10", "oa-1-big-Data.db") && !reads("4.1.10", "da-1-bti-Data.db"));
         assert!(reads("5.0.9", "oa-1-big-Data.db") && reads("5.0.9", "da-1-bti-Data.db"));
         assert!(!reads("5.0.9", "pa-1-big-Data.db") && reads("6.0.0", "zz-1-new-Data.db"));

@@ -19,5 +19,5 @@ pub use apply::{ApplyError, apply, truncate};
 pub use keyspace::{Replication, replication};
 pub use plan::{SchemaPlan, Wanted, plan, views};
 pub use problem::SchemaProblems;
-pub use settings::{Settings, settings};
+pub use settings::{Settings, host_id, settings, truncations, without_auto_snapshot};
 pub use statements::{Kind, Statement, split};

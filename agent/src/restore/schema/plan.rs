@@ -344,7 +344,7 @@ impl<'a> Planner<'a> {
 
 /// Whether Cassandra makes the keyspace by itself.
 fn is_system(keyspace: &str) -> bool {
-    keyspace == "system" || keyspace.starts_with("system_")
+    crate::restore::is_cassandras_own(keyspace)
 }
 
 /// The table of a view.

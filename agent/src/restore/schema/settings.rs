@@ -1,11 +1,13 @@
 //! What a node's configuration allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use scylla::client::session::Session;
+use uuid::Uuid;
 
 use super::apply::{ApplyError, read};
 use super::plan::SchemaPlan;
+use super::statements::{Kind, Statement};
 
 /// What is refused where its setting is off: how its statement begins, what is in that, its
 /// setting by the names since 4.1 and in 4.0, and what it is.
@@ -52,6 +54,49 @@ pub async fn settings(session: &Session) -> Result<Settings, ApplyError> {
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)));
     Ok(Settings(told.collect()))
+}
+
+/// Tables of which Cassandra takes no snapshot before it truncates them (5.0 and later), by keyspace
+/// and name.
+pub fn without_auto_snapshot(schema: &[Statement]) -> BTreeSet<(String, String)> {
+    let tables = schema.iter().filter(|it| it.kind == Kind::Table);
+    tables
+        .filter(|it| it.text.contains("allow_auto_snapshot = false"))
+        .map(|it| (it.keyspace.clone(), it.name.clone()))
+        .collect()
+}
+
+/// The host id of the node that answers.
+pub async fn host_id(session: &Session) -> Result<Option<Uuid>, ApplyError> {
+    let ask = "SELECT host_id FROM system.local";
+    let rows = read::<(Option<Uuid>,)>(session, "system.local", ask).await?;
+    Ok(rows.into_iter().next().and_then(|(id,)| id))
+}
+
+/// When tables of the node were last truncated, in milliseconds since 1970.
+pub async fn truncations(session: &Session) -> Result<BTreeMap<(String, String), i64>, ApplyError> {
+    let ask = "SELECT truncated_at FROM system.local";
+    type Times = HashMap<Uuid, Vec<u8>>;
+    let rows = read::<(Option<Times>,)>(session, "system.local", ask).await?;
+    let times = rows
+        .into_iter()
+        .next()
+        .and_then(|(times,)| times)
+        .unwrap_or_default();
+    let table = "system_schema.tables";
+    let ask = "SELECT keyspace_name, table_name, id FROM system_schema.tables";
+    let tables = read::<(String, String, Uuid)>(session, table, ask).await?;
+    let found = tables
+        .into_iter()
+        .filter_map(|(keyspace, table, id)| Some(((keyspace, table), millis(times.get(&id)?)?)));
+    Ok(found.collect())
+}
+
+/// The end of a record of a truncation, behind the position in the commit log
+/// (`SystemKeyspace.truncationAsMapEntry`).
+fn millis(record: &[u8]) -> Option<i64> {
+    let time = record.last_chunk::<8>()?;
+    Some(i64::from_be_bytes(*time))
 }
 
 impl Settings {

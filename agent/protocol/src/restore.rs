@@ -1,0 +1,97 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{CqlAccess, JmxAccess, Limits, StorageAccess};
+
+/// Restore a backup into this node, or do what is done once for its cluster, while it is up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreRequest {
+    /// Name of the backup.
+    pub backup: String,
+    /// Cluster id of the backup in the storage.
+    pub cluster: String,
+    /// From where.
+    pub storage: StorageAccess,
+    /// Cassandra's JMX.
+    #[serde(default)]
+    pub jmx: JmxAccess,
+    /// Cassandra's native protocol, for the schema.
+    #[serde(default)]
+    pub cql: CqlAccess,
+    /// All tables of these keyspaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keyspaces: Vec<String>,
+    /// These tables, as `keyspace.table`. Without keyspaces, tables and renamed ones: all but those
+    /// of Cassandra itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
+    /// Tables that come under another name, as `keyspace.table=keyspace.table`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renames: Vec<String>,
+    /// What becomes of rows that are there.
+    pub mode: RestoreMode,
+    /// What is done of it.
+    pub step: RestoreStep,
+    /// Go on where replicas are missing in the backup.
+    #[serde(default)]
+    pub allow_degraded: bool,
+    /// Only tell what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// What becomes of the rows that a table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RestoreMode {
+    /// They stay, and the newer of two writes counts.
+    Merge,
+    /// They go, after a snapshot.
+    Replace,
+}
+
+/// What is done of a restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RestoreStep {
+    /// All, for a ring of one node.
+    All,
+    /// The schema, and with [`RestoreMode::Replace`] the truncation: once for the cluster, first.
+    Prepare,
+    /// The import: on every node.
+    Load,
+    /// Indexes and views: once for the cluster, last.
+    Finish,
+}
+
+/// What a restore does, or would do, on a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestorePlan {
+    /// When the backup's first snapshot was taken.
+    pub snapshot_started_at: Option<Timestamp>,
+    /// Tables that are restored.
+    pub tables: u64,
+    /// SSTables that this node imports.
+    pub sstables: u64,
+    /// Their files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Ranges of the node that a node of the backup had which has no manifest.
+    pub degraded_ranges: u64,
+    /// Bytes that the data directories need at the worst moment.
+    pub peak_bytes: u64,
+    /// Bytes that they have.
+    pub free_bytes: u64,
+    /// Statements that are run before and after the import.
+    pub statements: u64,
+    /// Tables that have rows, as `keyspace.table`; the first hundred.
+    pub not_empty: Vec<String>,
+    /// Whether it goes on with one that was cut off.
+    pub resumed: bool,
+}

@@ -1,0 +1,222 @@
+//! The same, as a caller of the protocol asks for it.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use manifest::{BackupName, ClusterId};
+use protocol::{Outcome, Phase, Progress, Reason, RestorePlan, RestoreRequest, RestoreStep, Tally};
+
+use super::{OnlineError, Order, Ready, Selection, Tell};
+use crate::backup;
+use crate::neighbour::{self, NoMemory, OwnerError};
+use crate::restore::{Seen, Which};
+use crate::run_context::Run;
+use crate::storage;
+
+/// Where the caller sets no deadline.
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Where the caller does not say how many files are fetched at the same time.
+const DEFAULT_CONCURRENCY: usize = 4;
+/// Between two figures of progress.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Tables that are named one by one.
+const NAMED: usize = 100;
+
+/// Why a request is not carried out, or not to its end.
+#[derive(Debug, thiserror::Error)]
+enum RequestError {
+    #[error("{field} {value:?} is not allowed: {cause}")]
+    Name {
+        field: &'static str,
+        value: String,
+        cause: String,
+    },
+    #[error("{0}")]
+    Selection(String),
+    #[error(transparent)]
+    Memory(#[from] NoMemory),
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    #[error(transparent)]
+    Online(#[from] OnlineError),
+    #[error(
+        "the deadline passed before the restore was complete: the same request goes on with it"
+    )]
+    Deadline,
+    #[error("cancelled on request; the same request goes on with it")]
+    Cancelled,
+}
+
+impl RequestError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Name { .. } | Self::Selection(_) => Reason::InvalidRequest,
+            Self::Memory(_) => Reason::OutOfMemory,
+            Self::Owner(_) => Reason::Failed,
+            Self::Online(error) => error.reason(),
+            Self::Deadline => Reason::DeadlineExceeded,
+            Self::Cancelled => Reason::Cancelled,
+        }
+    }
+}
+
+/// Restores as the request says. Whatever happens is in the outcome.
+pub async fn run(run: &Run, request: &RestoreRequest) -> Outcome {
+    let lifetime = request.limits.deadline_seconds;
+    let lifetime = lifetime.map_or(DEFAULT_LIFETIME, Duration::from_secs);
+    let mut plan = None;
+    let told = Told::default();
+    let ended = tokio::select! {
+        ended = tokio::time::timeout(lifetime, attempt(run, request, &mut plan, &told)) => {
+            ended.unwrap_or(Err(RequestError::Deadline))
+        }
+        () = run.cancel.cancelled() => Err(RequestError::Cancelled),
+    };
+    let (reason, message) = match &ended {
+        Ok(message) => (Reason::Succeeded, message.clone()),
+        Err(error) => (error.reason(), crate::chain(error)),
+    };
+    Outcome {
+        progress: told.last(),
+        restore: plan.map(Box::new),
+        ..Outcome::ended(reason, message, run.attempt)
+    }
+}
+
+async fn attempt(
+    run: &Run,
+    request: &RestoreRequest,
+    known: &mut Option<RestorePlan>,
+    told: &Told,
+) -> Result<String, RequestError> {
+    run.phase(Phase::Preparing, None);
+    neighbour::enough_memory()?;
+    let cluster: ClusterId = name("cluster", &request.cluster)?;
+    let order = order(request)?;
+    let store = storage::open(&request.storage)
+        .await
+        .map_err(OnlineError::from)?;
+    store.reach().await.map_err(OnlineError::from)?;
+    run.phase(Phase::Planning, None);
+    let ready = Ready::look(store.as_ref(), &cluster, order, &request.jmx, &request.cql).await?;
+    let plan = known.insert(plan_of(&ready));
+    let (files, bytes) = (plan.files, plan.bytes);
+    if request.dry_run {
+        return Ok("nothing was changed".to_owned());
+    }
+    let _lock = backup::lock(run, ready.host_id())
+        .await
+        .map_err(OnlineError::from)?;
+    neighbour::become_owner_of(ready.data_directory(), &run.state)?;
+    run.phase(Phase::Restoring, None);
+    told.total(Tally { files, bytes });
+    let seen = |seen: Seen| {
+        if let Some(progress) = told.seen(seen) {
+            run.progress(progress);
+        }
+    };
+    let tell = Tell {
+        seen: &seen,
+        say: &|_| (),
+        warn: &|text| run.warn(Reason::RestoreNote, text),
+    };
+    let done = ready.run(&tell).await?;
+    Ok(match request.step {
+        RestoreStep::Prepare => "the schema is there".to_owned(),
+        RestoreStep::Finish => "indexes and views are made, and are being built".to_owned(),
+        RestoreStep::All | RestoreStep::Load => format!(
+            "{} tables are imported: {} files fetched, {} were staged already",
+            ready.plan.tables.len(),
+            done.fetched,
+            done.kept
+        ),
+    })
+}
+
+fn order(request: &RestoreRequest) -> Result<Order, RequestError> {
+    let parse = |all: &[String]| all.iter().map(|it| it.parse()).collect::<Result<_, _>>();
+    let renames = request.renames.iter().map(|it| it.parse()).collect();
+    let selection = parse(&request.tables).and_then(|tables| {
+        let renames: Result<_, String> = renames;
+        Selection::new(request.keyspaces.clone(), tables, renames?)
+    });
+    let concurrency = request.limits.concurrency;
+    Ok(Order {
+        which: Which::Named(name::<BackupName>("backup", &request.backup)?),
+        selection: selection.map_err(RequestError::Selection)?,
+        mode: request.mode,
+        step: request.step,
+        allow_degraded: request.allow_degraded,
+        dry_run: request.dry_run,
+        concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |n| n as usize),
+        bandwidth: request.limits.bandwidth,
+    })
+}
+
+fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
+    field: &'static str,
+    value: &str,
+) -> Result<T, RequestError> {
+    value.parse().map_err(|cause: T::Err| RequestError::Name {
+        field,
+        value: value.to_owned(),
+        cause: cause.to_string(),
+    })
+}
+
+fn plan_of(ready: &Ready<'_>) -> RestorePlan {
+    let plan = &ready.plan;
+    // Only who loads imports.
+    let (files, bytes) = if ready.loads() { plan.sum() } else { (0, 0) };
+    let sstables = plan.tables.values().map(|it| it.sstables).sum();
+    let statements = ready.schema.before.len() + ready.schema.after.len();
+    let not_empty = ready.not_empty.iter().take(NAMED);
+    RestorePlan {
+        snapshot_started_at: ready.taken(),
+        tables: plan.tables.len() as u64,
+        sstables: if ready.loads() { sstables } else { 0 },
+        files,
+        bytes,
+        degraded_ranges: plan.degraded() as u64,
+        peak_bytes: plan.peak,
+        free_bytes: plan.free,
+        statements: statements as u64,
+        not_empty: not_empty.map(|it| it.to_string()).collect(),
+        resumed: ready.resumes,
+    }
+}
+
+/// How far it is, told now and then.
+#[derive(Default)]
+struct Told(Mutex<(Progress, Option<Instant>)>);
+
+impl Told {
+    fn total(&self, total: Tally) {
+        self.lock().0.total = total;
+    }
+
+    /// What is to be told now, if anything.
+    fn seen(&self, seen: Seen) -> Option<Progress> {
+        let mut told = self.lock();
+        told.0.fetched = Tally {
+            files: seen.files,
+            bytes: seen.bytes,
+        };
+        let soon = told.1.is_some_and(|last| last.elapsed() < PAUSE);
+        if soon {
+            return None;
+        }
+        told.1 = Some(Instant::now());
+        Some(told.0)
+    }
+
+    fn last(&self) -> Progress {
+        self.lock().0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Progress, Option<Instant>)> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
