@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use manifest::{BackupName, ClusterId, TokensError};
 use protocol::Reason;
 use store::{InvalidKey, Key};
@@ -120,7 +119,7 @@ pub enum OnlineError {
     },
     /// Replicas are missing in the backup.
     #[error(
-        "DegradedCover: nodes {} of the backup have no manifest, so that writes which only they had, and deletions, would be missing in {ranges} ranges of this node. --allow-degraded restores the rest",
+        "DegradedCover: nodes {} of the backup have no manifest, so that writes which only they had, and deletions, would be missing in {ranges} ranges. --allow-degraded restores the rest",
         .nodes.iter().map(Uuid::to_string).collect::<Vec<_>>().join(", ")
     )]
     Degraded {
@@ -174,18 +173,25 @@ pub enum OnlineError {
         /// Where it is at work.
         path: PathBuf,
     },
-    /// It is done here already.
+    /// It would empty what was imported.
     #[error(
-        "this restore was prepared and loaded on this node, at {at}: go on with --step load on the other nodes, then --step finish. To begin anew, remove {path} on each node"
+        "this restore was prepared or loaded on this node: go on with --step load on every node, then --step finish. To begin anew, remove {path} on each node; all tables are then emptied again"
     )]
-    AlreadyLoaded {
-        /// Since when.
-        at: Timestamp,
-        /// Where it was at work.
+    AlreadyPrepared {
+        /// Where it is at work.
         path: PathBuf,
     },
+    /// Somebody else has done something.
+    #[error("another process has gone on with this restore meanwhile: give the command again")]
+    Meanwhile,
+    /// A table was emptied while it was imported into.
+    #[error("table {table} was truncated while it was restored: give the command again")]
+    Emptied {
+        /// The table.
+        table: TableName,
+    },
     /// The import is not done.
-    #[error("the import into this node was cut off: give the command with --step load again first")]
+    #[error("this node is not loaded, or not to its end: give the command with --step load first")]
     NotLoaded,
     /// Roles would go, ours included.
     #[error(
@@ -225,13 +231,15 @@ pub enum OnlineError {
     Disagreement,
     /// There is something in a table that was to be empty.
     #[error(
-        "table {table} has {sstables} SSTables, and with --mode replace it was to be empty: run --step prepare on one node first. If that was done and it was written to since, stop the writes and truncate it, or use --mode merge"
+        "table {table} has {sstables} SSTables, and with --mode replace it was to be empty: run --step prepare on one node first. If that was done, it was written to since, also by a repair: remove {path} on this node and give --step load --mode merge here"
     )]
     NotTruncated {
         /// The table.
         table: TableName,
         /// How many.
         sstables: u64,
+        /// Where it is at work.
+        path: PathBuf,
     },
     /// A table is not there yet.
     #[error("the target has no table {table}: run --step prepare on one node first")]
@@ -302,7 +310,7 @@ impl OnlineError {
             | Self::OtherNode { .. }
             | Self::OtherRing { .. }
             | Self::OtherRestore { .. }
-            | Self::AlreadyLoaded { .. }
+            | Self::AlreadyPrepared { .. }
             | Self::NotLoaded
             | Self::ReplacesRoles
             | Self::LeftOut { .. }
@@ -311,11 +319,12 @@ impl OnlineError {
             Self::Down { .. } | Self::Moving { .. } | Self::Disagreement => {
                 Reason::CassandraNotReady
             }
-            Self::Locked { .. } => Reason::Locked,
+            Self::Locked { .. } | Self::Meanwhile => Reason::Locked,
             Self::Cql(_)
             | Self::Describe(_)
             | Self::Apply(_)
             | Self::Import { .. }
+            | Self::Emptied { .. }
             | Self::Cleanup { .. } => Reason::Failed,
         }
     }

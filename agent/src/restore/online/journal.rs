@@ -22,6 +22,7 @@ use crate::restore::target::file;
 /// The directory below a data directory. Cassandra looks only at directories of keyspaces that it has.
 const HOME: &str = ".cassandra-backup-restore.d";
 const FILE: &str = "journal.jsonl";
+const LOCK: &str = "lock";
 
 /// Something that is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,23 @@ pub enum Entry {
         what: String,
         /// Hash of the ring: in another one other rows are a node's.
         ring: String,
+    },
+    /// Nothing was imported yet, and the ring is this one.
+    Ring {
+        /// Its hash.
+        ring: String,
+    },
+    /// Somebody has emptied these tables since; what was imported into them counts no more.
+    Emptied {
+        /// As they were.
+        tables: Vec<TableName>,
+    },
+    /// SSTables are about to be imported; Cassandra goes on with it when we end.
+    Importing {
+        /// The table as it was.
+        table: TableName,
+        /// When.
+        at: Timestamp,
     },
     /// The schema is there, and in mode `replace` the tables are empty.
     Prepared {
@@ -52,8 +70,6 @@ pub enum Entry {
         table: TableName,
         /// As the manifest names them.
         sstables: Vec<String>,
-        /// When.
-        at: Timestamp,
     },
     /// These tables have only what the node replicates.
     Cleaned {
@@ -103,22 +119,26 @@ impl State {
                     ..Self::default()
                 };
             }
+            Entry::Ring { ring } => self.ring = ring,
+            Entry::Emptied { tables } => tables.iter().for_each(|it| self.forget(it)),
+            Entry::Importing { table, at } => {
+                self.imports.entry(table.clone()).or_insert(Imports {
+                    since: at,
+                    sstables: BTreeSet::new(),
+                });
+                self.unclean.insert(table);
+            }
             Entry::Prepared { at } => self.prepared = Some(at),
             Entry::KeepsTombstones { tables } => self.kept.extend(tables),
             Entry::Imported {
                 source,
                 table,
                 sstables,
-                at,
             } => {
-                let imports = self.imports.entry(table.clone()).or_insert(Imports {
-                    since: at,
-                    sstables: BTreeSet::new(),
-                });
-                imports
-                    .sstables
-                    .extend(sstables.into_iter().map(|it| (source, it)));
-                self.unclean.insert(table);
+                if let Some(imports) = self.imports.get_mut(&table) {
+                    let named = sstables.into_iter().map(|it| (source, it));
+                    imports.sstables.extend(named);
+                }
             }
             Entry::Cleaned { tables } => self.unclean.retain(|it| !tables.contains(it)),
             Entry::Loaded { at } => self.loaded = Some(at),
@@ -148,9 +168,14 @@ impl State {
         !self.ring.is_empty()
     }
 
-    /// Whether something was imported in another ring.
+    /// Whether it began in another ring.
     pub fn is_of_other_ring(&self, ring: &str) -> bool {
-        !self.imports.is_empty() && self.ring != ring
+        self.is_begun() && self.ring != ring
+    }
+
+    /// Whether the import was cut off.
+    pub fn is_cut_off(&self) -> bool {
+        self.has_imported() && self.loaded.is_none()
     }
 
     /// Since when something of a table is imported.
@@ -192,6 +217,8 @@ impl State {
 pub struct Journal {
     home: PathBuf,
     file: fs::File,
+    /// One restore at a time on a node, whatever it is of.
+    _lock: fs::File,
     /// How far it is.
     pub state: State,
 }
@@ -221,31 +248,40 @@ impl Journal {
         Ok(None)
     }
 
-    /// Opens it, and makes it where there is none. Those of others that have ended go.
-    pub fn open(data: &Path, id: &str, state: State) -> Result<Self, OnlineError> {
+    /// Opens it, and makes it where there is none. Those of others that have ended go. An error if it is
+    /// not as it was when it was looked at, or if another restore is at work or was cut off.
+    pub fn open(data: &Path, id: &str, seen: &State) -> Result<Self, OnlineError> {
         let home = Self::home(data, id);
         fs::create_dir_all(&home).map_err(|source| file(&home, source))?;
+        let path = data.join(HOME).join(LOCK);
+        let lock = fs::File::create(&path).map_err(|source| file(&path, source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(OnlineError::Locked { path: home }),
+            Err(fs::TryLockError::Error(source)) => return Err(file(&path, source).into()),
+        }
+        if let Some((path, what)) = Self::other(data, id)? {
+            return Err(OnlineError::OtherRestore { what, path });
+        }
+        let state = Self::peek(data, id)?;
+        if state != *seen {
+            return Err(OnlineError::Meanwhile);
+        }
         let path = home.join(FILE);
         let failed = |source| OnlineError::from(file(&path, source));
         let mut options = fs::File::options();
-        let journal = options.read(true).append(true).create(true).open(&path);
+        let journal = options.append(true).create(true).open(&path);
         let journal = journal.map_err(failed)?;
-        match journal.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(OnlineError::Locked { path: home }),
-            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
-        }
         // What follows begins on a line of its own.
         let write = || (&journal).write_all(b"\n");
         write().map_err(failed)?;
-        for other in homes(data)? {
-            if other != home && State::read(&other.join(FILE))?.loaded.is_some() {
-                remove(&other)?;
-            }
+        for other in homes(data)?.iter().filter(|it| **it != home) {
+            remove(other)?;
         }
         Ok(Self {
             home,
             file: journal,
+            _lock: lock,
             state,
         })
     }
@@ -288,7 +324,9 @@ impl Journal {
     pub fn end(data: &Path, id: &str) -> Result<(), OnlineError> {
         remove(&Self::home(data, id))?;
         // Another restore may have its own there.
-        let _ = fs::remove_dir(data.join(HOME));
+        if homes(data)?.is_empty() {
+            remove(&data.join(HOME))?;
+        }
         Ok(())
     }
 }
@@ -300,7 +338,8 @@ fn homes(data: &Path) -> Result<Vec<PathBuf>, OnlineError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(|source| file(&folder, source))?,
     };
-    Ok(entries.flatten().map(|entry| entry.path()).collect())
+    let paths = entries.flatten().map(|entry| entry.path());
+    Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
 fn remove(folder: &Path) -> Result<(), OnlineError> {
@@ -331,17 +370,22 @@ mod tests {
         }
     }
 
-    fn imported(table: &str, sstable: &str, second: i64) -> Entry {
-        Entry::Imported {
+    fn import(journal: &mut Journal, table: &str, sstable: &str, second: i64) {
+        let importing = Entry::Importing {
+            table: name(table),
+            at: at(second),
+        };
+        journal.write(importing).unwrap();
+        let imported = Entry::Imported {
             source: Uuid::from_u128(1),
             table: name(table),
             sstables: vec![sstable.into()],
-            at: at(second),
-        }
+        };
+        journal.write(imported).unwrap();
     }
 
     fn open(data: &Path, id: &str) -> Journal {
-        Journal::open(data, id, Journal::peek(data, id).unwrap()).unwrap()
+        Journal::open(data, id, &Journal::peek(data, id).unwrap()).unwrap()
     }
 
     #[test]
@@ -349,14 +393,10 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let mut journal = open(data.path(), "one");
         assert_eq!(journal.state, State::default());
-        for entry in [
-            begun("b1"),
-            Entry::Prepared { at: at(1) },
-            imported("a.b", "nb-1-big.0.1", 2),
-            imported("a.c", "nb-1-big.0.1", 3),
-        ] {
-            journal.write(entry).unwrap();
-        }
+        journal.write(begun("b1")).unwrap();
+        journal.write(Entry::Prepared { at: at(1) }).unwrap();
+        import(&mut journal, "a.b", "nb-1-big.0.1", 2);
+        import(&mut journal, "a.c", "nb-1-big.0.1", 3);
         let tables = vec![name("a.b")];
         journal.write(Entry::Cleaned { tables }).unwrap();
         drop(journal);
@@ -371,11 +411,12 @@ mod tests {
         assert!(has(&journal, "a.b", "nb-1-big.0.1"));
         assert!(!has(&journal, "a.b", "nb-2-big.0.1"));
         assert_eq!(journal.state.unclean(), [name("a.c")]);
-        journal.write(imported("a.b", "nb-2-big.0.1", 4)).unwrap();
+        import(&mut journal, "a.b", "nb-2-big.0.1", 4);
         drop(journal);
         let journal = open(data.path(), "one");
         assert!(has(&journal, "a.b", "nb-2-big.0.1"));
         assert_eq!(journal.state.imported_since(&name("a.b")), Some(at(2)));
+        drop(journal);
         Journal::end(data.path(), "one").unwrap();
         assert_eq!(fs::read_dir(data.path()).unwrap().count(), 0);
     }
@@ -385,14 +426,17 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let mut journal = open(data.path(), "one");
         journal.write(begun("b1")).unwrap();
-        journal.write(imported("a.b", "x", 2)).unwrap();
-        journal.write(imported("a.c", "x", 2)).unwrap();
+        import(&mut journal, "a.b", "x", 2);
+        import(&mut journal, "a.c", "x", 2);
         journal.write(Entry::Loaded { at: at(3) }).unwrap();
-        let mut state = journal.state.clone();
-        state.forget(&name("a.b"));
+        let tables = vec![name("a.b")];
+        journal.write(Entry::Emptied { tables }).unwrap();
+        drop(journal);
+        let mut journal = open(data.path(), "one");
+        let state = &journal.state;
         assert!(!state.has(Uuid::from_u128(1), &name("a.b"), "x"));
         assert!(state.has(Uuid::from_u128(1), &name("a.c"), "x"));
-        assert_eq!(state.loaded, None);
+        assert!(state.is_cut_off());
         // It begins anew: nothing counts.
         journal.write(begun("b1")).unwrap();
         assert!(!journal.state.has_imported() && journal.state.loaded.is_none());
@@ -410,6 +454,7 @@ mod tests {
         );
         assert_eq!(Journal::other(data.path(), "one").unwrap(), None);
         one.write(Entry::Loaded { at: at(3) }).unwrap();
+        drop(one);
         assert_eq!(Journal::other(data.path(), "two").unwrap(), None);
         open(data.path(), "two");
         assert!(!Journal::home(data.path(), "one").exists());
@@ -418,9 +463,17 @@ mod tests {
     #[test]
     fn two_processes_never_restore_the_same_at_once() {
         let data = tempfile::tempdir().unwrap();
-        let _first = open(data.path(), "one");
-        let second = Journal::open(data.path(), "one", State::default());
-        assert!(matches!(second, Err(OnlineError::Locked { .. })));
-        open(data.path(), "two");
+        let first = open(data.path(), "one");
+        for id in ["one", "two"] {
+            let second = Journal::open(data.path(), id, &State::default());
+            assert!(matches!(second, Err(OnlineError::Locked { .. })), "{id}");
+        }
+        drop(first);
+        let mut first = open(data.path(), "one");
+        first.write(begun("b1")).unwrap();
+        drop(first);
+        // It was looked at before that.
+        let late = Journal::open(data.path(), "one", &State::default());
+        assert!(matches!(late, Err(OnlineError::Meanwhile)));
     }
 }

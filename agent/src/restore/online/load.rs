@@ -62,11 +62,9 @@ impl Load<'_> {
     /// it.
     pub(super) async fn run(&self, journal: &mut Journal) -> Result<Done, OnlineError> {
         self.keep_tombstones(journal).await?;
-        let done = self.import_all(journal).await;
-        // Also where it failed: Cassandra serves on.
-        let given_back = self.give_tombstones_back(journal).await;
-        let done = done?;
-        given_back?;
+        let done = self.import_all(journal).await?;
+        // Not where it failed: the row may come with the next attempt.
+        self.give_tombstones_back(journal).await?;
         Ok(done)
     }
 
@@ -215,12 +213,15 @@ impl Load<'_> {
             by_table.entry(item.table.clone()).or_default().push(item);
         }
         for (table, items) in by_table {
+            journal.write(Entry::Importing {
+                table: table.clone(),
+                at: Timestamp::now(),
+            })?;
             self.import(&table, &items).await?;
             journal.write(Entry::Imported {
                 source: items[0].source,
                 table,
                 sstables: items.into_iter().map(|it| it.sstable).collect(),
-                at: Timestamp::now(),
             })?;
         }
         self.clean_up(journal).await

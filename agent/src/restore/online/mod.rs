@@ -89,8 +89,11 @@ pub struct Ready<'a> {
     pub not_empty: Vec<TableName>,
     /// Whether this restore was begun on this node, and cut off.
     pub resumes: bool,
-    /// How far it is on this node.
+    /// How far it is on this node: as it was written, and as it is.
+    peeked: State,
     state: State,
+    /// Tables, as they were, that somebody has emptied since they were imported.
+    emptied: Vec<TableName>,
     id: String,
 }
 
@@ -115,7 +118,7 @@ impl<'a> Ready<'a> {
         let id = id(cluster, &source.backup, &order);
         let state = Journal::peek(node.facts.data_directory(), &id)?;
         let mut there = node.facts.schema.clone();
-        if order.step == Step::Finish || (order.step == Step::All && state.is_begun()) {
+        if order.step == Step::Finish || (order.step == Step::All && state.loaded.is_some()) {
             // The last time may have made some of the views.
             there.retain(|it| it.kind != Kind::View);
         }
@@ -132,7 +135,9 @@ impl<'a> Ready<'a> {
             settings,
             not_empty: Vec::new(),
             resumes: state.is_begun(),
+            peeked: state.clone(),
             state,
+            emptied: Vec::new(),
             id,
         };
         ready.check().await?;
@@ -166,6 +171,7 @@ impl<'a> Ready<'a> {
 
     /// Refuses what would lose or mix something, before anything is changed.
     async fn check(&mut self) -> Result<(), OnlineError> {
+        self.look_for_emptied().await?;
         self.check_journals()?;
         self.check_ring().await?;
         let forbidden = self.settings.forbid(&self.schema);
@@ -176,7 +182,8 @@ impl<'a> Ready<'a> {
             self.check_cover()?;
             self.check_truncation()?;
         }
-        if self.loads() && !self.resumes && self.plan.peak > self.plan.free {
+        let cut_off = self.state.is_cut_off();
+        if self.loads() && !cut_off && self.plan.peak > self.plan.free {
             return Err(OnlineError::NoSpace {
                 free: self.plan.free,
                 needed: self.plan.peak,
@@ -192,12 +199,15 @@ impl<'a> Ready<'a> {
         if let Some((path, what)) = Journal::other(data, &self.id)? {
             return Err(OnlineError::OtherRestore { what, path });
         }
-        if self.state.is_of_other_ring(&self.node.facts.ring) {
+        let other_ring = self.state.is_of_other_ring(&self.node.facts.ring);
+        if other_ring && self.state.has_imported() {
             return Err(OnlineError::OtherRing { path });
         }
-        match (self.order.step, self.state.prepared, self.state.loaded) {
-            (Step::Prepare, Some(_), Some(at)) => Err(OnlineError::AlreadyLoaded { at, path }),
-            (Step::Finish, ..) if self.state.has_imported() && self.state.loaded.is_none() => {
+        let began = self.state.prepared.is_some() || self.state.has_imported();
+        match (self.order.step, self.order.mode) {
+            // It would empty what other nodes may have imported by now.
+            (Step::Prepare, Mode::Replace) if began => Err(OnlineError::AlreadyPrepared { path }),
+            (Step::Finish, _) if self.state.is_begun() && self.state.loaded.is_none() => {
                 Err(OnlineError::NotLoaded)
             }
             _ => Ok(()),
@@ -284,43 +294,74 @@ impl<'a> Ready<'a> {
         })
     }
 
-    /// What the tables of the target have, and whether what the journal says of them is still so.
+    /// Whether what the journal says of the tables is still so.
+    async fn look_for_emptied(&mut self) -> Result<(), OnlineError> {
+        for from in self.plan.tables.keys() {
+            let Some(since) = self.state.imported_since(from) else {
+                continue;
+            };
+            let into = self.order.selection.target(from);
+            let pair = (into.keyspace.clone(), into.table.clone());
+            let is_there = self.schema.existing.contains(&pair);
+            let truncated = self.node.facts.truncated.get(&into);
+            if !is_there
+                || truncated.is_some_and(|it| *it > since)
+                || self.node.sstables(&into).await? == 0
+            {
+                self.emptied.push(from.clone());
+            }
+        }
+        self.emptied.iter().for_each(|it| self.state.forget(it));
+        Ok(())
+    }
+
+    /// What the tables of the target have.
     async fn check_tables(&mut self) -> Result<(), OnlineError> {
-        let sources: Vec<TableName> = self.plan.tables.keys().cloned().collect();
-        for from in sources {
-            let table = self.order.selection.target(&from);
+        let into_any = self.order.step == Step::Load && !self.order.dry_run;
+        for (from, plan) in &self.plan.tables {
+            let table = self.order.selection.target(from);
             let pair = (table.keyspace.clone(), table.table.clone());
             if !self.schema.existing.contains(&pair) {
-                self.state.forget(&from);
                 continue;
             }
             let sstables = self.node.sstables(&table).await?;
-            let truncated = self.node.facts.truncated.get(&table);
-            let since = |time: Option<Timestamp>| truncated.is_some_and(|it| Some(*it) > time);
-            if sstables == 0 || since(self.state.imported_since(&from)) {
-                self.state.forget(&from);
-            }
-            if since(self.state.prepared) {
-                self.state.prepared = None;
-            }
             if sstables == 0 {
                 continue;
             }
-            let replaces = (self.order.step, self.order.mode) == (Step::Load, Mode::Replace);
-            let ours = self.state.imported_since(&from).is_some();
-            if replaces && !ours && !self.order.dry_run {
-                return Err(OnlineError::NotTruncated { table, sstables });
+            let ours = self.state.imported_since(from).is_some() || plan.sstables == 0;
+            if into_any && self.order.mode == Mode::Replace && !ours {
+                let path = Journal::home(self.data_directory(), &self.id);
+                return Err(OnlineError::NotTruncated {
+                    table,
+                    sstables,
+                    path,
+                });
             }
             self.not_empty.push(table);
         }
-        let load = self.order.step == Step::Load && !self.order.dry_run;
-        if let Some((keyspace, table)) = self.schema.created.first().filter(|_| load) {
+        if let Some((keyspace, table)) = self.schema.created.first().filter(|_| into_any) {
             let (keyspace, table) = (keyspace.clone(), table.clone());
             return Err(OnlineError::NotPrepared {
                 table: TableName { keyspace, table },
             });
         }
         Ok(())
+    }
+
+    /// Fails if somebody has emptied a table while it was imported into.
+    async fn check_that_it_stayed(&self, journal: &Journal) -> Result<(), OnlineError> {
+        let truncated = node::truncated(&self.node.session).await?;
+        let emptied = self.plan.tables.keys().find(|from| {
+            let since = journal.state.imported_since(from);
+            let at = truncated.get(&self.order.selection.target(from));
+            since.is_some_and(|since| at.is_some_and(|at| *at > since))
+        });
+        match emptied {
+            None => Ok(()),
+            Some(table) => Err(OnlineError::Emptied {
+                table: self.order.selection.target(table),
+            }),
+        }
     }
 
     /// Does it, and tells of it.
@@ -345,17 +386,31 @@ impl<'a> Ready<'a> {
             Journal::end(data, &self.id)?;
             return Ok(Done::default());
         }
-        let mut journal = Journal::open(data, &self.id, self.state.clone())?;
-        // A merge that was done is done again: what was deleted since stays deleted all the same.
-        let again = self.order.mode == Mode::Merge && self.state.loaded.is_some();
-        if again || !self.state.is_begun() {
-            journal.write(Entry::Begun {
-                what: self.source.backup.to_string(),
-                ring: self.node.facts.ring.clone(),
+        let mut journal = Journal::open(data, &self.id, &self.peeked)?;
+        if !self.emptied.is_empty() {
+            journal.write(Entry::Emptied {
+                tables: self.emptied.clone(),
             })?;
         }
+        if step == Step::All && journal.state.loaded.is_some() {
+            // Only its end was cut off.
+            self.finish().await?;
+            Journal::end(data, &self.id)?;
+            return Ok(Done::default());
+        }
+        let ring = self.node.facts.ring.clone();
+        // A merge that was done is done again: what was deleted since stays deleted all the same. And
+        // what is emptied now has nothing of what was imported before.
+        let again = self.order.mode == Mode::Merge && journal.state.loaded.is_some();
+        let empties = step != Step::Load && self.empties(&journal);
+        if again || empties || !journal.state.is_begun() {
+            let what = self.source.backup.to_string();
+            journal.write(Entry::Begun { what, ring })?;
+        } else if journal.state.is_of_other_ring(&ring) {
+            journal.write(Entry::Ring { ring })?;
+        }
         if step != Step::Load {
-            self.prepare(&journal, tell.warn).await?;
+            self.prepare(empties, tell.warn).await?;
             journal.write(Entry::Prepared {
                 at: Timestamp::now(),
             })?;
@@ -378,26 +433,31 @@ impl<'a> Ready<'a> {
             say: tell.say,
         };
         let done = load.run(&mut journal).await?;
+        self.check_that_it_stayed(&journal).await?;
         journal.unstage(&self.node.facts.directories, &self.id)?;
+        journal.write(Entry::Loaded {
+            at: Timestamp::now(),
+        })?;
         if step == Step::All {
             self.finish().await?;
             Journal::end(data, &self.id)?;
-        } else {
-            journal.write(Entry::Loaded {
-                at: Timestamp::now(),
-            })?;
         }
         Ok(done)
+    }
+
+    /// Whether the tables are to be emptied first: not again, once something was imported.
+    fn empties(&self, journal: &Journal) -> bool {
+        let wanted = self.order.mode == Mode::Replace && !self.schema.existing.is_empty();
+        wanted && !journal.state.has_imported()
     }
 
     /// Makes what the schema lacks, and empties the tables where that is asked for.
     async fn prepare(
         &self,
-        journal: &Journal,
+        empties: bool,
         warn: &(dyn Fn(String) + Sync),
     ) -> Result<(), OnlineError> {
-        let replaces = self.order.mode == Mode::Replace && !self.schema.existing.is_empty();
-        if replaces && journal.state.prepared.is_none() {
+        if empties {
             self.empty(warn).await?;
         }
         let down = self.node.facts.down_addresses();

@@ -57,7 +57,7 @@ pub struct Facts {
     pub down: Vec<String>,
     /// Members that come, go or move, as addresses.
     pub moving: Vec<String>,
-    /// Hash of the ring.
+    /// Hash of the ring and of the replication.
     pub ring: String,
     /// When tables were last truncated on this node.
     pub truncated: BTreeMap<TableName, Timestamp>,
@@ -116,7 +116,7 @@ impl Node {
                 ranges.insert(keyspace, Ranges::of(found));
             }
         }
-        let facts = Facts {
+        let mut facts = Facts {
             host_id: node.identity.host_id,
             version: node.identity.cassandra_version,
             partitioner: node.partitioner,
@@ -129,9 +129,12 @@ impl Node {
             schema,
             down,
             moving,
-            ring: ring.ring_hash(),
+            ring: String::new(),
             truncated: truncated(&session).await?,
         };
+        // Rows are a node's by the replication, too.
+        let hashed = format!("{} {:?}", ring.ring_hash(), facts.cluster.replication);
+        facts.ring = blake3::hash(hashed.as_bytes()).to_hex().to_string();
         Ok(Self {
             cassandra,
             session,
@@ -195,7 +198,7 @@ impl Facts {
 }
 
 /// When tables were last truncated on the node.
-async fn truncated(session: &Session) -> Result<BTreeMap<TableName, Timestamp>, OnlineError> {
+pub async fn truncated(session: &Session) -> Result<BTreeMap<TableName, Timestamp>, OnlineError> {
     let times = schema::truncations(session).await?;
     let found = times.into_iter().filter_map(|((keyspace, table), millis)| {
         let at = Timestamp::from_millisecond(millis).ok()?;
