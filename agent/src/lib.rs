@@ -12,6 +12,7 @@ pub mod control;
 mod coverage;
 mod cql;
 pub mod expiry;
+mod field;
 mod gentle;
 pub mod lease;
 mod named;

@@ -101,7 +101,7 @@ reasons! {
 
     InvalidRequest, Usage, "The request or the command line is wrong; the message names the field.", "Correct it.";
     KeyspaceNotFound, Usage, "A keyspace that was asked for does not exist on the node.", "Check its name.";
-    TableNotFound, Usage, "A table that was asked for does not exist on the node.", "Check its name.";
+    TableNotFound, Usage, "A table that was asked for does not exist on the node, or in the backup.", "Check its name.";
     BackupExists, Usage, "A backup of this name was already made by another run. Names are never used twice.", "Choose another.";
     StorageUnsuitable, Usage, "The storage must not be used this way, such as a directory on the root file system or on the device of the data.", "Mount a separate volume.";
     NotSupported, Usage, "This version does not support what was asked for; the message says what.", "Ask for something else, or update.";
@@ -117,11 +117,11 @@ reasons! {
     CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum: the disk or the file is damaged.", "Scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
     ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.", "`cassandra-backup verify --repair` removes such objects; the next backup uploads them again if the node still has the file, so save first what you may need.";
 
-    NoSpace, NoSpace, "The storage is full.", "Free space or enlarge it.";
+    NoSpace, NoSpace, "The storage is full, or the disk that is restored to.", "Free space or enlarge it.";
 
     StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded. The operator tries again; a command has to be run again.", "If it stays, look at the storage and at the network between.";
     JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. The operator tries again; a command has to be run again.", "See whether Cassandra is up and JMX is enabled there.";
-    CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained and cannot take a snapshot now. The operator tries again; a command has to be run again.", "If it stays, look at Cassandra's log.";
+    CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained, or its ring is not at rest, so that it cannot do now what was asked for. The operator tries again; a command has to be run again.", "If it stays, look at Cassandra's log.";
     SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk. The operator tries again; a command has to be run again.", "If it comes again, look at the disk and at Cassandra's log.";
     PurgeInProgress, Retry, "A purge is about to delete objects that this run needs. The operator tries again when that has ended; a command has to be run again then.", "";
     OutOfMemory, Retry, "Less memory is left in the container than the agent needs beside Cassandra.", "Raise the container's memory limit, or lower Cassandra's heap.";
@@ -142,6 +142,7 @@ reasons! {
     RingChanged, Done, "The ring changed while the backup ran. Data of nodes that came or went meanwhile may be missing from it.", "Make another backup once the ring is at rest.";
     SnapshotNotCleared, Done, "The snapshot could not be removed from the node and uses disk space there. It is removed later, by the next run at the latest.", "";
     SSTableLeftOut, Done, "A damaged SSTable was left out of the backup, as asked.", "Scrub or replace the node.";
+    RestoreRefused, Usage, "The restore would lose or mix something, or does not fit the cluster; the message says what. Nothing was changed.", "Do what the message says.";
     RestoreNote, Done, "Something about a restore that you should know; the message says what.", "";
     LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way; the message names it.", "";
 

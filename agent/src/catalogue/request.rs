@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use manifest::{BackupName, ClusterId, Header, InvalidName};
+use manifest::{BackupName, ClusterId, Header};
 use protocol::{
     BackupFound, Catalogue, CatalogueRequest, NodeFound, NodeIdentity, Outcome, Reason, Scope,
     SnapshotTimes, StorageAccess,
@@ -12,6 +12,7 @@ use store::Store;
 use uuid::Uuid;
 
 use super::{Backup, CatalogueError, StoredManifest, names, read_headers, running};
+use crate::field::{self, BadField};
 use crate::neighbour::{self, NoMemory};
 use crate::probe::outcome;
 use crate::run_context::Run;
@@ -23,8 +24,8 @@ const MOST_NODES: usize = 2000;
 
 #[derive(Debug, thiserror::Error)]
 enum RequestError {
-    #[error("cluster: {0}")]
-    Cluster(#[from] InvalidName),
+    #[error(transparent)]
+    Field(#[from] BadField),
     #[error(transparent)]
     Memory(#[from] NoMemory),
     #[error(transparent)]
@@ -34,7 +35,7 @@ enum RequestError {
 impl RequestError {
     fn reason(&self) -> Reason {
         match self {
-            Self::Cluster(_) => Reason::InvalidRequest,
+            Self::Field(_) => Reason::InvalidRequest,
             Self::Memory(_) => Reason::OutOfMemory,
             Self::Catalogue(error) => error.reason(),
         }
@@ -56,7 +57,7 @@ pub async fn tell(run: &Run, request: &CatalogueRequest) -> Outcome {
 }
 
 async fn catalogue(request: &CatalogueRequest) -> Result<Catalogue, RequestError> {
-    let cluster: ClusterId = request.cluster.parse()?;
+    let cluster: ClusterId = field::parse("cluster", &request.cluster)?;
     // Only directories are looked into in Cassandra's own containers.
     if matches!(request.storage, StorageAccess::File { .. }) {
         neighbour::enough_memory()?;

@@ -6,13 +6,23 @@ use jiff::{Span, SpanRelativeTo};
 
 /// Reads bytes per second: `100MiB`, `100Mi`, `50MB`, `1G`, with or without `/s`.
 pub(super) fn rate(text: &str) -> Result<u64, String> {
-    let wrong = || "write a size such as 100MiB or 50MB (per second)".to_owned();
-    let size = text.strip_suffix("/s").unwrap_or(text);
-    let digits = size
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(size.len());
-    let (number, unit) = size.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match bytes(text.strip_suffix("/s").unwrap_or(text)) {
+        Some(0) => Err("a rate of nothing would never end; leave the flag out for no limit".into()),
+        Some(rate) => Ok(rate),
+        None => Err("write a size such as 100MiB or 50MB (per second)".into()),
+    }
+}
+
+/// Reads a number of bytes, at least one, in the same units.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let found = bytes(text).filter(|bytes| *bytes > 0);
+    found.ok_or_else(|| "write a size such as 4GiB or 500MB".into())
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let number: u64 = number.parse().ok()?;
     let factor: u64 = match unit.trim_start() {
         "" | "B" => 1,
         "k" | "K" | "kB" | "KB" => 1000,
@@ -21,13 +31,9 @@ pub(super) fn rate(text: &str) -> Result<u64, String> {
         "Ki" | "KiB" => 1 << 10,
         "Mi" | "MiB" => 1 << 20,
         "Gi" | "GiB" => 1 << 30,
-        _ => return Err(wrong()),
+        _ => return None,
     };
-    match number.checked_mul(factor) {
-        Some(0) => Err("a rate of nothing would never end; leave the flag out for no limit".into()),
-        Some(rate) => Ok(rate),
-        None => Err(wrong()),
-    }
+    number.checked_mul(factor)
 }
 
 /// Reads a time span: `6h`, `90m`, `1h30m`, `7d`; a day is 24 hours.

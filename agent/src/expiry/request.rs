@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{Done, ExpiryError, by_name, by_policy};
 use crate::catalogue::CatalogueError;
+use crate::field::{self, BadField};
 use crate::neighbour::{self, NoMemory};
 use crate::probe::outcome;
 use crate::purge::{Amount, PurgeOptions};
@@ -28,12 +29,8 @@ use crate::storage::{self, DeviceError};
 /// Why a request is not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
 enum RequestError {
-    #[error("{field} {value:?} is not allowed: {cause}")]
-    Name {
-        field: &'static str,
-        value: String,
-        cause: String,
-    },
+    #[error(transparent)]
+    Field(#[from] BadField),
     #[error("no time zone has the name {0:?}; an example is Europe/Berlin")]
     TimeZone(String),
     #[error(transparent)]
@@ -47,7 +44,7 @@ enum RequestError {
 impl RequestError {
     fn reason(&self) -> Reason {
         match self {
-            Self::Name { .. } | Self::TimeZone(_) => Reason::InvalidRequest,
+            Self::Field(_) | Self::TimeZone(_) => Reason::InvalidRequest,
             Self::Memory(_) => Reason::OutOfMemory,
             Self::Device(_) => Reason::StorageUnsuitable,
             Self::Expiry(error) => error.reason(),
@@ -64,7 +61,7 @@ impl From<store::Error> for RequestError {
 /// Deletes what the request's policy does not keep.
 pub async fn purge(run: &Run, request: &PurgeRequest) -> Outcome {
     let purged = async {
-        let cluster = name::<ClusterId>("cluster", &request.cluster)?;
+        let cluster = field::parse::<ClusterId>("cluster", &request.cluster)?;
         let policy = policy(&request.policy)?;
         let store = open(&request.storage, request.limits).await?;
         let options = PurgeOptions {
@@ -81,8 +78,8 @@ pub async fn purge(run: &Run, request: &PurgeRequest) -> Outcome {
 /// Deletes the request's backup.
 pub async fn delete(run: &Run, request: &DeleteRequest) -> Outcome {
     let deleted = async {
-        let cluster = name::<ClusterId>("cluster", &request.cluster)?;
-        let names = [name::<BackupName>("backup", &request.backup)?];
+        let cluster = field::parse::<ClusterId>("cluster", &request.cluster)?;
+        let names = [field::parse::<BackupName>("backup", &request.backup)?];
         let runs: BTreeSet<Uuid> = request.runs.iter().map(|made| made.run_id).collect();
         let asked = ByName {
             names: &names,
@@ -113,17 +110,6 @@ async fn open(access: &StorageAccess, limits: PurgeLimits) -> Result<Arc<dyn Sto
         storage::own_device(access, reached, [Path::new("/")])?;
     }
     Ok(store)
-}
-
-fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
-    field: &'static str,
-    value: &str,
-) -> Result<T, RequestError> {
-    value.parse().map_err(|cause: T::Err| RequestError::Name {
-        field,
-        value: value.to_owned(),
-        cause: cause.to_string(),
-    })
 }
 
 fn policy(asked: &RetentionPolicy) -> Result<Policy, RequestError> {

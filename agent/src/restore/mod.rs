@@ -8,9 +8,11 @@
 mod choose;
 mod fetch;
 mod hold;
+mod names;
 mod offline;
 pub mod online;
 mod path;
+mod progress;
 mod schema;
 mod target;
 
@@ -27,7 +29,9 @@ use crate::read::ReadFailure;
 use crate::storage;
 
 pub use choose::{Chosen, Node, Which, choose};
-pub use offline::{Done, Plan, Seen, plan, restore};
+pub use names::TableName;
+pub use offline::{Done, Plan, plan, restore};
+pub use progress::Seen;
 
 /// Why a node was not restored.
 #[derive(Debug, thiserror::Error)]
@@ -213,22 +217,4 @@ impl From<store::Error> for RestoreError {
     fn from(error: store::Error) -> Self {
         Self::Catalogue(error.into())
     }
-}
-
-/// Whether Cassandra makes a keyspace by itself (`SchemaConstants` of 4.0 to 6.0). Others may have
-/// names that begin like these.
-fn is_cassandras_own(keyspace: &str) -> bool {
-    matches!(
-        keyspace,
-        "system"
-            | "system_auth"
-            | "system_cluster_metadata"
-            | "system_distributed"
-            | "system_schema"
-            | "system_traces"
-            | "system_views"
-            | "system_virtual_schema"
-            | "system_accord"
-            | "system_accord_debug"
-    )
 }

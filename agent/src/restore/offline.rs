@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, Table};
@@ -12,6 +11,7 @@ use store::Store;
 use super::fetch::{Got, Wanted, fetch};
 use super::hold::Hold;
 use super::path::{SYSTEM, directory, is_restored, plain};
+use super::progress::{Seen, Told};
 use super::target::{State, Target, file};
 use super::{Chosen, RestoreError};
 use crate::bandwidth::Bandwidth;
@@ -45,15 +45,6 @@ impl Plan {
     pub fn owner(&self) -> Result<Option<u32>, RestoreError> {
         self.target.owner()
     }
-}
-
-/// How far it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
-    /// Files in their place.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 /// What was done.
@@ -243,7 +234,7 @@ async fn fetch_all(
         let fetched = wanted.map_ok(|wanted| async {
             let bytes = wanted.bytes;
             let got = fetch(store, wanted, &unlimited).await?;
-            seen(told.add(bytes));
+            seen(told.add(1, bytes));
             Ok(got)
         });
         let mut fetched = std::pin::pin!(fetched.try_buffer_unordered(concurrency.max(1)));
@@ -257,22 +248,6 @@ async fn fetch_all(
         target.settle()?;
     }
     Ok(done)
-}
-
-/// What was told so far.
-#[derive(Default)]
-struct Told {
-    files: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Told {
-    fn add(&self, bytes: u64) -> Seen {
-        Seen {
-            files: self.files.fetch_add(1, Ordering::Relaxed) + 1,
-            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
-        }
-    }
 }
 
 /// The files of a manifest that is being read, an SSTable at a time.

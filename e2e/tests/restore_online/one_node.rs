@@ -1,12 +1,53 @@
 //! One node: a table back in its place, beside itself, over newer rows; and what is refused.
 
+use std::collections::BTreeSet;
 use std::fs;
 
+use e2e::parts::binaries;
 use e2e::parts::cassandra::host::Options;
 use e2e::parts::cassandra::rows::Rows;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Storage, rows, run};
+
+/// A node with a table of a hundred rows.
+async fn stage() -> (Storage, Cluster, Rows) {
+    let cluster = Cluster::start(1, &Options::default()).await;
+    let session = cluster.session().await;
+    let orders = Rows::new("shop", "orders");
+    orders.create(&session, "dc1", 1).await.unwrap();
+    orders.write(&session, 0..100).await.unwrap();
+    (Storage::new(), cluster, orders)
+}
+
+/// What programs read is what docs/commands.md describes.
+fn assert_documented(document: &Value) {
+    let page = binaries::workspace().unwrap().join("docs/commands.md");
+    let page = fs::read_to_string(page).unwrap();
+    let heading = "`restore --mode …`\n";
+    let mut sections = page.split("\n## ");
+    let section = sections.find(|it| it.starts_with(heading)).unwrap();
+    let words = |text: &str| -> BTreeSet<String> {
+        let spans = text.split('`').skip(1).step_by(2);
+        let words = spans.flat_map(|it| it.split(|c: char| !c.is_alphanumeric()));
+        words
+            .map(str::to_owned)
+            .filter(|it| !it.is_empty())
+            .collect()
+    };
+    let keys =
+        |of: &Value| -> BTreeSet<String> { of.as_object().unwrap().keys().cloned().collect() };
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let first: BTreeSet<_> = rows
+        .flat_map(|it| words(it.split(" | ").next().unwrap()))
+        .collect();
+    assert_eq!(first, keys(document));
+    let unknown: Vec<_> = keys(&document["tables"][0])
+        .difference(&words(section))
+        .cloned()
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_come_back_in_place_beside_and_over_newer_rows() {
@@ -27,6 +68,7 @@ async fn tables_come_back_in_place_beside_and_over_newer_rows() {
     let one = ["--backup=latest", "--mode=merge", "--tables=shop.orders"];
     let dry = restore(&[&one[..], &["--dry-run", "--output=json"]].concat()).await;
     let plan = dry.document();
+    assert_documented(&plan);
     assert_eq!(plan["tables"][0]["table"], "shop.orders", "{plan}");
     assert_eq!(plan["tables"][0]["overlapping"], 0, "{plan}");
     assert!(plan["tables"][0]["samePlace"].as_u64().unwrap() > 0);
@@ -98,12 +140,8 @@ async fn tables_come_back_in_place_beside_and_over_newer_rows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_lose_or_mix_something_is_refused_before_anything_is_changed() {
-    let storage = Storage::new();
-    let cluster = Cluster::start(1, &Options::default()).await;
+    let (storage, cluster, orders) = stage().await;
     let session = cluster.session().await;
-    let orders = Rows::new("shop", "orders");
-    orders.create(&session, "dc1", 1).await.unwrap();
-    orders.write(&session, 0..100).await.unwrap();
     cluster.back_up(&storage, "b1").await;
     let refused = async |flags: &[&str], code: i32, why: &str| {
         let flags = [&["--backup=b1", "--mode=merge"], flags].concat();
@@ -218,12 +256,8 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_of_the_protocol_restores_step_by_step() {
-    let storage = Storage::new();
-    let cluster = Cluster::start(1, &Options::default()).await;
+    let (storage, cluster, orders) = stage().await;
     let session = cluster.session().await;
-    let orders = Rows::new("shop", "orders");
-    orders.create(&session, "dc1", 1).await.unwrap();
-    orders.write(&session, 0..100).await.unwrap();
     run(&session, &["CREATE INDEX by_value ON shop.orders (value)"]).await;
     cluster.back_up(&storage, "b1").await;
     run(&session, &["DROP KEYSPACE shop"]).await;
@@ -232,7 +266,7 @@ async fn a_caller_of_the_protocol_restores_step_by_step() {
         cluster.ask(0, &storage, with).await
     };
     let early = ask("load", false).await;
-    assert_eq!(early["reason"], "InvalidRequest", "{early}");
+    assert_eq!(early["reason"], "RestoreRefused", "{early}");
     let dry = ask("all", true).await;
     assert_eq!(dry["reason"], "Succeeded", "{dry}");
     let plan = &dry["restore"];

@@ -152,7 +152,9 @@ async fn a_ring_of_three_comes_back_into_rings_of_any_shape() {
     // Other tokens.
     {
         let other = Cluster::start(3, &options).await;
-        other.restore_all(&storage, &MERGE).await;
+        // In many batches, each with a cleanup of its own.
+        let small = [&MERGE[..], &["--batch=20KiB"]].concat();
+        other.restore_all(&storage, &small).await;
         check(&other).await;
         // What a node does not replicate is gone: without a cleanup each would have all of it.
         let mut partitions = 0;

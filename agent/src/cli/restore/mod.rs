@@ -16,8 +16,8 @@ use super::cassandra::CassandraFlags;
 use super::query::{ClusterFlags, Failure, Form};
 use super::values;
 use crate::neighbour;
-use crate::restore::online::{Mode, OnlineError, Rename, Step, TableName};
-use crate::restore::{RestoreError, Seen, Which};
+use crate::restore::online::{Mode, OnlineError, Rename, Step};
+use crate::restore::{RestoreError, Seen, TableName, Which};
 use crate::state::StateDirectory;
 
 /// Tombstones live so long where nobody says otherwise: `gc_grace_seconds`.
@@ -73,12 +73,16 @@ pub(super) struct RestoreFlags {
     /// Bytes per second that are fetched, such as 100MiB [default: no limit]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     bandwidth: Option<u64>,
+    /// Bytes that are staged before each import, such as 4GiB [default: an eighth of what is free,
+    /// from 1 to 64 GiB]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    batch: Option<u64>,
     /// Go on where nodes of the backup have no manifest: writes that only they had are missing
     #[arg(long)]
     allow_degraded: bool,
     /// Into the empty data directories of one node instead, while Cassandra is down
     #[arg(long)]
-    #[arg(conflicts_with_all = ["mode", "step", "keyspaces", "tables", "rename", "allow_degraded", "bandwidth"])]
+    #[arg(conflicts_with_all = ["mode", "step", "keyspaces", "tables", "rename", "allow_degraded", "bandwidth", "batch"])]
     offline: bool,
     /// offline: the node, by Cassandra's host id; not needed where a backup has one node
     #[arg(long, value_name = "ID")]

@@ -27,6 +27,7 @@ pub(super) fn run(flags: RestoreFlags, mode: Mode, state_directory: Option<&Path
         rename,
         allow_degraded,
         bandwidth,
+        batch,
         concurrency,
         dry_run,
         output,
@@ -51,6 +52,7 @@ pub(super) fn run(flags: RestoreFlags, mode: Mode, state_directory: Option<&Path
             dry_run,
             concurrency: concurrency.into(),
             bandwidth,
+            batch,
         })
     };
     // Before there is a second thread: it gets them from the first.
@@ -207,7 +209,7 @@ fn plan_text(plan: &Plan, ready: &Ready<'_>, order: &Order) -> String {
         };
         rows.row([
             from.to_string(),
-            table.into.clone(),
+            table.into.to_string(),
             table.sstables.to_string(),
             table.files.to_string(),
             HumanBytes(table.bytes).to_string(),

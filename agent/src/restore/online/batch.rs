@@ -21,10 +21,11 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// For so much free space. Between file systems Cassandra copies instead of moving.
-    pub fn new(free: u64, copied: bool) -> Self {
+    /// For so much free space, of which an eighth is a batch unless it is said. Between file systems
+    /// Cassandra copies instead of moving.
+    pub fn new(free: u64, copied: bool, limit: Option<u64>) -> Self {
         Self {
-            limit: (free / 8).clamp(SMALLEST, LARGEST),
+            limit: limit.unwrap_or((free / 8).clamp(SMALLEST, LARGEST)),
             copied,
             sstables: 0,
             bytes: 0,
@@ -72,15 +73,18 @@ mod tests {
     #[test]
     fn a_batch_is_an_eighth_of_the_room_within_bounds() {
         let full = |free: u64, has: u64, next: u64| {
-            let mut batches = Batches::new(free, false);
+            let mut batches = Batches::new(free, false, None);
             batches.add(has, has);
             batches.is_full(next)
         };
         assert!(!full(16 * GIB, GIB, GIB) && full(16 * GIB, GIB, GIB + 1));
         assert!(!full(GIB, GIB / 2, GIB / 2) && full(1 << 50, 64 * GIB, 1));
+        let mut small = Batches::new(1 << 40, false, Some(10));
+        small.add(10, 10);
+        assert!(small.is_full(1));
         // One that is larger is a batch of its own.
-        assert!(!Batches::new(0, false).is_full(100 * GIB));
-        let mut many = Batches::new(1 << 40, false);
+        assert!(!Batches::new(0, false, None).is_full(100 * GIB));
+        let mut many = Batches::new(1 << 40, false, None);
         (0..SSTABLES).for_each(|_| many.add(1, 1));
         assert!(many.is_full(1));
     }
@@ -88,7 +92,7 @@ mod tests {
     #[test]
     fn the_peak_counts_what_is_kept_and_the_batch_at_hand() {
         let peak = |copied: bool, cleaned: bool| {
-            let mut batches = Batches::new(0, copied);
+            let mut batches = Batches::new(0, copied, None);
             for _ in 0..3 {
                 batches.add(100, 40);
                 batches.end(cleaned);

@@ -7,13 +7,12 @@ use protocol::Reason;
 use store::{InvalidKey, Key};
 use uuid::Uuid;
 
-use super::selection::TableName;
 use crate::backup::error::Error as NodeError;
 use crate::catalogue::CatalogueError;
 use crate::cql::CqlError;
 use crate::read::ReadFailure;
-use crate::restore::RestoreError;
 use crate::restore::schema::{ApplyError, SchemaProblems};
+use crate::restore::{RestoreError, TableName};
 use crate::schema::SchemaError;
 
 /// Why a restore into a cluster that is up did not do what it should.
@@ -314,7 +313,7 @@ impl OnlineError {
             | Self::NotLoaded
             | Self::ReplacesRoles
             | Self::LeftOut { .. }
-            | Self::NoAutoSnapshot { .. } => Reason::InvalidRequest,
+            | Self::NoAutoSnapshot { .. } => Reason::RestoreRefused,
             Self::NoSpace { .. } => Reason::NoSpace,
             Self::Down { .. } | Self::Moving { .. } | Self::Disagreement => {
                 Reason::CassandraNotReady

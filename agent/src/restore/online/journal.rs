@@ -6,211 +6,18 @@
 //! of what is clean, change nothing. What was written down counts only as long as nobody has emptied the
 //! table since: whoever opens the journal says so.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
 use super::error::OnlineError;
-use super::selection::TableName;
+use super::state::{Entry, State};
 use crate::restore::target::file;
 
 /// The directory below a data directory. Cassandra looks only at directories of keyspaces that it has.
 const HOME: &str = ".cassandra-backup-restore.d";
 const FILE: &str = "journal.jsonl";
 const LOCK: &str = "lock";
-
-/// Something that is done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Entry {
-    /// It begins; what was written before counts no more.
-    Begun {
-        /// For people: of which backup.
-        what: String,
-        /// Hash of the ring: in another one other rows are a node's.
-        ring: String,
-    },
-    /// Nothing was imported yet, and the ring is this one.
-    Ring {
-        /// Its hash.
-        ring: String,
-    },
-    /// Somebody has emptied these tables since; what was imported into them counts no more.
-    Emptied {
-        /// As they were.
-        tables: Vec<TableName>,
-    },
-    /// SSTables are about to be imported; Cassandra goes on with it when we end.
-    Importing {
-        /// The table as it was.
-        table: TableName,
-        /// When.
-        at: Timestamp,
-    },
-    /// The schema is there, and in mode `replace` the tables are empty.
-    Prepared {
-        /// Since when.
-        at: Timestamp,
-    },
-    /// Tombstones of these tables are kept, which was not so before.
-    KeepsTombstones {
-        /// As they were.
-        tables: Vec<TableName>,
-    },
-    /// These SSTables of a node of the source are imported, and perhaps not cleaned up.
-    Imported {
-        /// The node of the source.
-        source: Uuid,
-        /// The table as it was.
-        table: TableName,
-        /// As the manifest names them.
-        sstables: Vec<String>,
-    },
-    /// These tables have only what the node replicates.
-    Cleaned {
-        /// As they were.
-        tables: Vec<TableName>,
-    },
-    /// All is imported and cleaned up.
-    Loaded {
-        /// Since when.
-        at: Timestamp,
-    },
-}
-
-/// What was imported into a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Imports {
-    /// When the first of it was.
-    since: Timestamp,
-    sstables: BTreeSet<(Uuid, String)>,
-}
-
-/// How far a restore is on a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct State {
-    what: String,
-    ring: String,
-    /// Since when the schema and the tables are as they have to be.
-    pub prepared: Option<Timestamp>,
-    /// Since when all is imported.
-    pub loaded: Option<Timestamp>,
-    /// By table as it was.
-    imports: BTreeMap<TableName, Imports>,
-    unclean: BTreeSet<TableName>,
-    kept: BTreeSet<TableName>,
-}
-
-impl State {
-    fn learn(&mut self, entry: Entry) {
-        match entry {
-            Entry::Begun { what, ring } => {
-                // Somebody has still to give them back.
-                let kept = std::mem::take(&mut self.kept);
-                *self = Self {
-                    what,
-                    ring,
-                    kept,
-                    ..Self::default()
-                };
-            }
-            Entry::Ring { ring } => self.ring = ring,
-            Entry::Emptied { tables } => tables.iter().for_each(|it| self.forget(it)),
-            Entry::Importing { table, at } => {
-                self.imports.entry(table.clone()).or_insert(Imports {
-                    since: at,
-                    sstables: BTreeSet::new(),
-                });
-                self.unclean.insert(table);
-            }
-            Entry::Prepared { at } => self.prepared = Some(at),
-            Entry::KeepsTombstones { tables } => self.kept.extend(tables),
-            Entry::Imported {
-                source,
-                table,
-                sstables,
-            } => {
-                if let Some(imports) = self.imports.get_mut(&table) {
-                    let named = sstables.into_iter().map(|it| (source, it));
-                    imports.sstables.extend(named);
-                }
-            }
-            Entry::Cleaned { tables } => self.unclean.retain(|it| !tables.contains(it)),
-            Entry::Loaded { at } => self.loaded = Some(at),
-        }
-    }
-
-    fn read(path: &Path) -> Result<Self, OnlineError> {
-        let failed = |source| OnlineError::from(file(path, source));
-        let journal = match fs::File::open(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            other => other.map_err(failed)?,
-        };
-        let mut state = Self::default();
-        for line in BufReader::new(journal).lines() {
-            // A line that was cut off by a crash was not done with.
-            if let Ok(entry) = serde_json::from_str(&line.map_err(failed)?) {
-                state.learn(entry);
-            }
-        }
-        Ok(state)
-    }
-
-    /// Whether anything was begun.
-    pub fn is_begun(&self) -> bool {
-        !self.ring.is_empty()
-    }
-
-    /// Whether it began in another ring.
-    pub fn is_of_other_ring(&self, ring: &str) -> bool {
-        self.is_begun() && self.ring != ring
-    }
-
-    /// Whether the import was cut off.
-    pub fn is_cut_off(&self) -> bool {
-        self.has_imported() && self.loaded.is_none()
-    }
-
-    /// Since when something of a table is imported.
-    pub fn imported_since(&self, table: &TableName) -> Option<Timestamp> {
-        self.imports.get(table).map(|it| it.since)
-    }
-
-    /// Whether anything is imported.
-    pub fn has_imported(&self) -> bool {
-        !self.imports.is_empty()
-    }
-
-    /// Forgets what was imported into a table: somebody has emptied it since.
-    pub fn forget(&mut self, table: &TableName) {
-        self.imports.remove(table);
-        self.unclean.remove(table);
-        self.loaded = None;
-    }
-
-    /// Whether an SSTable is imported.
-    pub fn has(&self, source: Uuid, table: &TableName, sstable: &str) -> bool {
-        let of_table = self.imports.get(table);
-        of_table.is_some_and(|it| it.sstables.contains(&(source, sstable.to_owned())))
-    }
-
-    /// Tables, as they were, that may have what the node does not replicate.
-    pub fn unclean(&self) -> Vec<TableName> {
-        self.unclean.iter().cloned().collect()
-    }
-
-    /// Tables, as they were, whose tombstones are kept since this restore began.
-    pub fn kept(&self) -> Vec<TableName> {
-        self.kept.iter().cloned().collect()
-    }
-}
 
 /// The journal of a restore on a node, which nobody else has open.
 #[derive(Debug)]
@@ -231,7 +38,7 @@ impl Journal {
 
     /// How far a restore is; nothing is changed.
     pub fn peek(data: &Path, id: &str) -> Result<State, OnlineError> {
-        State::read(&Self::home(data, id).join(FILE))
+        read(&Self::home(data, id).join(FILE))
     }
 
     /// Another restore that was begun there and did not end: its directory, and what it restores.
@@ -240,7 +47,7 @@ impl Journal {
             if home.ends_with(id) {
                 continue;
             }
-            let state = State::read(&home.join(FILE))?;
+            let state = read(&home.join(FILE))?;
             if state.is_begun() && state.loaded.is_none() {
                 return Ok(Some((home, state.what)));
             }
@@ -331,6 +138,25 @@ impl Journal {
     }
 }
 
+/// What a journal says; nothing where there is none.
+fn read(path: &Path) -> Result<State, OnlineError> {
+    let failed = |source| OnlineError::from(file(path, source));
+    let journal = match fs::File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(State::default());
+        }
+        other => other.map_err(failed)?,
+    };
+    let mut state = State::default();
+    for line in BufReader::new(journal).lines() {
+        // A line that was cut off by a crash was not done with.
+        if let Ok(entry) = serde_json::from_str(&line.map_err(failed)?) {
+            state.learn(entry);
+        }
+    }
+    Ok(state)
+}
+
 /// The directories of all restores below a data directory.
 fn homes(data: &Path) -> Result<Vec<PathBuf>, OnlineError> {
     let folder = data.join(HOME);
@@ -353,7 +179,11 @@ fn remove(folder: &Path) -> Result<(), OnlineError> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
     use super::*;
+    use crate::restore::TableName;
 
     fn name(text: &str) -> TableName {
         text.parse().unwrap()

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -15,17 +14,20 @@ use uuid::Uuid;
 
 use super::batch::Batches;
 use super::error::OnlineError;
-use super::journal::{Entry, Journal};
+use super::files::imported;
+use super::journal::Journal;
 use super::node::{Node, jmx_table};
-use super::selection::{Selection, TableName};
+use super::selection::Selection;
 use super::source::Source;
-use super::survey::{Plan, imported, name_of};
+use super::state::Entry;
+use super::survey::{Plan, name_of};
 use crate::bandwidth::Bandwidth;
 use crate::read::ManifestStream;
 use crate::restore::fetch::{Got, Wanted, fetch};
 use crate::restore::path::plain;
+use crate::restore::progress::Told;
 use crate::restore::target::file;
-use crate::restore::{Done, RestoreError, Seen};
+use crate::restore::{Done, RestoreError, Seen, TableName};
 
 /// Imports and cleanups take as long as they take; the connection is watched.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -40,6 +42,13 @@ struct Item {
     files: Vec<Wanted>,
 }
 
+impl Item {
+    fn bytes(&self) -> u64 {
+        let bytes = self.files.iter().map(|it| it.bytes);
+        bytes.fold(0, u64::saturating_add)
+    }
+}
+
 /// A restore of a node at work.
 pub(super) struct Load<'a> {
     pub(super) store: &'a dyn Store,
@@ -49,6 +58,8 @@ pub(super) struct Load<'a> {
     pub(super) plan: &'a Plan,
     pub(super) selection: &'a Selection,
     pub(super) id: &'a str,
+    /// Bytes that are staged before an import; by default it follows from what is free.
+    pub(super) batch: Option<u64>,
     pub(super) concurrency: usize,
     pub(super) bandwidth: &'a Bandwidth,
     pub(super) seen: &'a (dyn Fn(Seen) + Sync),
@@ -102,7 +113,7 @@ impl Load<'_> {
 
     async fn import_all(&self, journal: &mut Journal) -> Result<Done, OnlineError> {
         self.clean_up(journal).await?;
-        let mut batches = Batches::new(self.plan.free, self.plan.copies);
+        let mut batches = Batches::new(self.plan.free, self.plan.copies, self.batch);
         let told = Told::default();
         let mut done = Done::default();
         for (host_id, key) in &self.source.manifests {
@@ -121,10 +132,10 @@ impl Load<'_> {
                         let item = self.item(*host_id, table, &sstable, of_line)?;
                         let Some(item) = item else { continue };
                         if journal.state.has(*host_id, &item.table, &item.sstable) {
-                            told.skip(&item);
+                            told.add(item.files.len() as u64, item.bytes());
                             continue;
                         }
-                        let bytes = item.files.iter().map(|it| it.bytes).sum();
+                        let bytes = item.bytes();
                         let other = |it: &Item| it.table.keyspace != item.table.keyspace;
                         if batch.first().is_some_and(other) || batches.is_full(bytes) {
                             self.batch(std::mem::take(&mut batch), journal, &told, &mut done)
@@ -352,28 +363,4 @@ fn has_data(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names = entries.map(|entry| entry.file_name());
     names.any(|name| name.to_string_lossy().ends_with("-Data.db"))
-}
-
-/// What was told so far.
-#[derive(Default)]
-struct Told {
-    files: AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Told {
-    fn add(&self, files: u64, bytes: u64) -> Seen {
-        Seen {
-            files: self.files.fetch_add(files, Ordering::Relaxed) + files,
-            bytes: self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes,
-        }
-    }
-
-    /// Counts what is imported already.
-    fn skip(&self, item: &Item) {
-        self.add(
-            item.files.len() as u64,
-            item.files.iter().map(|it| it.bytes).sum(),
-        );
-    }
 }

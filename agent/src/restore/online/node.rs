@@ -17,9 +17,9 @@ use super::error::OnlineError;
 use super::plan::Cluster;
 use super::ranges::{Range, Ranges};
 use super::ring::Member;
-use super::selection::TableName;
 use super::source::{parse, replications};
 use crate::backup::node;
+use crate::restore::TableName;
 use crate::restore::schema::{self, Statement};
 use crate::restore::target::file;
 
@@ -130,7 +130,7 @@ impl Node {
             down,
             moving,
             ring: String::new(),
-            truncated: truncated(&session).await?,
+            truncated: schema::truncations(&session).await?,
         };
         // Rows are a node's by the replication, too.
         let hashed = format!("{} {:?}", ring.ring_hash(), facts.cluster.replication);
@@ -195,16 +195,6 @@ impl Facts {
         }
         Ok((free, devices.len() > 1))
     }
-}
-
-/// When tables were last truncated on the node.
-pub async fn truncated(session: &Session) -> Result<BTreeMap<TableName, Timestamp>, OnlineError> {
-    let times = schema::truncations(session).await?;
-    let found = times.into_iter().filter_map(|((keyspace, table), millis)| {
-        let at = Timestamp::from_millisecond(millis).ok()?;
-        Some((TableName { keyspace, table }, at))
-    });
-    Ok(found.collect())
 }
 
 /// As the JMX client names it.

@@ -8,6 +8,7 @@ use protocol::{Outcome, Phase, Progress, Reason, RestorePlan, RestoreRequest, Re
 
 use super::{OnlineError, Order, Ready, Selection, Tell};
 use crate::backup;
+use crate::field::{self, BadField};
 use crate::neighbour::{self, NoMemory, OwnerError};
 use crate::restore::{Seen, Which};
 use crate::run_context::Run;
@@ -25,12 +26,8 @@ const NAMED: usize = 100;
 /// Why a request is not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
 enum RequestError {
-    #[error("{field} {value:?} is not allowed: {cause}")]
-    Name {
-        field: &'static str,
-        value: String,
-        cause: String,
-    },
+    #[error(transparent)]
+    Field(#[from] BadField),
     #[error("{0}")]
     Selection(String),
     #[error(transparent)]
@@ -50,7 +47,7 @@ enum RequestError {
 impl RequestError {
     fn reason(&self) -> Reason {
         match self {
-            Self::Name { .. } | Self::Selection(_) => Reason::InvalidRequest,
+            Self::Field(_) | Self::Selection(_) => Reason::InvalidRequest,
             Self::Memory(_) => Reason::OutOfMemory,
             Self::Owner(_) => Reason::Failed,
             Self::Online(error) => error.reason(),
@@ -91,7 +88,7 @@ async fn attempt(
 ) -> Result<String, RequestError> {
     run.phase(Phase::Preparing, None);
     neighbour::enough_memory()?;
-    let cluster: ClusterId = name("cluster", &request.cluster)?;
+    let cluster: ClusterId = field::parse("cluster", &request.cluster)?;
     let order = order(request)?;
     let store = storage::open(&request.storage)
         .await
@@ -142,7 +139,7 @@ fn order(request: &RestoreRequest) -> Result<Order, RequestError> {
     });
     let concurrency = request.limits.concurrency;
     Ok(Order {
-        which: Which::Named(name::<BackupName>("backup", &request.backup)?),
+        which: Which::Named(field::parse::<BackupName>("backup", &request.backup)?),
         selection: selection.map_err(RequestError::Selection)?,
         mode: request.mode,
         step: request.step,
@@ -150,17 +147,7 @@ fn order(request: &RestoreRequest) -> Result<Order, RequestError> {
         dry_run: request.dry_run,
         concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |n| n as usize),
         bandwidth: request.limits.bandwidth,
-    })
-}
-
-fn name<T: std::str::FromStr<Err: std::fmt::Display>>(
-    field: &'static str,
-    value: &str,
-) -> Result<T, RequestError> {
-    value.parse().map_err(|cause: T::Err| RequestError::Name {
-        field,
-        value: value.to_owned(),
-        cause: cause.to_string(),
+        batch: None,
     })
 }
 

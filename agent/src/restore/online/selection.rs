@@ -1,67 +1,14 @@
 //! Which tables are restored, and under which names.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::restore::is_cassandras_own;
+use crate::restore::names::{TableName, is_cassandras_own, is_name};
 
 /// The keyspace of roles and passwords, which is restored where it is named.
 const ROLES: &str = "system_auth";
-
-/// A table by its names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct TableName {
-    /// Its keyspace.
-    pub keyspace: String,
-    /// Its name.
-    pub table: String,
-}
-
-impl fmt::Display for TableName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.keyspace, self.table)
-    }
-}
-
-impl From<TableName> for String {
-    fn from(name: TableName) -> Self {
-        name.to_string()
-    }
-}
-
-impl TryFrom<String> for TableName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl FromStr for TableName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('.') {
-            Some((keyspace, table)) if is_name(keyspace) && is_name(table) => Ok(Self {
-                keyspace: keyspace.to_owned(),
-                table: table.to_owned(),
-            }),
-            _ => Err(format!(
-                "{text:?} is no table; an example is shop.orders, with upper and lower case as in the schema and without quotes"
-            )),
-        }
-    }
-}
-
-/// Whether Cassandra has keyspaces and tables of such a name.
-pub fn is_name(text: &str) -> bool {
-    let plain = |it: char| it.is_ascii_alphanumeric() || it == '_';
-    (1..=222).contains(&text.len()) && text.chars().all(plain)
-}
 
 /// A table that is to come under another name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::statements::{Kind, Statement};
+use crate::restore::TableName;
 
-/// A keyspace and a name in it.
-pub(super) type Name = (String, String);
+/// A keyspace and a name in it, of a table or of anything else.
+pub(super) type Name = TableName;
 
 /// The name, as a key.
 pub(super) fn key(keyspace: &str, name: &str) -> Name {
-    (keyspace.to_owned(), name.to_owned())
+    TableName::new(keyspace, name)
 }
 
 /// A table with all that hangs on it.

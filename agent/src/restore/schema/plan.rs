@@ -7,6 +7,7 @@ use super::lex::canonical;
 use super::problem::{SchemaProblem, SchemaProblems};
 use super::statements::{Kind, Statement, insert_if_not_exists};
 use super::table::{self, Table};
+use crate::restore::names::{TableName, is_cassandras_own};
 
 /// Cassandra takes no longer names of indexes (`SchemaConstants.NAME_LENGTH`).
 const LONGEST_NAME: usize = 48;
@@ -14,23 +15,19 @@ const LONGEST_NAME: usize = 48;
 /// A table that is to be restored.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
-    /// Its keyspace in the source.
-    pub keyspace: String,
-    /// Its name in the source.
-    pub table: String,
-    /// Its keyspace in the target.
-    pub into_keyspace: String,
-    /// Its name in the target.
-    pub into_table: String,
+    /// As it was.
+    pub from: TableName,
+    /// As it is to be.
+    pub into: TableName,
 }
 
 impl Wanted {
     fn target(&self) -> (&str, &str) {
-        (&self.into_keyspace, &self.into_table)
+        (&self.into.keyspace, &self.into.table)
     }
 
     fn is_renamed(&self) -> bool {
-        (self.keyspace.as_str(), self.table.as_str()) != self.target()
+        self.from != self.into
     }
 }
 
@@ -41,20 +38,18 @@ pub struct SchemaPlan {
     pub before: Vec<String>,
     /// When rows have been imported: indexes and views, which are then built of them.
     pub after: Vec<String>,
-    /// Tables of the target that are made, by keyspace and name.
-    pub created: Vec<(String, String)>,
+    /// Tables of the target that are made.
+    pub created: Vec<TableName>,
     /// Tables of the target that are there.
-    pub existing: Vec<(String, String)>,
+    pub existing: Vec<TableName>,
     /// Views that are not made, since their tables get another name.
     pub left_out: Vec<String>,
 }
 
-/// The materialized views of a schema, by keyspace and name: a backup has them as tables.
-pub fn views(schema: &[Statement]) -> BTreeSet<(String, String)> {
+/// The materialized views of a schema: a backup has them as tables.
+pub fn views(schema: &[Statement]) -> BTreeSet<TableName> {
     let views = schema.iter().filter(|one| one.kind == Kind::View);
-    views
-        .map(|view| (view.keyspace.clone(), view.name.clone()))
-        .collect()
+    views.map(|view| key(&view.keyspace, &view.name)).collect()
 }
 
 /// Compares the schema of a backup with that of a target, for some tables. Either nothing is in
@@ -69,14 +64,14 @@ pub fn plan(
     // What is restored into another keyspace takes nothing of its own keyspace along.
     let same = wanted
         .iter()
-        .filter(|one| one.keyspace == one.into_keyspace);
-    let own: BTreeSet<_> = same.map(|one| one.keyspace.as_str()).collect();
+        .filter(|one| one.from.keyspace == one.into.keyspace);
+    let own: BTreeSet<_> = same.map(|one| one.from.keyspace.as_str()).collect();
     for kind in [Kind::Type, Kind::Function, Kind::Aggregate] {
         let here = |one: &&Statement| one.kind == kind && own.contains(one.keyspace.as_str());
         for one in source
             .iter()
             .filter(here)
-            .filter(|one| !is_system(&one.keyspace))
+            .filter(|one| !is_cassandras_own(&one.keyspace))
         {
             planner.part(one);
         }
@@ -121,13 +116,15 @@ impl<'a> Planner<'a> {
     }
 
     fn keyspaces(&mut self, wanted: &[Wanted]) {
-        let keyspaces: BTreeSet<_> = wanted.iter().map(|one| &one.into_keyspace).collect();
+        let keyspaces: BTreeSet<_> = wanted.iter().map(|one| &one.into.keyspace).collect();
         for keyspace in keyspaces {
             if self.target.keyspaces.contains_key(keyspace.as_str()) {
                 continue;
             }
             match self.source.keyspaces.get(keyspace.as_str()) {
-                Some(text) if !is_system(keyspace) => self.plan.before.push(text.if_not_exists()),
+                Some(text) if !is_cassandras_own(keyspace) => {
+                    self.plan.before.push(text.if_not_exists())
+                }
                 _ => self.problems.push(SchemaProblem::NoKeyspace {
                     keyspace: keyspace.clone(),
                 }),
@@ -174,7 +171,7 @@ impl<'a> Planner<'a> {
             self.name_taken("table", title, by);
             return;
         }
-        let in_source = self.source.table(&wanted.keyspace, &wanted.table);
+        let in_source = self.source.table(&wanted.from.keyspace, &wanted.from.table);
         let in_target = self.target.table(keyspace, table);
         let own = key(keyspace, table);
         let mut problems = Vec::new();
@@ -195,14 +192,14 @@ impl<'a> Planner<'a> {
         let mut texts = Vec::new();
         match (in_source, in_target) {
             (None, None) => problems.push(SchemaProblem::NoTable {
-                table: format!("{}.{}", wanted.keyspace, wanted.table),
+                table: wanted.from.to_string(),
             }),
             (None, Some(_)) => self.plan.existing.push(own),
             (Some(source), Some(target)) => {
                 problems.extend(table_differs(&title, source, target));
                 self.plan.existing.push(own);
             }
-            (Some(_), None) if is_system(keyspace) => {
+            (Some(_), None) if is_cassandras_own(keyspace) => {
                 problems.push(SchemaProblem::SystemTable { table: title });
             }
             (Some((create, made)), None) => match self.creation(wanted, create, made) {
@@ -215,7 +212,7 @@ impl<'a> Planner<'a> {
         }
         self.plan.before.extend(texts);
         self.problems.extend(problems);
-        if !is_system(keyspace) {
+        if !is_cassandras_own(keyspace) {
             self.afterwards(wanted);
         }
     }
@@ -226,8 +223,8 @@ impl<'a> Planner<'a> {
         create: &Statement,
         made: &Made<'_>,
     ) -> Option<SchemaProblem> {
-        let keyspace = &wanted.keyspace;
-        if *keyspace == wanted.into_keyspace {
+        let keyspace = &wanted.from.keyspace;
+        if *keyspace == wanted.into.keyspace {
             return None;
         }
         let Some(table) = Table::parse(create, &made.alters) else {
@@ -242,7 +239,7 @@ impl<'a> Planner<'a> {
         let (column, name) = used.find(|(_, name)| known(name))?;
         Some(SchemaProblem::RenameWithType {
             table: create.title(),
-            into: format!("{}.{}", wanted.into_keyspace, wanted.into_table),
+            into: wanted.into.to_string(),
             column,
             name,
             keyspace: keyspace.clone(),
@@ -281,16 +278,12 @@ impl<'a> Planner<'a> {
     /// The indexes and the views of a table.
     fn afterwards(&mut self, wanted: &Wanted) {
         let (keyspace, table) = wanted.target();
-        let Some(made) = self
-            .source
-            .tables
-            .get(&key(&wanted.keyspace, &wanted.table))
-        else {
+        let Some(made) = self.source.tables.get(&wanted.from) else {
             return;
         };
         let (indexes, views) = (made.indexes.clone(), made.views.clone());
         for index in indexes {
-            let name = if wanted.is_renamed() && wanted.keyspace == *keyspace {
+            let name = if wanted.is_renamed() && wanted.from.keyspace == *keyspace {
                 index_name(table, &index.name)
             } else {
                 index.name.clone()
@@ -340,11 +333,6 @@ impl<'a> Planner<'a> {
         self.problems
             .push(SchemaProblem::NameTaken { what, name, by });
     }
-}
-
-/// Whether Cassandra makes the keyspace by itself.
-fn is_system(keyspace: &str) -> bool {
-    crate::restore::is_cassandras_own(keyspace)
 }
 
 /// The table of a view.

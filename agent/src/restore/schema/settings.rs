@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use jiff::Timestamp;
 use scylla::client::session::Session;
 use uuid::Uuid;
 
 use super::apply::{ApplyError, read};
 use super::plan::SchemaPlan;
 use super::statements::{Kind, Statement};
+use crate::restore::TableName;
 
 /// What is refused where its setting is off: how its statement begins, what is in that, its
 /// setting by the names since 4.1 and in 4.0, and what it is.
@@ -56,13 +58,12 @@ pub async fn settings(session: &Session) -> Result<Settings, ApplyError> {
     Ok(Settings(told.collect()))
 }
 
-/// Tables of which Cassandra takes no snapshot before it truncates them (5.0 and later), by keyspace
-/// and name.
-pub fn without_auto_snapshot(schema: &[Statement]) -> BTreeSet<(String, String)> {
+/// Tables of which Cassandra takes no snapshot before it truncates them (5.0 and later).
+pub fn without_auto_snapshot(schema: &[Statement]) -> BTreeSet<TableName> {
     let tables = schema.iter().filter(|it| it.kind == Kind::Table);
     tables
         .filter(|it| it.text.contains("allow_auto_snapshot = false"))
-        .map(|it| (it.keyspace.clone(), it.name.clone()))
+        .map(|it| TableName::new(&it.keyspace, &it.name))
         .collect()
 }
 
@@ -73,30 +74,27 @@ pub async fn host_id(session: &Session) -> Result<Option<Uuid>, ApplyError> {
     Ok(rows.into_iter().next().and_then(|(id,)| id))
 }
 
-/// When tables of the node were last truncated, in milliseconds since 1970.
-pub async fn truncations(session: &Session) -> Result<BTreeMap<(String, String), i64>, ApplyError> {
+/// When tables of the node were last truncated, to the millisecond.
+pub async fn truncations(session: &Session) -> Result<BTreeMap<TableName, Timestamp>, ApplyError> {
     let ask = "SELECT truncated_at FROM system.local";
     type Times = HashMap<Uuid, Vec<u8>>;
     let rows = read::<(Option<Times>,)>(session, "system.local", ask).await?;
-    let times = rows
-        .into_iter()
-        .next()
-        .and_then(|(times,)| times)
-        .unwrap_or_default();
+    let times = rows.into_iter().next().and_then(|(times,)| times);
+    let times = times.unwrap_or_default();
     let table = "system_schema.tables";
     let ask = "SELECT keyspace_name, table_name, id FROM system_schema.tables";
     let tables = read::<(String, String, Uuid)>(session, table, ask).await?;
-    let found = tables
-        .into_iter()
-        .filter_map(|(keyspace, table, id)| Some(((keyspace, table), millis(times.get(&id)?)?)));
+    let found = tables.into_iter().filter_map(|(keyspace, table, id)| {
+        Some((TableName { keyspace, table }, time(times.get(&id)?)?))
+    });
     Ok(found.collect())
 }
 
 /// The end of a record of a truncation, behind the position in the commit log
 /// (`SystemKeyspace.truncationAsMapEntry`).
-fn millis(record: &[u8]) -> Option<i64> {
-    let time = record.last_chunk::<8>()?;
-    Some(i64::from_be_bytes(*time))
+fn time(record: &[u8]) -> Option<Timestamp> {
+    let millis = record.last_chunk::<8>()?;
+    Timestamp::from_millisecond(i64::from_be_bytes(*millis)).ok()
 }
 
 impl Settings {
@@ -128,6 +126,28 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_truncation_stands_behind_the_position_in_the_commit_log() {
+        let mut record = vec![7; 12];
+        assert_eq!(time(&record[..7]), None);
+        record.extend(1_700_000_000_123_i64.to_be_bytes());
+        let expected = Timestamp::from_millisecond(1_700_000_000_123).unwrap();
+        assert_eq!(time(&record), Some(expected));
+    }
+
+    #[test]
+    fn tables_that_leave_no_snapshot_are_found() {
+        let schema = super::super::split(
+            "CREATE TABLE a.b (k int PRIMARY KEY) WITH allow_auto_snapshot = true;\n\n\
+             CREATE TABLE a.c (k int PRIMARY KEY) WITH ID = 1 AND allow_auto_snapshot = false;\n\n",
+        );
+        let found = without_auto_snapshot(&schema);
+        assert_eq!(
+            found.into_iter().collect::<Vec<_>>(),
+            [TableName::new("a", "c")]
+        );
+    }
 
     #[test]
     fn what_a_plan_makes_must_be_allowed() {

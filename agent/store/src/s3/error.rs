@@ -56,13 +56,29 @@ pub(super) fn answer<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>)
     })
 }
 
-/// Whether the server does not know what was asked for.
-pub(super) fn is_unimplemented(error: &Error) -> bool {
-    let Error::Refused { source, .. } = error else {
-        return false;
-    };
-    let answer = source.downcast_ref::<Answer>();
-    answer.is_some_and(|it| it.status == 501 || it.code.as_deref() == Some("NotImplemented"))
+/// The server's answer inside an error of ours, if there is one.
+pub(super) fn answer_in(error: &Error) -> Option<&Answer> {
+    match error {
+        Error::Refused { source, .. } | Error::Unavailable { source, .. } => source.downcast_ref(),
+        _ => None,
+    }
+}
+
+impl Answer {
+    /// Whether it has this code.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// Whether the server does not know the upload that a part was for.
+    pub fn is_unknown_upload(&self) -> bool {
+        self.has_code("NoSuchUpload")
+    }
+
+    /// Whether the server does not know what was asked for, such as a condition.
+    pub fn is_unimplemented(&self) -> bool {
+        self.status == 501 || self.has_code("NotImplemented")
+    }
 }
 
 impl Client {

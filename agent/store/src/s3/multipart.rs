@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::body::Body;
 use super::client::{Client, Watch, slow, streaming};
-use super::error::{Answer, answer};
+use super::error::{Answer, answer, answer_in};
 use super::stream;
 use super::unsigned::UnsignedChunks;
 use super::{put, read};
@@ -40,7 +40,7 @@ pub(super) async fn upload(
     source: &mut dyn Source,
 ) -> Result<Outcome, Error> {
     match once(client, key, size, Feed::new(source, size)).await {
-        Err(error) if is_unknown_upload(&error) => {
+        Err(error) if answer_in(&error).is_some_and(Answer::is_unknown_upload) => {
             tracing::debug!(%key, %error, "begun anew");
             source.restart().await.map_err(|source| Error::Source {
                 at: client.at(Some(key)),
@@ -310,7 +310,9 @@ impl Multipart {
             Before::Anything
         };
         let (completed, retried) = match self.complete(&parts, crc, before).await {
-            (Err(error), _) if conditional && is_unimplemented(&error) => {
+            (Err(error), _)
+                if conditional && answer(&error).is_some_and(|it| it.is_unimplemented()) =>
+            {
                 self.client
                     .unconditional_completion
                     .store(true, Ordering::Relaxed);
@@ -320,7 +322,7 @@ impl Multipart {
         };
         if let Err(error) = completed {
             // The answer of an earlier attempt was lost: it may have been good.
-            let lost = retried && has_code(&error, "NoSuchUpload");
+            let lost = retried && answer(&error).is_some_and(|it| it.is_unknown_upload());
             match self.client.failed(Some(&self.key), error) {
                 Error::AlreadyExists { .. } => {
                     return put::already_there(&self.client, &self.key, size).await;
@@ -468,27 +470,6 @@ async fn abort(client: Arc<Client>, path: String, id: String) {
         let (storage, error) = (&client.name, client.failed(None, error));
         tracing::warn!(%storage, %path, %error, "a multipart upload could not be aborted");
     }
-}
-
-pub(super) fn has_code<E>(error: &SdkError<E, HttpResponse>, code: &str) -> bool
-where
-    E: aws_sdk_s3::error::ProvideErrorMetadata,
-{
-    answer(error).is_some_and(|answer| answer.code.as_deref() == Some(code))
-}
-
-/// The server does not know the upload that a part was for.
-fn is_unknown_upload(error: &Error) -> bool {
-    let Error::Unavailable { source, .. } = error else {
-        return false;
-    };
-    let answer = source.downcast_ref::<Answer>();
-    answer.is_some_and(|answer| answer.code.as_deref() == Some("NoSuchUpload"))
-}
-
-/// The server does not know the condition.
-fn is_unimplemented(error: &SdkError<CompleteMultipartUploadError, HttpResponse>) -> bool {
-    has_code(error, "NotImplemented") || answer(error).is_some_and(|answer| answer.status == 501)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::client::Client;
-use super::multipart::has_code;
+use super::error::answer;
 use super::read::time;
 use crate::bucket;
 use crate::{Error, Key, Named};
@@ -46,7 +46,7 @@ pub(super) async fn sweep(
             match request.key(key).upload_id(id).send().await {
                 Ok(_) => ended += 1,
                 // Completed or ended by now.
-                Err(error) if has_code(&error, "NoSuchUpload") => {}
+                Err(error) if answer(&error).is_some_and(|it| it.is_unknown_upload()) => {}
                 Err(error) => return Err(client.failed(Some(prefix), error)),
             }
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::body::Body;
 use super::client::{Client, Watch, slow};
-use super::error::is_unimplemented;
+use super::error::{Answer, answer_in};
 use super::multipart::{Multipart, Part, lengths, part_size};
 use super::{put, read};
 use crate::{Error, Key};
@@ -86,7 +86,9 @@ async fn anew(client: &Arc<Client>, key: &Key, size: u64) -> Result<(), Error> {
                     return fits(client, key, size, now.object.size);
                 }
             }
-            Err(error) if seen.etag.is_some() && is_unimplemented(&error) => {}
+            Err(error)
+                if seen.etag.is_some()
+                    && answer_in(&error).is_some_and(Answer::is_unimplemented) => {}
             done => return done,
         }
         client.unconditional_touch.store(true, Ordering::Relaxed);

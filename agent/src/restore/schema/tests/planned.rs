@@ -1,25 +1,25 @@
 use super::{NEW, OLD};
+use crate::restore::TableName;
 use crate::restore::schema::plan::{SchemaPlan, Wanted, plan, views};
 use crate::restore::schema::problem::SchemaProblem;
 use crate::restore::schema::statements::split;
 
 /// Of `shop.orders` or `shop.orders=other.name`.
 fn wanted(tables: &[&str]) -> Vec<Wanted> {
-    let name = |text: &str| {
-        let (keyspace, table) = text.split_once('.').unwrap();
-        (keyspace.to_owned(), table.to_owned())
-    };
     let each = tables.iter().map(|one| {
         let (from, into) = one.split_once('=').unwrap_or((one, one));
-        let ((keyspace, table), (into_keyspace, into_table)) = (name(from), name(into));
         Wanted {
-            keyspace,
-            table,
-            into_keyspace,
-            into_table,
+            from: name(from),
+            into: name(into),
         }
     });
     each.collect()
+}
+
+/// Of names that are none too: what is quoted in a schema is quoted again.
+fn name(title: &str) -> TableName {
+    let (keyspace, table) = title.split_once('.').unwrap();
+    TableName::new(keyspace, table)
 }
 
 /// The keyspaces that every cluster has, and what is given.
@@ -51,11 +51,8 @@ fn heads(statements: &[String]) -> Vec<String> {
     heads.collect()
 }
 
-fn pairs(names: &[(&str, &str)]) -> Vec<(String, String)> {
-    let pairs = names
-        .iter()
-        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
-    pairs.collect()
+fn names(names: &[(&str, &str)]) -> Vec<TableName> {
+    names.iter().map(|(a, b)| TableName::new(a, b)).collect()
 }
 
 #[test]
@@ -94,8 +91,8 @@ fn an_empty_target_gets_everything_in_the_order_of_dependence() {
             .count(),
         10
     );
-    assert_eq!(plan.created, pairs(&[("shop", "orders")]));
-    assert_eq!(plan.existing, pairs(&[("system_auth", "roles")]));
+    assert_eq!(plan.created, names(&[("shop", "orders")]));
+    assert_eq!(plan.existing, names(&[("system_auth", "roles")]));
 }
 
 #[test]
@@ -121,7 +118,7 @@ fn the_same_schema_needs_nothing_but_views_stand_in_the_way() {
     );
     assert_eq!(
         views(&split(OLD)),
-        pairs(&[("shop", "by_line")]).into_iter().collect()
+        names(&[("shop", "by_line")]).into_iter().collect()
     );
 }
 
@@ -299,7 +296,7 @@ fn a_renamed_table_has_its_own_id_and_indexes_and_no_views() {
     assert_eq!(heads(&plan.before)[..2], own);
     assert_eq!(
         plan.created,
-        pairs(&[("shop", "orders2"), ("lab", "Orders")])
+        names(&[("shop", "orders2"), ("lab", "Orders")])
     );
     let tables: Vec<_> = plan
         .before

@@ -1,0 +1,179 @@
+//! What is refused, before anything is changed: whatever would lose or mix something.
+
+use super::error::OnlineError;
+use super::journal::Journal;
+use super::{Mode, Ready, Step};
+use crate::restore::schema;
+
+impl Ready<'_> {
+    /// Refuses what would lose or mix something, before anything is changed.
+    pub(super) async fn check(&mut self) -> Result<(), OnlineError> {
+        self.look_for_emptied().await?;
+        self.check_journals()?;
+        self.check_ring().await?;
+        let forbidden = self.settings.forbid(&self.schema);
+        if !forbidden.is_empty() {
+            return Err(OnlineError::Forbidden(forbidden));
+        }
+        if self.order.step != Step::Finish {
+            self.check_cover()?;
+            self.check_truncation()?;
+        }
+        let cut_off = self.state.is_cut_off();
+        if self.loads() && !cut_off && self.plan.peak > self.plan.free {
+            return Err(OnlineError::NoSpace {
+                free: self.plan.free,
+                needed: self.plan.peak,
+            });
+        }
+        self.check_tables().await
+    }
+
+    /// What was begun on this node before.
+    fn check_journals(&self) -> Result<(), OnlineError> {
+        let data = self.data_directory();
+        let path = Journal::home(data, &self.id);
+        if let Some((path, what)) = Journal::other(data, &self.id)? {
+            return Err(OnlineError::OtherRestore { what, path });
+        }
+        let other_ring = self.state.is_of_other_ring(&self.node.facts.ring);
+        if other_ring && self.state.has_imported() {
+            return Err(OnlineError::OtherRing { path });
+        }
+        let began = self.state.prepared.is_some() || self.state.has_imported();
+        match (self.order.step, self.order.mode) {
+            // It would empty what other nodes may have imported by now.
+            (Step::Prepare, Mode::Replace) if began => Err(OnlineError::AlreadyPrepared { path }),
+            (Step::Finish, _) if self.state.is_begun() && self.state.loaded.is_none() => {
+                Err(OnlineError::NotLoaded)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn check_ring(&self) -> Result<(), OnlineError> {
+        let facts = &self.node.facts;
+        let nodes = facts.cluster.members.len();
+        if self.order.step == Step::All && nodes > 1 {
+            return Err(OnlineError::Steps { nodes });
+        }
+        if !facts.moving.is_empty() {
+            return Err(OnlineError::Moving {
+                nodes: facts.moving.clone(),
+            });
+        }
+        let what = match (self.order.step, self.order.mode) {
+            (Step::All | Step::Prepare, Mode::Replace) => Some("a truncation"),
+            (Step::Prepare, Mode::Merge) if !self.schema.before.is_empty() => {
+                Some("a change of the schema")
+            }
+            _ => None,
+        };
+        if let Some(what) = what.filter(|_| !facts.down.is_empty()) {
+            return Err(OnlineError::Down {
+                nodes: facts.down.clone(),
+                what,
+            });
+        }
+        match self.node.agrees().await? {
+            true => Ok(()),
+            false => Err(OnlineError::Disagreement),
+        }
+    }
+
+    /// Whether the backup has all that it should: of all nodes, before any is emptied.
+    fn check_cover(&self) -> Result<(), OnlineError> {
+        if self.order.allow_degraded {
+            return Ok(());
+        }
+        if let Some(first) = self.plan.left_out.first() {
+            return Err(OnlineError::LeftOut {
+                count: self.plan.left_out.len(),
+                first: first.clone(),
+            });
+        }
+        let ranges = match self.loads() {
+            true => self.plan.degraded(),
+            false => self.source.ranges_without_a_replica(self.plan.keyspaces()),
+        };
+        if ranges == 0 {
+            return Ok(());
+        }
+        Err(OnlineError::Degraded {
+            nodes: self.source.missing.iter().copied().collect(),
+            ranges,
+        })
+    }
+
+    fn check_truncation(&self) -> Result<(), OnlineError> {
+        if self.order.mode != Mode::Replace {
+            return Ok(());
+        }
+        if self.order.selection.has_roles() {
+            return Err(OnlineError::ReplacesRoles);
+        }
+        let alone = self.node.facts.cluster.members.len() == 1;
+        if alone || self.order.step != Step::Prepare {
+            return Ok(());
+        }
+        let refuse = |what: String| Err(OnlineError::NoAutoSnapshot { what });
+        if self.settings.auto_snapshot() != Some(true) {
+            return refuse("tables".to_owned());
+        }
+        let exempt = schema::without_auto_snapshot(&self.node.facts.schema);
+        let existing = self.schema.existing.iter();
+        let mut exempt = existing.filter(|table| exempt.contains(table));
+        exempt.next().map_or(Ok(()), |it| refuse(it.to_string()))
+    }
+
+    /// Whether what the journal says of the tables is still so.
+    async fn look_for_emptied(&mut self) -> Result<(), OnlineError> {
+        for from in self.plan.tables.keys() {
+            let Some(since) = self.state.imported_since(from) else {
+                continue;
+            };
+            let into = self.order.selection.target(from);
+            let is_there = self.schema.existing.contains(&into);
+            let truncated = self.node.facts.truncated.get(&into);
+            if !is_there
+                || truncated.is_some_and(|it| *it > since)
+                || self.node.sstables(&into).await? == 0
+            {
+                self.emptied.push(from.clone());
+            }
+        }
+        self.emptied.iter().for_each(|it| self.state.forget(it));
+        Ok(())
+    }
+
+    /// What the tables of the target have.
+    async fn check_tables(&mut self) -> Result<(), OnlineError> {
+        let into_any = self.order.step == Step::Load && !self.order.dry_run;
+        for (from, plan) in &self.plan.tables {
+            let table = self.order.selection.target(from);
+            if !self.schema.existing.contains(&table) {
+                continue;
+            }
+            let sstables = self.node.sstables(&table).await?;
+            if sstables == 0 {
+                continue;
+            }
+            let ours = self.state.imported_since(from).is_some() || plan.sstables == 0;
+            if into_any && self.order.mode == Mode::Replace && !ours {
+                let path = Journal::home(self.data_directory(), &self.id);
+                return Err(OnlineError::NotTruncated {
+                    table,
+                    sstables,
+                    path,
+                });
+            }
+            self.not_empty.push(table);
+        }
+        match self.schema.created.first().filter(|_| into_any) {
+            None => Ok(()),
+            Some(table) => Err(OnlineError::NotPrepared {
+                table: table.clone(),
+            }),
+        }
+    }
+}
