@@ -1,0 +1,74 @@
+//! Two operators of one release: one works, and when it is killed the other goes on with its runs.
+
+use std::time::{Duration, Instant};
+
+use crds::{BackupPhase, CassandraBackup, NodePhase};
+use e2e::backup::Backup;
+use e2e::bed::wait::until;
+use e2e::bed::{Bed, Namespace};
+use e2e::product::operator::RELEASE;
+use e2e::product::{STORAGE, back_up, ended, one_node, resources};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+const DB: &str = "db";
+/// What is promised for a hand-over.
+const HAND_OVER: Duration = Duration::from_secs(15);
+
+/// The pod that works.
+async fn leader(namespace: &Namespace) -> anyhow::Result<Option<String>> {
+    let lease = namespace.api::<Lease>().get_opt(RELEASE).await?;
+    Ok(lease.and_then(|lease| lease.spec?.holder_identity))
+}
+
+async fn another_leads(namespace: &Namespace, old: &str) -> Duration {
+    let since = Instant::now();
+    let other = async || Ok(leader(namespace).await?.filter(|pod| pod != old));
+    until("another operator works", 4 * HAND_OVER, other)
+        .await
+        .unwrap();
+    since.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_operator_goes_on_where_the_one_that_worked_is_killed_or_told_to_end() {
+    let bed = Bed::acquire().await.unwrap();
+    let namespace = bed.namespace("several").await.unwrap();
+    let two = json!({"replicas": 2});
+    let parts = one_node(&bed, &namespace, DB, two).await.unwrap();
+
+    // A minute's work.
+    let slow = json!({"bandwidthPerNode": "140Ki", "keyspaces": ["shop"]});
+    back_up(&namespace, "handed-over", DB, STORAGE, slow)
+        .await
+        .unwrap();
+    let uploads = |backup: &CassandraBackup| {
+        let nodes = backup.status.iter().flat_map(|status| &status.nodes);
+        nodes
+            .into_iter()
+            .any(|node| node.phase == NodePhase::Uploading)
+    };
+    resources::reaches(&namespace, "handed-over", "uploads", uploads)
+        .await
+        .unwrap();
+    let pods = namespace.api::<Pod>();
+    let at_once = DeleteParams::default().grace_period(0);
+    for how in [DeleteParams::default(), at_once] {
+        let old = leader(&namespace).await.unwrap().unwrap();
+        pods.delete(&old, &how).await.unwrap();
+        let took = another_leads(&namespace, &old).await;
+        assert!(took <= HAND_OVER, "{took:?}");
+    }
+    let backup = ended(&namespace, "handed-over").await.unwrap();
+    let status = backup.status.as_ref().unwrap();
+    assert_eq!(status.phase, Some(BackupPhase::Succeeded), "{status:#?}");
+    assert_eq!(status.nodes[0].attempt, 1, "{status:#?}");
+    let read = Backup::read(&parts.bucket, DB, "handed-over")
+        .await
+        .unwrap();
+    read.verify(&parts.bucket).await.unwrap();
+    assert!(parts.cluster.snapshots().unwrap().is_empty());
+    namespace.done().await.unwrap();
+}

@@ -1,0 +1,6 @@
+//! `restore` into clusters that are up: real rings, all rows read at consistency ALL.
+
+mod cluster;
+mod one_node;
+mod rings;
+mod types;
