@@ -10,6 +10,7 @@ mod backup;
 mod cron;
 mod names;
 mod quantity;
+mod restore;
 mod retention;
 mod rules;
 mod status;
@@ -27,6 +28,11 @@ pub use cron::{
 };
 pub use names::{ALLOWED_NAME, MAX_NAME_LENGTH};
 pub use quantity::{InvalidQuantity, parse_quantity};
+pub use restore::{
+    BackupChoice, CassandraRestore, CassandraRestoreSpec, CassandraRestoreStatus, RestoreMode,
+    RestoreNodePhase, RestoreNodeStatus, RestorePhase, RestorePlanStatus, RestoreStep, Size,
+    TableRename,
+};
 pub use retention::{PurgeResult, Retention, RetentionStatus};
 pub use status::{
     Amount, BackupPhase, CassandraBackupStatus, CoverageStatus, KeyspaceUncovered,

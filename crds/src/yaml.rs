@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::{BackupStorage, CassandraBackup, CronBackup};
+use crate::{BackupStorage, CassandraBackup, CassandraRestore, CronBackup};
 
 /// A custom resource definition and the name of its file.
 pub struct CustomResource {
@@ -45,6 +45,7 @@ pub fn custom_resources() -> Vec<CustomResource> {
     vec![
         CustomResource::of::<BackupStorage>(),
         CustomResource::of::<CassandraBackup>(),
+        CustomResource::of::<CassandraRestore>(),
         CustomResource::of::<CronBackup>(),
     ]
 }

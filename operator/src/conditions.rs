@@ -57,6 +57,20 @@ pub(crate) fn set(
     }
 }
 
+/// What the conditions say, besides when and in which words.
+pub(crate) fn gist(conditions: &[Condition]) -> Vec<(&str, &str, &str)> {
+    let gist = |it| {
+        let Condition {
+            type_,
+            status,
+            reason,
+            ..
+        }: &Condition = it;
+        (type_.as_str(), status.as_str(), reason.as_str())
+    };
+    conditions.iter().map(gist).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

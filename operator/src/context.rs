@@ -12,6 +12,7 @@ use crate::cron;
 use crate::maintenance::Home;
 use crate::metrics::Metrics;
 use crate::node::Tools;
+use crate::restore;
 use crate::retention::Chores;
 
 /// What the controllers share.
@@ -19,8 +20,10 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) tools: Arc<Tools>,
     pub(crate) runs: Runs,
+    pub(crate) restores: restore::Runs,
     pub(crate) wakes: Wakes<backup::Guarded>,
     pub(crate) cron_wakes: Wakes<cron::Guarded>,
+    pub(crate) restore_wakes: Wakes<restore::Guarded>,
     /// Purges and deletions at work.
     pub(crate) chores: Arc<Chores>,
     pub(crate) recorder: Recorder,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crds::Amount;
+use crds::{Amount, Size};
 use protocol::Tally;
 
 /// Bytes with three digits and a binary unit: `1.25 GiB`.
@@ -55,6 +55,14 @@ pub(crate) fn amount(tally: Tally) -> Amount {
         files: i64::try_from(tally.files).unwrap_or(i64::MAX),
         bytes: i64::try_from(tally.bytes).unwrap_or(i64::MAX),
         size: bytes(tally.bytes),
+    }
+}
+
+/// Bytes as they stand in a status.
+pub(crate) fn size(count: u64) -> Size {
+    Size {
+        bytes: i64::try_from(count).unwrap_or(i64::MAX),
+        size: bytes(count),
     }
 }
 

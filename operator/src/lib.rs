@@ -13,6 +13,7 @@ mod conditions;
 mod context;
 mod cron;
 mod election;
+mod exclusion;
 mod exec;
 mod generate;
 mod guarded;
@@ -28,9 +29,15 @@ mod node;
 #[cfg(test)]
 mod played;
 mod pod;
+mod prerequisites;
+mod publish;
+mod registry;
+mod restore;
 mod retention;
+mod ring;
 mod run;
 mod storage;
+mod throttle;
 
 pub use arguments::Arguments;
 pub use run::run;

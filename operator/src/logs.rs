@@ -25,11 +25,16 @@ pub(crate) fn of_backup(namespace: &str, resource: &str, backup: &str) -> Span {
     tracing::info_span!("backup", namespace, resource, backup)
 }
 
+/// What is done about a restore as a whole.
+pub(crate) fn of_restore(namespace: &str, resource: &str) -> Span {
+    tracing::info_span!("restore", namespace, resource)
+}
+
 /// What is done about a node's share of a backup.
 pub(crate) fn of_node(job: &Job, pod: &str, run: Uuid) -> Span {
     tracing::info_span!(
         "node",
-        namespace = job.namespace,
+        namespace = job.reach.namespace,
         resource = job.resource,
         backup = job.backup,
         pod,

@@ -25,6 +25,12 @@ pub(crate) fn run_id(uid: &str, pod: &str) -> Uuid {
     Uuid::new_v5(&namespace(uid), pod.as_bytes())
 }
 
+/// Id of a node's run for one step of several.
+pub(crate) fn step_run_id(uid: &str, pod: &str, step: &str) -> Uuid {
+    // A pod's name has no '/'.
+    run_id(uid, &format!("{pod}/{step}"))
+}
+
 fn namespace(uid: &str) -> Uuid {
     uid.parse()
         .unwrap_or_else(|_| Uuid::new_v5(&Uuid::NAMESPACE_OID, uid.as_bytes()))

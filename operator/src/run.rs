@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use crds::{BackupStorage, CassandraBackup, CronBackup};
+use crds::{BackupStorage, CassandraBackup, CassandraRestore, CronBackup};
 use futures::future::{join_all, select, select_all};
 use futures::{FutureExt, StreamExt};
 use kube::api::{Api, ListParams};
@@ -29,7 +29,7 @@ use crate::http::{self, Health};
 use crate::maintenance::Home;
 use crate::metrics::Metrics;
 use crate::node::{Pace, Tools};
-use crate::{FIELD_MANAGER, cron, generate, logs, storage};
+use crate::{FIELD_MANAGER, cron, generate, logs, restore, storage};
 
 /// What is shown of a deleted resource stays for so long.
 const FORGET: Duration = Duration::from_secs(30);
@@ -106,8 +106,10 @@ async fn serve(arguments: &Serve) -> anyhow::Result<()> {
             pace: Pace::default(),
         }),
         runs: Runs::default(),
+        restores: Default::default(),
         wakes: Wakes::default(),
         cron_wakes: Wakes::default(),
+        restore_wakes: Wakes::default(),
         chores: Arc::default(),
         recorder: Recorder::new(client.clone(), reporter),
         metrics: Metrics::default(),
@@ -182,6 +184,7 @@ async fn controllers(context: &Arc<Context>, scopes: Vec<Option<String>>) -> any
         [
             backups(Arc::clone(context), scope.clone()).boxed(),
             storages(Arc::clone(context), scope.clone()).boxed(),
+            restores(Arc::clone(context), scope.clone()).boxed(),
             schedules(Arc::clone(context), scope).boxed(),
         ]
     });
@@ -217,9 +220,11 @@ async fn definitions(context: &Context, scope: Option<&str>) {
         let backups = api::<CassandraBackup>(&context.client, scope);
         let storages = api::<BackupStorage>(&context.client, scope);
         let schedules = api::<CronBackup>(&context.client, scope);
+        let restores = api::<CassandraRestore>(&context.client, scope);
         let listed = async {
             backups.list_metadata(&one).await?;
             storages.list_metadata(&one).await?;
+            restores.list_metadata(&one).await?;
             schedules.list_metadata(&one).await
         };
         match listed.await {
@@ -274,6 +279,31 @@ async fn forget_gone(context: Arc<Context>, there: Store<backup::Guarded>, scope
             elsewhere || there.get(&ObjectRef::new(name).within(namespace)).is_some()
         });
     }
+}
+
+async fn restores(context: Arc<Context>, scope: Option<String>) {
+    let wakes = context.restore_wakes.subscribe(scope.clone());
+    let runs = Arc::clone(&context);
+    Controller::new(
+        guarded_api::<CassandraRestore>(&context.client, scope.as_deref()),
+        watcher::Config::default(),
+    )
+    .reconcile_on(wakes)
+    .run(
+        restore::reconcile,
+        |object, error, context: Arc<Context>| failed(&*object, "restore", error, &context),
+        context,
+    )
+    .for_each(|result| async {
+        match result {
+            Err(controller::Error::ObjectNotFound(object)) => {
+                let namespace = object.namespace.unwrap_or_default();
+                runs.restores.abandon(&namespace, &object.name).await;
+            }
+            other => note(other),
+        }
+    })
+    .await;
 }
 
 async fn storages(context: Arc<Context>, scope: Option<String>) {

@@ -7,7 +7,7 @@ use crate::{CqlAccess, JmxAccess, Limits, StorageAccess};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreRequest {
-    /// Name of the backup.
+    /// Name of the backup; in a dry run also `latest`, or `before=TIME`.
     pub backup: String,
     /// Cluster id of the backup in the storage.
     pub cluster: String,
@@ -36,6 +36,10 @@ pub struct RestoreRequest {
     /// Go on where replicas are missing in the backup.
     #[serde(default)]
     pub allow_degraded: bool,
+    /// Begin anew where it was begun before: with [`RestoreMode::Replace`], [`RestoreStep::Prepare`]
+    /// then empties the tables again, whatever was imported since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub anew: bool,
     /// Only tell what would be done.
     #[serde(default)]
     pub dry_run: bool,
@@ -72,6 +76,8 @@ pub enum RestoreStep {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RestorePlan {
+    /// Name of the backup.
+    pub backup: String,
     /// When the backup's first snapshot was taken.
     pub snapshot_started_at: Option<Timestamp>,
     /// Tables that are restored.

@@ -43,10 +43,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* What the operator may do, where it watches. */}}
 {{- define "cassandra-backup.rules" -}}
 - apiGroups: [cassandrabackup.io]
-  resources: [backupstorages, cassandrabackups, cronbackups]
+  resources: [backupstorages, cassandrabackups, cassandrarestores, cronbackups]
   verbs: [get, list, watch]
 - apiGroups: [cassandrabackup.io]
-  resources: [backupstorages/status, cassandrabackups/status, cronbackups/status]
+  resources: [backupstorages/status, cassandrabackups/status, cassandrarestores/status, cronbackups/status]
   verbs: [patch]
 # The backups of a CronBackup: made, cancelled for another one, and deleted beyond their limits. And
 # the finalizer of backups that take their data with them.

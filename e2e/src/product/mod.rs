@@ -8,4 +8,4 @@ pub mod resources;
 
 pub use ground::{BUCKET, DISK, OneNode, STORAGE, bucket_server, one_node, shared_disk, start};
 pub use operator::Operator;
-pub use resources::{back_up, ended, file_storage, s3_storage};
+pub use resources::{back_up, bring_back, brought_back, ended, file_storage, s3_storage};

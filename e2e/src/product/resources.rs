@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use crds::{BackupPhase, CassandraBackup};
+use crds::{BackupPhase, CassandraBackup, CassandraRestore, RestorePhase};
 use serde_json::{Value, json};
 
 use crate::bed::Namespace;
@@ -174,4 +174,59 @@ fn check(backup: &CassandraBackup) -> Result<()> {
         ensure!(!succeeded || committed, "{} has not succeeded", node.pod);
     }
     Ok(())
+}
+
+/// Applies a CassandraRestore into the StatefulSet `cassandra`, of the cluster id [`back_up`] uses. What
+/// is in `more` is put into the spec.
+pub async fn bring_back(
+    namespace: &Namespace,
+    name: &str,
+    cassandra: &str,
+    storage: &str,
+    more: Value,
+) -> Result<()> {
+    let mut spec = json!({
+        "cluster": cassandra,
+        "storage": {"name": storage},
+        "cassandra": {"podSelector": {"matchLabels": {"app": cassandra}}},
+    });
+    merge(&mut spec, more);
+    let restore = json!({
+        "apiVersion": API,
+        "kind": "CassandraRestore",
+        "metadata": {"name": name},
+        "spec": spec,
+    });
+    namespace.apply(&restore.to_string()).await
+}
+
+/// Waits until a restore has ended, however. An error if its conditions and its phase contradict each
+/// other.
+pub async fn brought_back(namespace: &Namespace, name: &str) -> Result<CassandraRestore> {
+    let over = |restore: &CassandraRestore| {
+        let phase = restore.status.as_ref().and_then(|status| status.phase);
+        phase.is_some_and(RestorePhase::is_final)
+    };
+    let restore = namespace
+        .wait_for(name, "has ended", PATIENCE, over)
+        .await?;
+    let status = restore.status.clone().unwrap_or_default();
+    let is = |type_: &str| {
+        let mut conditions = status.conditions.iter();
+        let found = conditions.find(|it| it.type_ == type_);
+        found.map(|it| it.status.as_str())
+    };
+    let good = matches!(
+        status.phase,
+        Some(RestorePhase::Succeeded | RestorePhase::Planned)
+    );
+    let stalled = status.phase == Some(RestorePhase::Failed);
+    let told = |yes| Some(if yes { "True" } else { "False" });
+    ensure!(
+        is("Complete") == told(good)
+            && is("Reconciling") == Some("False")
+            && is("Stalled") == told(stalled),
+        "CassandraRestore {name} contradicts itself: {status:#?}"
+    );
+    Ok(restore)
 }

@@ -37,6 +37,16 @@ fn cron() -> Value {
     json!({"schedule": "30 2 * * *", "template": {"spec": backup()}})
 }
 
+fn restore() -> Value {
+    json!({
+        "cluster": "prod",
+        "storage": {"name": "main"},
+        "backup": {"latest": true},
+        "mode": "Merge",
+        "cassandra": {"podSelector": {"matchLabels": {"app": "cassandra"}}},
+    })
+}
+
 fn s3() -> Value {
     json!({"s3": {"bucket": "backups"}})
 }
@@ -212,6 +222,52 @@ fn wrong_schedules() -> Vec<Case> {
     ]
 }
 
+fn wrong_restores() -> Vec<Case> {
+    let rename = |from, to| json!([{"from": from, "to": to}]);
+    vec![
+        ("mode", json!(null), "spec.mode: Required value"),
+        ("mode", json!("Over"), "Unsupported value: \"Over\""),
+        ("backup", json!(null), "spec.backup: Required value"),
+        ("backup", json!({}), "by one of resource, name"),
+        (
+            "backup",
+            json!({"name": "b1", "latest": true}),
+            "by one of resource, name",
+        ),
+        ("backup", json!({"latest": false}), "latest must be true"),
+        (
+            "backup",
+            json!({"name": "../b1"}),
+            "name becomes part of a path",
+        ),
+        (
+            "backup",
+            json!({"before": "yesterday"}),
+            "spec.backup.before",
+        ),
+        ("cluster", json!("a/b"), "cluster becomes part of a path"),
+        (
+            "cassandra.podSelector",
+            json!({}),
+            "podSelector must name labels",
+        ),
+        ("tables", json!(["orders"]), "keyspace.table"),
+        ("keyspaces", json!(["a.b"]), "names of keyspaces"),
+        (
+            "renames",
+            rename("orders", "a.b"),
+            "from must be written as",
+        ),
+        ("renames", rename("a.b", "orders"), "to must be written as"),
+        ("bandwidthPerNode", json!("-1"), "bandwidthPerNode must be"),
+        (
+            "activeDeadlineSeconds",
+            json!(0),
+            "spec.activeDeadlineSeconds",
+        ),
+    ]
+}
+
 fn wrong_storages() -> Vec<(Value, Case)> {
     vec![
         (s3(), ("s3", json!(null), "exactly one kind of storage")),
@@ -332,11 +388,18 @@ async fn what_is_wrong_is_refused_for_the_person_who_typed_it_and_what_is_right_
     let wrong_schedules = wrong_schedules()
         .into_iter()
         .map(|case| ("CronBackup", cron(), case));
+    let wrong_restores = wrong_restores()
+        .into_iter()
+        .map(|case| ("CassandraRestore", restore(), case));
     let wrong_storages = wrong_storages()
         .into_iter()
         .map(|(spec, case)| ("BackupStorage", spec, case));
     let mut count = 0;
-    for (kind, mut spec, case) in wrong_backups.chain(wrong_schedules).chain(wrong_storages) {
+    for (kind, mut spec, case) in wrong_backups
+        .chain(wrong_schedules)
+        .chain(wrong_restores)
+        .chain(wrong_storages)
+    {
         set(&mut spec, case.0, case.1.clone());
         refused(
             &api(&bed, &namespace, kind),
@@ -346,10 +409,15 @@ async fn what_is_wrong_is_refused_for_the_person_who_typed_it_and_what_is_right_
         .await;
         count += 1;
     }
-    assert!(count >= 40, "{count}");
+    assert!(count >= 70, "{count}");
 
     let cancelled = {
         let mut spec = backup();
+        set(&mut spec, "cancel", json!(true));
+        spec
+    };
+    let no_restore = {
+        let mut spec = restore();
         set(&mut spec, "cancel", json!(true));
         spec
     };
@@ -361,6 +429,7 @@ async fn what_is_wrong_is_refused_for_the_person_who_typed_it_and_what_is_right_
         ("BackupStorage", gcs()),
         ("BackupStorage", azure()),
         ("CassandraBackup", cancelled.clone()),
+        ("CassandraRestore", no_restore),
         ("CronBackup", suspended),
     ] {
         let api = api(&bed, &namespace, kind);

@@ -11,6 +11,7 @@ mod definitions;
 mod faults_during_a_backup;
 mod operator_is_killed;
 mod restore_from_storage;
+mod restores;
 mod schedules;
 mod secrets_stay_secret;
 mod several_operators;

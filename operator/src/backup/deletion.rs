@@ -15,12 +15,13 @@ use kube::{Resource, ResourceExt};
 use protocol::{DeleteRequest, MadeBy, Operation, PurgeLimits, Reason};
 use serde_json::json;
 
-use super::{Error, Guarded, HEARTBEAT, publish, runs};
+use super::{Error, Guarded, HEARTBEAT, runs};
 use crate::FIELD_MANAGER;
 use crate::answer::is_gone;
 use crate::conditions::{self, Is};
 use crate::context::Context;
 use crate::humane;
+use crate::publish;
 use crate::retention::{Chore, Ended, Maintained, Place, backoff, perform};
 
 /// Keeps the resource until its data is gone.

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use kube::Resource;
 use protocol::Reason;
 
-use super::{publish, verdict};
+use super::verdict;
 use crate::conditions::{self, Is};
 use crate::context::Context;
+use crate::publish;
 
 /// Says in the resource's status that its backup is no more.
 pub(crate) async fn expire(

@@ -10,9 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
 use protocol::{BackupFound, NodeFound, Reason};
 
-use super::publish;
 use crate::conditions::{self, Is};
 use crate::context::Context;
+use crate::publish;
 
 /// Says in the resource's status what was found.
 pub(crate) async fn imported(

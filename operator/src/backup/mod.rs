@@ -6,18 +6,15 @@ mod coverage;
 mod deletion;
 #[cfg(test)]
 mod deletion_conversation;
-mod exclusion;
 mod expire;
 mod imported;
 mod news;
 mod plan;
-mod publish;
 mod ring;
 mod runs;
 mod start;
 #[cfg(test)]
 mod tests;
-mod throttle;
 mod verdict;
 
 pub(crate) use expire::{expire, was_whole};
@@ -34,22 +31,22 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
+use protocol::Scope;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument;
 
-use crate::access;
 use crate::answer::is_gone;
 use crate::context::Context;
+use crate::exclusion::{Claim, Exclusion};
 use crate::guarded::readable;
-use crate::node::{self, Job, NodeRun, Reporter, sweep};
-use crate::{logs, names};
+use crate::node::{self, Job, Making, NodeRun, Orders, Reach, Reporter, Work, sweep};
+use crate::prerequisites::{self, LookupError, Obstacle, within_grace};
+use crate::publish::{self, When};
+use crate::{conditions, logs, names};
 use deletion::Step;
-use exclusion::{Exclusion, Turn};
 use plan::plan;
-use publish::When;
-use runs::{Orders, Tracked};
-use start::Obstacle;
+use runs::{Tracked, adopt};
 use verdict::Verdict;
 
 /// The resource, or why it cannot be read.
@@ -69,12 +66,8 @@ const SWEEP_AGAIN: Duration = Duration::from_secs(10);
 pub(crate) enum Error {
     #[error("cannot read the CassandraBackup: {0}")]
     Read(#[source] Box<kube::Error>),
-    #[error("cannot read the pods: {0}")]
-    ReadPods(#[source] Box<kube::Error>),
-    #[error("cannot read the BackupStorage: {0}")]
-    ReadStorage(#[source] Box<kube::Error>),
     #[error(transparent)]
-    Access(#[from] access::AccessError),
+    Lookup(#[from] LookupError),
     #[error("cannot take the cluster's Lease: {0}")]
     Exclude(#[source] Box<kube::Error>),
     #[error("cannot write the finalizers: {0}")]
@@ -112,7 +105,7 @@ pub(crate) async fn reconcile(
 }
 
 async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Result<Action, Error> {
-    let adopted = context.runs.adopt(&context.client, backup).await;
+    let adopted = adopt(&context.runs, &context.client, backup).await;
     let Some(tracked) = adopted.map_err(|error| Error::Read(Box::new(error)))? else {
         show_ended(backup, &context);
         return Ok(Action::await_change());
@@ -125,7 +118,10 @@ async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Resul
     }
     let mut actions = Vec::new();
     if has_begun(&tracked.status) {
-        keep_turn(&context, backup, &mut tracked).await;
+        if !is_final(&tracked.status) {
+            let claim = claim(backup);
+            tracked.exclusion.keep(&context.client, &claim).await;
+        }
         if tracked.job.is_none() {
             tracked.job = Some(job(backup, &tracked.status));
         }
@@ -147,10 +143,8 @@ async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Resul
         act(&context, backup, &mut tracked, action);
     }
     if is_final(&tracked.status) {
-        let released = tracked.exclusion.release(&context.client, backup).await;
-        if let Err(error) = released {
-            tracing::warn!(%error, "the cluster's Lease could not be given up; the next one finds that its holder has ended");
-        }
+        let claim = claim(backup);
+        tracked.exclusion.release(&context.client, &claim).await;
     }
     if tracked.is_over() {
         context.runs.forget(&tracked.uid);
@@ -186,19 +180,8 @@ fn is_final(status: &CassandraBackupStatus) -> bool {
     status.phase.is_some_and(BackupPhase::is_final)
 }
 
-/// Keeps others from the cluster while the backup is at work. It goes on where that fails: the
-/// agents lock their nodes themselves.
-async fn keep_turn(context: &Context, backup: &CassandraBackup, tracked: &mut Tracked) {
-    if is_final(&tracked.status) {
-        return;
-    }
-    match tracked.exclusion.take(&context.client, backup).await {
-        Ok(Turn::Ours) => {}
-        Ok(Turn::Busy(holder)) => {
-            tracing::warn!(holder, "another one is at work on the cluster too");
-        }
-        Err(error) => tracing::warn!(%error, "the cluster's Lease could not be renewed"),
-    }
+fn claim(backup: &CassandraBackup) -> Claim {
+    Claim::of(backup, &backup.spec.cluster)
 }
 
 /// Whether it is this backup's turn on its cluster, or who is at work.
@@ -207,20 +190,8 @@ async fn turn(
     backup: &CassandraBackup,
     exclusion: &mut Exclusion,
 ) -> Result<Result<(), Obstacle>, Error> {
-    let turn = exclusion.take(&context.client, backup).await;
-    Ok(
-        match turn.map_err(|error| Error::Exclude(Box::new(error)))? {
-            Turn::Ours => Ok(()),
-            Turn::Busy(holder) => Err(Obstacle {
-                reason: protocol::Reason::ClusterBusy,
-                message: format!(
-                    "{holder} is at work on cluster {}; this backup begins when that has ended",
-                    backup.spec.cluster
-                ),
-                passing: true,
-            }),
-        },
-    )
+    let turn = exclusion.turn(&context.client, &claim(backup)).await;
+    turn.map_err(|error| Error::Exclude(Box::new(error)))
 }
 
 /// Looks up what the backup needs and, if all is there, fixes its nodes.
@@ -260,7 +231,7 @@ async fn begin(
             *status = begun;
             status.observed_generation = observed;
         }
-        Err(obstacle) if obstacle.is_waited_for(start::within_grace(backup, now)) => {
+        Err(obstacle) if obstacle.is_waited_for(within_grace(backup, now)) => {
             wait(status, &obstacle, now);
         }
         Err(Obstacle {
@@ -299,21 +270,12 @@ async fn lookup(
         Ok(validated) => validated,
         Err(obstacle) => return Ok(Err(obstacle)),
     };
-    let storage = cluster
-        .storage(&namespace, &spec.storage.name)
-        .await
-        .map_err(|error| Error::ReadStorage(Box::new(error)))?;
-    let Some(storage) = storage else {
-        return Ok(Err(Obstacle {
-            reason: protocol::Reason::BackupStorageNotFound,
-            message: format!(
-                "BackupStorage {} does not exist in namespace {namespace}",
-                spec.storage.name
-            ),
-            passing: true,
-        }));
+    let reach = Reach::of_backup(&namespace, spec);
+    let storage = match prerequisites::storage(cluster, &reach).await? {
+        Ok(storage) => storage,
+        Err(obstacle) => return Ok(Err(obstacle)),
     };
-    if storage.spec.read_only {
+    if storage.read_only {
         return Ok(Err(Obstacle {
             reason: protocol::Reason::StorageReadOnly,
             message: format!(
@@ -323,44 +285,46 @@ async fn lookup(
             passing: false,
         }));
     }
-    let secrets = async {
-        access::storage(cluster, &namespace, &storage.spec).await?;
-        access::jmx(cluster, &namespace, &spec.cassandra.jmx).await?;
-        access::password(cluster, &namespace, spec.cassandra.cql.credentials.as_ref()).await
-    };
-    if let Err(error) = secrets.await {
-        if error.is_temporary() {
-            return Err(error.into());
-        }
-        let (reason, message) = (error.reason(), error.to_string());
-        return Ok(Err(Obstacle {
-            reason,
-            message,
-            passing: true,
-        }));
+    if let Err(obstacle) = prerequisites::secrets(cluster, &reach, &storage).await? {
+        return Ok(Err(obstacle));
     }
-    let pods = cluster
-        .pods(&namespace, &validated.selector)
-        .await
-        .map_err(|error| Error::ReadPods(Box::new(error)))?;
+    let pods = prerequisites::pods(cluster, &reach, &validated.selector).await?;
     Ok(start::begin(backup, &pods, now))
 }
 
 fn job(backup: &CassandraBackup, status: &CassandraBackupStatus) -> Arc<Job> {
+    let spec = &backup.spec;
     Arc::new(Job {
-        namespace: backup.namespace().unwrap_or_default(),
         resource: backup.name_any(),
         uid: backup.uid().unwrap_or_default(),
-        spec: backup.spec.clone(),
+        reach: Reach::of_backup(&backup.namespace().unwrap_or_default(), spec),
+        cluster: spec.cluster.clone(),
         backup: status.backup_name.clone().unwrap_or_default(),
-        bandwidth: start::validate(&backup.spec)
-            .ok()
-            .and_then(|valid| valid.bandwidth),
-        snapshot_at: status.snapshot_at.as_ref().map(|time| time.0),
-        hold: plan::holds(&backup.spec, status),
-        deadline: plan::deadline(&backup.spec, status),
+        scope: Scope {
+            keyspaces: spec.keyspaces.clone(),
+            tables: spec.tables.clone(),
+            datacenters: spec.datacenters.clone(),
+        },
+        bandwidth: start::validate(spec).ok().and_then(|valid| valid.bandwidth),
+        deadline: plan::deadline(spec, status),
+        work: Work::Backup(Making {
+            series: spec.series.clone(),
+            allow_corrupt: spec.allow_corrupt,
+            snapshot_at: status.snapshot_at.as_ref().map(|time| time.0),
+            hold: plan::holds(spec, status),
+        }),
         rings: Arc::default(),
     })
+}
+
+impl publish::Status for CassandraBackupStatus {
+    fn is_turn(&self, old: &Self) -> bool {
+        old.phase != self.phase
+            || is_final(self)
+            || old.observed_generation != self.observed_generation
+            || old.nodes.len() != self.nodes.len()
+            || conditions::gist(&old.conditions) != conditions::gist(&self.conditions)
+    }
 }
 
 /// Writes the status if it is time to. Returns when to look again; `None` if the resource is gone.
@@ -380,7 +344,7 @@ async fn write(
         Ok(()) => {}
         // A namesake has another uid, which conflicts.
         Err(kube::Error::Api(status)) if is_gone(&status) => {
-            tracked.stop_all();
+            tracked.followed.stop_all();
             context.runs.forget(&tracked.uid);
             return Ok(None);
         }
@@ -414,7 +378,7 @@ fn act(
     let Some(job) = tracked.job.clone() else {
         return;
     };
-    let object = ObjectRef::<Guarded>::new(&backup.name_any()).within(&job.namespace);
+    let object = ObjectRef::<Guarded>::new(&backup.name_any()).within(&job.reach.namespace);
     let (waker, throttle) = (Arc::clone(context), Arc::clone(&tracked.wakes));
     let nodes = tracked.status.nodes.len();
     let wake = move || {
@@ -422,8 +386,8 @@ fn act(
         throttle.wake(nodes, move || waker.wakes.wake(object));
     };
     match action {
-        plan::Action::Stop { pod, stop } => tracked.stop(&pod, stop),
-        plan::Action::Proceed { pod } => tracked.proceed(&pod),
+        plan::Action::Stop { pod, stop } => tracked.followed.stop(&pod, stop),
+        plan::Action::Proceed { pod } => tracked.followed.proceed(&pod),
         plan::Action::Follow { pod } => {
             let mut all = tracked.status.nodes.iter().enumerate();
             let Some((at, node)) = all.find(|(_, node)| node.pod == pod) else {
@@ -447,7 +411,9 @@ fn act(
                 run.follow().await;
                 wake();
             });
-            tracked.follow(pod, report, Orders { stop, turn }, task);
+            tracked
+                .followed
+                .follow(pod, report, Orders { stop, turn }, task);
         }
         plan::Action::Measure { pod, without } => {
             let (tools, name) = (Arc::clone(&context.tools), pod.clone());

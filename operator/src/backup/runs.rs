@@ -1,22 +1,21 @@
-//! The backups that are at work, in memory. For them, what is here is the truth: what the watch
-//! delivers may be older than what was written.
+//! The backups that are at work.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus, CoverageStatus, NodePhase};
 use futures::FutureExt;
 use kube::api::Api;
 use kube::{Client, ResourceExt};
 use protocol::Reason;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::exclusion::Exclusion;
-use super::throttle::Throttle;
 use super::{coverage, ring};
-use crate::node::{Job, NodeReport, Ring, Stop};
+use crate::exclusion::Exclusion;
+use crate::node::{Followed, Job, NodeReport, Ring};
+use crate::registry::{AtWork, Registry, Shared};
+use crate::throttle::Throttle;
 
 /// Warnings that a status keeps.
 const WARNINGS: usize = 50;
@@ -33,22 +32,9 @@ pub(crate) struct Tracked {
     pub(super) wakes: Arc<Throttle>,
     /// The ring that was folded into the status last.
     ring: Option<Ring>,
-    following: BTreeMap<String, Following>,
+    pub(super) followed: Followed,
     sweeping: BTreeMap<String, JoinHandle<()>>,
     measuring: Option<(String, JoinHandle<CoverageStatus>)>,
-}
-
-/// By which a run that is followed is told something.
-pub(super) struct Orders {
-    pub(super) stop: watch::Sender<Option<Stop>>,
-    pub(super) turn: watch::Sender<bool>,
-}
-
-struct Following {
-    report: watch::Receiver<NodeReport>,
-    stop: watch::Sender<Option<Stop>>,
-    turn: watch::Sender<bool>,
-    task: JoinHandle<()>,
 }
 
 impl Tracked {
@@ -61,7 +47,7 @@ impl Tracked {
             exclusion: Exclusion::default(),
             wakes: Arc::default(),
             ring: None,
-            following: BTreeMap::new(),
+            followed: Followed::default(),
             sweeping: BTreeMap::new(),
             measuring: None,
         }
@@ -69,35 +55,12 @@ impl Tracked {
 
     /// Pods that are being worked on.
     pub(super) fn active(&self) -> BTreeSet<String> {
-        self.following
-            .keys()
+        self.followed
+            .pods()
             .chain(self.sweeping.keys())
             .chain(self.measuring.as_ref().map(|(pod, _)| pod))
             .cloned()
             .collect()
-    }
-
-    pub(super) fn follow(
-        &mut self,
-        pod: String,
-        report: watch::Receiver<NodeReport>,
-        orders: Orders,
-        task: JoinHandle<()>,
-    ) {
-        let Orders { stop, turn } = orders;
-        let following = Following {
-            report,
-            stop,
-            turn,
-            task,
-        };
-        self.following.insert(pod, following);
-    }
-
-    pub(super) fn proceed(&self, pod: &str) {
-        if let Some(following) = self.following.get(pod) {
-            following.turn.send_replace(true);
-        }
     }
 
     pub(super) fn sweep(&mut self, pod: String, task: JoinHandle<()>) {
@@ -108,48 +71,19 @@ impl Tracked {
         self.measuring = Some((pod, task));
     }
 
-    pub(super) fn stop(&self, pod: &str, stop: Stop) {
-        if let Some(following) = self.following.get(pod) {
-            following.stop.send_if_modified(|now| {
-                let first = now.is_none();
-                *now = now.or(Some(stop));
-                first
-            });
-        }
-    }
-
-    /// Cancels everything; nobody wants to know any more.
-    pub(super) fn stop_all(&self) {
-        for pod in self.following.keys() {
-            self.stop(pod, Stop::Cancelled);
-        }
-    }
-
     /// Folds what the tasks report into the status, and lets go of those that ended.
     pub(super) fn collect(&mut self, datacenters: &[String]) {
-        let mut ended = Vec::new();
-        for (pod, following) in &mut self.following {
-            // Looked at first: what is reported before the end is then not missed.
-            let task_ended = following.task.is_finished();
-            if following.report.has_changed().unwrap_or(true) {
-                let report = following.report.borrow_and_update().clone();
-                if let Some(ring) = &report.ring
-                    && !self
-                        .ring
-                        .as_ref()
-                        .is_some_and(|last| Arc::ptr_eq(last, ring))
-                {
-                    ring::fold(&mut self.status, ring, datacenters);
-                    self.ring = Some(Arc::clone(ring));
-                }
-                fold(&mut self.status, report);
+        let (status, last) = (&mut self.status, &mut self.ring);
+        let ended = self.followed.collect(|report| {
+            if let Some(ring) = &report.ring
+                && !last.as_ref().is_some_and(|last| Arc::ptr_eq(last, ring))
+            {
+                ring::fold(status, ring, datacenters);
+                *last = Some(Arc::clone(ring));
             }
-            if task_ended {
-                ended.push(pod.clone());
-            }
-        }
+            fold(status, report);
+        });
         for pod in ended {
-            self.following.remove(&pod);
             let node = self.status.nodes.iter_mut().find(|node| node.pod == pod);
             if let Some(node) = node.filter(|node| !node.phase.is_final()) {
                 // The task panicked; the next one finds out where the run is.
@@ -179,7 +113,7 @@ impl Tracked {
     /// Whether nothing is left to do.
     pub(super) fn is_over(&self) -> bool {
         self.status.phase.is_some_and(BackupPhase::is_final)
-            && self.following.is_empty()
+            && self.followed.is_empty()
             && !self.status.nodes.iter().any(|node| node.sweep_pending)
     }
 }
@@ -210,79 +144,41 @@ fn fold(status: &mut CassandraBackupStatus, report: NodeReport) {
     }
 }
 
-/// All backups at work, by the uid of their resource.
-#[derive(Default)]
-pub(crate) struct Runs {
-    tracked: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Tracked>>>>,
-    /// Uids by namespace and name, to find what a deleted resource left.
-    names: Mutex<HashMap<(String, String), String>>,
+impl AtWork for Tracked {
+    fn stop_all(&self) {
+        self.followed.stop_all();
+    }
 }
 
-impl Runs {
-    /// The backup's state, taken over from the API server if it is not here yet; `None` if there
-    /// is nothing left to do.
-    pub(super) async fn adopt(
-        &self,
-        client: &Client,
-        backup: &CassandraBackup,
-    ) -> Result<Option<Arc<tokio::sync::Mutex<Tracked>>>, kube::Error> {
-        let uid = backup.uid().unwrap_or_default();
-        if let Some(tracked) = self.get(&uid) {
-            return Ok(Some(tracked));
-        }
-        if is_over(backup.status.as_ref()) {
-            return Ok(None);
-        }
-        let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
-        let api: Api<CassandraBackup> = Api::namespaced(client.clone(), &namespace);
-        let Some(fresh) = api.get_opt(&name).await? else {
-            return Ok(None);
-        };
-        if fresh.uid().as_deref() != Some(&uid) || is_over(fresh.status.as_ref()) {
-            return Ok(None);
-        }
-        let status = fresh.status.unwrap_or_default();
-        let mut tracked = Tracked::new(uid.clone(), status.clone());
-        tracked.written = Some((status, Instant::now()));
-        let tracked = Arc::new(tokio::sync::Mutex::new(tracked));
-        lock(&self.tracked).insert(uid.clone(), Arc::clone(&tracked));
-        let before = lock(&self.names).insert((namespace, name), uid.clone());
-        if let Some(before) = before.filter(|before| *before != uid) {
-            // It was made anew so soon that nobody saw it gone.
-            self.stop(&before).await;
-        }
-        Ok(Some(tracked))
-    }
+/// All backups at work.
+pub(crate) type Runs = Registry<Tracked>;
 
-    fn get(&self, uid: &str) -> Option<Arc<tokio::sync::Mutex<Tracked>>> {
-        lock(&self.tracked).get(uid).cloned()
+/// The backup's state, taken over from the API server if it is not here yet; `None` if there is
+/// nothing left to do.
+pub(super) async fn adopt(
+    runs: &Runs,
+    client: &Client,
+    backup: &CassandraBackup,
+) -> Result<Option<Shared<Tracked>>, kube::Error> {
+    let uid = backup.uid().unwrap_or_default();
+    if let Some(tracked) = runs.get(&uid) {
+        return Ok(Some(tracked));
     }
-
-    /// Forgets a backup that is over.
-    pub(super) fn forget(&self, uid: &str) {
-        lock(&self.tracked).remove(uid);
-        lock(&self.names).retain(|_, other| other != uid);
+    if is_over(backup.status.as_ref()) {
+        return Ok(None);
     }
-
-    /// Stops the work of a resource that was deleted.
-    pub(crate) async fn abandon(&self, namespace: &str, name: &str) {
-        let uid = lock(&self.names).remove(&(namespace.to_owned(), name.to_owned()));
-        let Some(uid) = uid else { return };
-        self.stop(&uid).await;
+    let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
+    let api: Api<CassandraBackup> = Api::namespaced(client.clone(), &namespace);
+    let Some(fresh) = api.get_opt(&name).await? else {
+        return Ok(None);
+    };
+    if fresh.uid().as_deref() != Some(&uid) || is_over(fresh.status.as_ref()) {
+        return Ok(None);
     }
-
-    async fn stop(&self, uid: &str) {
-        let tracked = lock(&self.tracked).remove(uid);
-        if let Some(tracked) = tracked {
-            tracing::info!(uid, "the resource was deleted, its runs are cancelled");
-            tracked.lock().await.stop_all();
-        }
-    }
-
-    /// How many backups are at work.
-    pub(crate) fn len(&self) -> usize {
-        lock(&self.tracked).len()
-    }
+    let status = fresh.status.unwrap_or_default();
+    let mut tracked = Tracked::new(uid.clone(), status.clone());
+    tracked.written = Some((status, Instant::now()));
+    Ok(Some(runs.add(&uid, &namespace, &name, tracked).await))
 }
 
 pub(super) fn is_over(status: Option<&CassandraBackupStatus>) -> bool {
@@ -292,17 +188,14 @@ pub(super) fn is_over(status: Option<&CassandraBackupStatus>) -> bool {
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use http::Method;
     use serde_json::{Value, json};
+    use tokio::sync::watch;
 
     use super::*;
-    use crate::node::{Pace, Reporter};
+    use crate::node::{Orders, Pace, Reporter, Stop};
     use crate::played::context;
 
     fn object(uid: &str) -> Value {
@@ -324,27 +217,26 @@ mod tests {
     async fn a_resource_made_anew_at_once_stops_the_runs_of_the_one_before_it() {
         let (context, mut api) = context();
         let path = "/apis/cassandrabackup.io/v1alpha1/namespaces/shop/cassandrabackups/nightly";
-        let mut adopt = async |uid: &'static str| {
+        let mut adopt_played = async |uid: &'static str| {
             let adopting = Arc::clone(&context);
             let adopted = tokio::spawn(async move {
                 let backup: CassandraBackup = serde_json::from_value(object(uid)).unwrap();
-                adopting.runs.adopt(&adopting.client, &backup).await
+                adopt(&adopting.runs, &adopting.client, &backup).await
             });
             api.expect(Method::GET, path, Ok(object(uid))).await;
             adopted.await.unwrap().unwrap().unwrap()
         };
-        let first = adopt("first").await;
+        let first = adopt_played("first").await;
         let (stop, stopped) = watch::channel(None);
         let (turn, _its_turn) = watch::channel(false);
         let node = first.lock().await.status.nodes[0].clone();
         let (_reporter, report) = Reporter::new(node, Pace::default(), Box::new(|| ()));
         let task = tokio::spawn(std::future::pending());
         let orders = Orders { stop, turn };
-        first
-            .lock()
-            .await
-            .follow("c-0".into(), report, orders, task);
-        adopt("second").await;
+        let mut one = first.lock().await;
+        one.followed.follow("c-0".into(), report, orders, task);
+        drop(one);
+        adopt_played("second").await;
         assert_eq!(*stopped.borrow(), Some(Stop::Cancelled));
         assert_eq!(context.runs.len(), 1);
     }
@@ -361,7 +253,8 @@ mod tests {
         let task = tokio::spawn(async move {
             let _ = ended.await;
         });
-        tracked.follow("c-0".into(), report, Orders { stop, turn }, task);
+        let orders = Orders { stop, turn };
+        tracked.followed.follow("c-0".into(), report, orders, task);
         reporter.waiting(Reason::PodNotReady, "it is away".into());
         tracked.collect(&[]);
         let node = &tracked.status.nodes[0];
@@ -371,11 +264,10 @@ mod tests {
         );
         reporter.finish(NodePhase::Succeeded, Reason::Succeeded, "done", false);
         end.send(()).unwrap();
-        while !tracked.following["c-0"].task.is_finished() {
+        while !tracked.followed.is_empty() {
             tokio::task::yield_now().await;
+            tracked.collect(&[]);
         }
-        tracked.collect(&[]);
         assert_eq!(tracked.status.nodes[0].phase, NodePhase::Succeeded);
-        assert!(tracked.following.is_empty());
     }
 }

@@ -14,10 +14,7 @@ use protocol::Reason;
 
 use crate::names;
 use crate::pod::PodView;
-
-/// Resources that are applied together do not all appear at once: so long, what is missing is
-/// waited for.
-pub(super) const GRACE: Duration = Duration::from_secs(30);
+use crate::prerequisites::{self, Obstacle};
 
 /// From the first request to the common snapshot: the agents are brought into the pods and connect
 /// to Cassandra meanwhile.
@@ -35,32 +32,9 @@ pub(super) struct Validated {
     pub(super) bandwidth: Option<u64>,
 }
 
-/// Why a backup does not begin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Obstacle {
-    pub(super) reason: Reason,
-    pub(super) message: String,
-    /// Whether it may pass by itself.
-    pub(super) passing: bool,
-}
-
-impl Obstacle {
-    /// Whether to wait instead of giving up: for what is missing not for long, for one's turn as
-    /// long as it takes.
-    pub(super) fn is_waited_for(&self, within_grace: bool) -> bool {
-        self.passing && (within_grace || self.reason == Reason::ClusterBusy)
-    }
-}
-
 /// Understands what the schema could not check.
 pub(super) fn validate(spec: &CassandraBackupSpec) -> Result<Validated, Obstacle> {
-    let invalid = |message: String| Obstacle {
-        reason: Reason::InvalidRequest,
-        message,
-        passing: false,
-    };
-    let selector = Selector::try_from(spec.cassandra.pod_selector.clone())
-        .map_err(|error| invalid(format!("spec.cassandra.podSelector: {error}")))?;
+    let selector = prerequisites::selector(&spec.cassandra)?;
     let bandwidth = spec
         .bandwidth_per_node
         .as_deref()
@@ -68,7 +42,8 @@ pub(super) fn validate(spec: &CassandraBackupSpec) -> Result<Validated, Obstacle
         .transpose();
     Ok(Validated {
         selector,
-        bandwidth: bandwidth.map_err(|error| invalid(format!("spec.bandwidthPerNode: {error}")))?,
+        bandwidth: bandwidth
+            .map_err(|error| Obstacle::invalid(format!("spec.bandwidthPerNode: {error}")))?,
     })
 }
 
@@ -78,14 +53,7 @@ pub(super) fn begin(
     pods: &[PodView],
     now: Timestamp,
 ) -> Result<CassandraBackupStatus, Obstacle> {
-    let alive: Vec<_> = pods.iter().filter(|pod| !pod.ended).collect();
-    if alive.is_empty() {
-        return Err(Obstacle {
-            reason: Reason::PodsNotFound,
-            message: "no pod of this namespace matches spec.cassandra.podSelector".into(),
-            passing: true,
-        });
-    }
+    let alive = prerequisites::alive(pods)?;
     let uid = backup.uid().unwrap_or_default();
     let nodes = alive.iter().map(|pod| NodeStatus {
         pod: pod.name.clone(),
@@ -139,13 +107,4 @@ fn snapshot_at(spec: &CassandraBackupSpec, nodes: usize, now: Timestamp) -> Opti
     let lead = LEAD + each * u32::try_from(nodes).unwrap_or(u32::MAX);
     let lead = SignedDuration::try_from(lead).ok()?;
     now.checked_add(lead).ok().map(Time)
-}
-
-/// Whether what is missing should still be waited for.
-pub(super) fn within_grace(backup: &CassandraBackup, now: Timestamp) -> bool {
-    let Some(created) = backup.creation_timestamp() else {
-        return true;
-    };
-    let age = now.duration_since(created.0);
-    age < SignedDuration::try_from(GRACE).unwrap_or(SignedDuration::ZERO)
 }

@@ -4,6 +4,7 @@ use crds::{BackupPhase, CassandraBackupStatus, NodePhase, NodeStatus};
 use protocol::Reason;
 
 use super::coverage;
+use crate::ring::named;
 
 /// Nodes that are named in a message.
 const NAMED: usize = 5;
@@ -80,24 +81,12 @@ fn of_ring(status: &CassandraBackupStatus) -> Verdict {
             message: format!("all {nodes} nodes are backed up"),
         };
     }
-    let named: Vec<_> = ring
-        .without_pod
-        .iter()
-        .take(NAMED)
-        .map(|member| {
-            format!(
-                "{} at {} in {}",
-                member.host_id, member.address, member.datacenter
-            )
-        })
-        .collect();
     partially(
         Reason::NodeWithoutPod,
         format!(
-            "{} of the ring's members have no pod among the selected ones: {}{}. Correct spec.cassandra.podSelector, or limit spec.datacenters",
+            "{} of the ring's members have no pod among the selected ones: {}. Correct spec.cassandra.podSelector, or limit spec.datacenters",
             ring.without_pod.len(),
-            named.join("; "),
-            and_more(ring.without_pod.len()),
+            named(&ring.without_pod, NAMED),
         ),
     )
 }

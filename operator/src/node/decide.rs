@@ -19,6 +19,8 @@ const TURNS: u32 = 24 * 60;
 pub(crate) enum End {
     /// With a result of the attempt that was asked for, or of a later one.
     Result(Box<Outcome>),
+    /// With a success that lacks what proves it.
+    Unproven(String),
     /// With the agent's word that it cannot make the request a run.
     Refused(Box<Outcome>),
     /// Without one. The run may go on, or may have died.
@@ -101,6 +103,7 @@ impl Tries {
 pub(crate) fn decide(end: End, attempt: u32, tries: &mut Tries, pace: &Pace) -> Next {
     match end {
         End::Result(outcome) => result(*outcome, tries, pace),
+        End::Unproven(message) => Next::Finish(Finish::failed(Reason::Failed, message, true)),
         End::Refused(outcome) => refused(*outcome, attempt, tries, pace),
         End::TooOften => Next::Finish(Finish::failed(
             Reason::Interrupted,
@@ -135,7 +138,7 @@ fn result(outcome: Outcome, tries: &mut Tries, pace: &Pace) -> Next {
     } = outcome;
     // Only what says in every way that it is a success is one.
     if reason == Reason::Succeeded {
-        if outcome.exit_code == ExitCode::Done as u8 && outcome.manifest.is_some() {
+        if outcome.exit_code == ExitCode::Done as u8 {
             return Next::Finish(Finish {
                 phase: NodePhase::Succeeded,
                 reason,
@@ -146,7 +149,7 @@ fn result(outcome: Outcome, tries: &mut Tries, pace: &Pace) -> Next {
         return Next::Finish(Finish::failed(
             Reason::Failed,
             format!(
-                "the agent reported success with exit code {} and without a manifest: {message}",
+                "the agent reported success with exit code {}: {message}",
                 outcome.exit_code
             ),
             true,
@@ -249,10 +252,7 @@ mod tests {
     use super::*;
 
     fn outcome(reason: Reason, attempt: u32) -> End {
-        End::Result(Box::new(Outcome {
-            manifest: (reason == Reason::Succeeded).then(|| "manifests/b/h.jsonl".into()),
-            ..Outcome::ended(reason, "m", attempt)
-        }))
+        End::Result(Box::new(Outcome::ended(reason, "m", attempt)))
     }
 
     fn next(end: End, limit: i32) -> Next {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_success_with_a_manifest_and_exit_code_zero_is_one() {
+    fn only_a_success_that_is_proven_and_has_exit_code_zero_is_one() {
         assert_eq!(
             finish(next(outcome(Reason::Succeeded, 1), 3)).phase,
             NodePhase::Succeeded
@@ -276,10 +276,6 @@ mod tests {
             unreachable!()
         };
         for bad in [
-            Outcome {
-                manifest: None,
-                ..(*good).clone()
-            },
             Outcome {
                 exit_code: 1,
                 ..(*good).clone()
@@ -292,6 +288,8 @@ mod tests {
             let end = finish(next(End::Result(Box::new(bad)), 3));
             assert_eq!(end.phase, NodePhase::Failed);
         }
+        let end = finish(next(End::Unproven("without a manifest".into()), 3));
+        assert_eq!((end.phase, end.sweep), (NodePhase::Failed, true));
     }
 
     #[test]

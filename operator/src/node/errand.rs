@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::attach::{Asked, attach};
 use super::decide::End;
-use super::job::Job;
 use super::place::agent_in;
+use super::reach::Reach;
 use super::run::Tools;
 use crate::exec::{ExecError, Target};
 use crate::inject::{InjectError, Placed};
@@ -76,10 +76,10 @@ pub(crate) async fn errand(
     operation: Operation,
     limit: Duration,
 ) -> Result<Outcome, ErrandError> {
-    let job = Job::of(of.namespace, of.spec);
+    let reach = Reach::of_backup(of.namespace, of.spec);
     let mut told = None;
-    for target in ready(tools, &job).await? {
-        let outcome = in_pod(tools, &job, target, operation.clone(), limit).await?;
+    for target in ready(tools, &reach).await? {
+        let outcome = in_pod(tools, &reach, target, operation.clone(), limit).await?;
         // Another pod may have more room.
         if outcome.reason != Reason::OutOfMemory {
             return Ok(outcome);
@@ -91,12 +91,12 @@ pub(crate) async fn errand(
 
 async fn in_pod(
     tools: &Tools,
-    job: &Job,
+    reach: &Reach,
     target: Target,
     operation: Operation,
     limit: Duration,
 ) -> Result<Outcome, ErrandError> {
-    let agent = agent_in(tools, job, &target)
+    let agent = agent_in(tools, reach, &target)
         .await
         .map_err(|cause| ErrandError::Inject {
             pod: target.pod.clone(),
@@ -123,16 +123,16 @@ pub(crate) async fn until_told(
 }
 
 /// The pods that are ready, by name: at least one.
-async fn ready(tools: &Tools, job: &Job) -> Result<Vec<Target>, ErrandError> {
-    let selector = Selector::try_from(job.spec.cassandra.pod_selector.clone())
+async fn ready(tools: &Tools, reach: &Reach) -> Result<Vec<Target>, ErrandError> {
+    let selector = Selector::try_from(reach.cassandra.pod_selector.clone())
         .map_err(|error| ErrandError::Selector(error.to_string()))?;
-    let pods = tools.cluster.pods(&job.namespace, &selector).await;
+    let pods = tools.cluster.pods(&reach.namespace, &selector).await;
     let pods = pods.map_err(|cause| ErrandError::ReadPods(Box::new(cause)))?;
     let (mut ready, mut why) = (Vec::new(), NONE.to_owned());
     for pod in pods.iter().filter(|pod| !pod.ended) {
-        match pod.container(job.container()) {
+        match pod.container(reach.container()) {
             Ok(container) if pod.ready => ready.push(Target {
-                namespace: job.namespace.clone(),
+                namespace: reach.namespace.clone(),
                 pod: pod.name.clone(),
                 container: container.name.clone(),
             }),
@@ -174,7 +174,8 @@ async fn until_result(
         match tools.exec.start(target, &command).await {
             Ok(session) => match attach(session, &line, &asked, |_| ()).await {
                 End::Result(outcome) | End::Refused(outcome) => return Ok(*outcome),
-                End::TooOften => {
+                // Nobody asks for a proof here.
+                End::TooOften | End::Unproven(_) => {
                     return Err(ErrandError::TooOften {
                         pod: target.pod.clone(),
                     });

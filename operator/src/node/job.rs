@@ -1,35 +1,65 @@
-//! What the nodes of a backup have in common, and the requests that follow from it.
+//! What the nodes of a backup or a restore have in common, and the requests that follow from it.
 
 use std::sync::Arc;
 
-use crds::{AgentMode, BackupStorageSpec, CassandraBackupSpec};
+use crds::BackupStorageSpec;
 use jiff::Timestamp;
 use protocol::{
-    BackupRequest, CqlAccess, JmxAccess, Limits, Operation, PROTOCOL_VERSION, Password, Request,
-    Scope, StorageAccess,
+    BackupRequest, CqlAccess, JmxAccess, Limits, Operation, Outcome, PROTOCOL_VERSION, Password,
+    Reason, Request, RestoreMode, RestoreRequest, RestoreStep, Scope, StorageAccess,
 };
 use uuid::Uuid;
 
+use super::reach::Reach;
 use super::state::Rings;
 use crate::inject::Placed;
 
-/// What the nodes of a backup have in common.
+/// What the nodes of a backup or a restore have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    pub(crate) namespace: String,
     /// Name of the resource.
     pub(crate) resource: String,
     pub(crate) uid: String,
-    pub(crate) spec: CassandraBackupSpec,
+    pub(crate) reach: Reach,
+    /// Cluster id in the storage.
+    pub(crate) cluster: String,
     /// Name of the backup in the storage.
     pub(crate) backup: String,
+    /// What is covered.
+    pub(crate) scope: Scope,
     /// Bytes per second.
     pub(crate) bandwidth: Option<u64>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) work: Work,
+    pub(crate) rings: Arc<Rings>,
+}
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    Backup(Making),
+    Restore(Restoring),
+}
+
+/// A backup is made.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Making {
+    pub(crate) series: Option<String>,
+    pub(crate) allow_corrupt: bool,
     pub(crate) snapshot_at: Option<Timestamp>,
     /// Whether nodes hold after their snapshot until it is their turn.
     pub(crate) hold: bool,
-    pub(crate) deadline: Option<Timestamp>,
-    pub(crate) rings: Arc<Rings>,
+}
+
+/// A step of a restore is done.
+#[derive(Clone, Debug)]
+pub(crate) struct Restoring {
+    /// As `keyspace.table=keyspace.table`.
+    pub(crate) renames: Vec<String>,
+    pub(crate) mode: RestoreMode,
+    pub(crate) step: RestoreStep,
+    pub(crate) allow_degraded: bool,
+    pub(crate) dry_run: bool,
 }
 
 /// What a request needs that is fetched anew each time: storage, passwords.
@@ -65,48 +95,28 @@ pub(crate) struct Telling {
 }
 
 impl Job {
-    /// Of no backup, for what is done in a pod all the same.
-    pub(super) fn of(namespace: &str, spec: &CassandraBackupSpec) -> Self {
-        Self {
-            namespace: namespace.to_owned(),
-            resource: String::new(),
-            uid: String::new(),
-            spec: spec.clone(),
-            backup: String::new(),
-            bandwidth: None,
-            snapshot_at: None,
-            hold: false,
-            deadline: None,
-            rings: Arc::default(),
-        }
+    /// Whether nodes hold after their snapshot until it is their turn.
+    pub(crate) fn holds(&self) -> bool {
+        matches!(&self.work, Work::Backup(Making { hold: true, .. }))
     }
 
-    /// The container that the agent works in.
-    pub(crate) fn container(&self) -> Option<&str> {
-        match self.spec.agent.mode {
-            AgentMode::Inject => self.spec.cassandra.container.as_deref(),
-            AgentMode::Container => self.spec.agent.container.as_deref(),
-        }
+    /// What is missing of a success, which is then none.
+    pub(crate) fn unproven(&self, outcome: &Outcome) -> Option<String> {
+        let (lacks, what) = match &self.work {
+            Work::Backup(_) => (outcome.manifest.is_none(), "a manifest"),
+            Work::Restore(_) => (outcome.restore.is_none(), "what it restored"),
+        };
+        let lacks = lacks && outcome.reason == Reason::Succeeded;
+        lacks.then(|| {
+            format!(
+                "the agent reported success without {what}: {}",
+                outcome.message
+            )
+        })
     }
 
-    /// The agent where the container already has it.
-    pub(crate) fn present_agent(&self) -> Option<Placed> {
-        match self.spec.agent.mode {
-            AgentMode::Inject => None,
-            AgentMode::Container => Some(Placed {
-                path: self.spec.agent.path.clone(),
-                state_directory: self
-                    .spec
-                    .agent
-                    .directories
-                    .first()
-                    .map(|directory| format!("{directory}/state")),
-            }),
-        }
-    }
-
-    /// The request for a node's backup.
-    pub(crate) fn backup_request(
+    /// The request for a node's share.
+    pub(crate) fn request(
         &self,
         pod: &str,
         telling: Telling,
@@ -114,41 +124,54 @@ impl Job {
         fetched: Fetched,
         now: Timestamp,
     ) -> Request {
-        let spec = &self.spec;
-        let require_own_device = fetched.storage_spec.requires_own_device();
-        request(
-            telling,
-            placed,
-            Operation::Backup(Box::new(BackupRequest {
+        let limits = Limits {
+            bandwidth: self.bandwidth,
+            concurrency: None,
+            deadline_seconds: self.deadline.map(|deadline| seconds_until(deadline, now)),
+        };
+        let cql = CqlAccess {
+            port: port(self.reach.cassandra.cql.port, CqlAccess::default().port),
+            credentials: fetched.cql,
+            ..CqlAccess::default()
+        };
+        let operation = match &self.work {
+            Work::Backup(making) => Operation::Backup(Box::new(BackupRequest {
                 backup: self.backup.clone(),
-                cluster: spec.cluster.clone(),
-                series: spec.series.clone(),
-                scope: Scope {
-                    keyspaces: spec.keyspaces.clone(),
-                    tables: spec.tables.clone(),
-                    datacenters: spec.datacenters.clone(),
-                },
+                cluster: self.cluster.clone(),
+                series: making.series.clone(),
+                scope: self.scope.clone(),
+                require_own_device: fetched.storage_spec.requires_own_device(),
                 storage: fetched.storage,
                 jmx: fetched.jmx,
-                cql: CqlAccess {
-                    port: port(spec.cassandra.cql.port, CqlAccess::default().port),
-                    credentials: fetched.cql,
-                    ..CqlAccess::default()
-                },
+                cql,
                 pod: Some(pod.to_owned()),
-                snapshot_at: self.snapshot_at,
+                snapshot_at: making.snapshot_at,
                 hold: telling.hold,
                 without_ring: !telling.ring,
-                limits: Limits {
-                    bandwidth: self.bandwidth,
-                    concurrency: None,
-                    deadline_seconds: self.deadline.map(|deadline| seconds_until(deadline, now)),
-                },
+                limits,
                 touch_after_seconds: 0,
-                allow_corrupt: spec.allow_corrupt,
-                require_own_device,
+                allow_corrupt: making.allow_corrupt,
             })),
-        )
+            Work::Restore(restoring) => Operation::Restore(Box::new(RestoreRequest {
+                backup: self.backup.clone(),
+                cluster: self.cluster.clone(),
+                storage: fetched.storage,
+                jmx: fetched.jmx,
+                cql,
+                keyspaces: self.scope.keyspaces.clone(),
+                tables: self.scope.tables.clone(),
+                renames: restoring.renames.clone(),
+                mode: restoring.mode,
+                step: restoring.step,
+                allow_degraded: restoring.allow_degraded,
+                // Another resource that failed, or a command, may have begun the same; nobody else is
+                // at work on it now.
+                anew: restoring.step == RestoreStep::Prepare,
+                dry_run: restoring.dry_run,
+                limits,
+            })),
+        };
+        request(telling, placed, operation)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One node's share of a backup: from the pod's name to a result.
+//! One node's share of a backup or a restore: from the pod's name to a result.
 //!
 //! A [`NodeRun`] asks for the run by sending its request to the agent in the pod, again and again
 //! until it has a result. The agent makes that safe: the same run never runs twice.
@@ -8,10 +8,12 @@ mod decide;
 mod errand;
 #[cfg(test)]
 mod errand_tests;
+mod followed;
 mod job;
 mod obstacle;
 mod place;
 mod probe;
+mod reach;
 mod run;
 #[cfg(test)]
 mod stage;
@@ -23,8 +25,10 @@ mod tests;
 mod visit;
 
 pub(crate) use errand::{Errand, ErrandError, errand, until_told};
-pub(crate) use job::Job;
+pub(crate) use followed::{Followed, Orders};
+pub(crate) use job::{Job, Making, Restoring, Work};
 pub(crate) use probe::probe;
+pub(crate) use reach::Reach;
 pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter, Ring};
 pub(crate) use stop::Stop;

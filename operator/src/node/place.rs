@@ -7,8 +7,8 @@ use protocol::Reason;
 use tokio::time::Instant;
 
 use super::decide::Finish;
-use super::job::Job;
 use super::obstacle::{Obstacle, in_time, inject_obstacle, not_ready};
+use super::reach::Reach;
 use super::run::{Loop, NodeRun, Tools};
 use crate::exec::Target;
 use crate::inject::{InjectError, Placed, inject};
@@ -25,20 +25,12 @@ pub(super) struct Place {
 /// The agent that a container has, or the one that is brought into it.
 pub(super) async fn agent_in(
     tools: &Tools,
-    job: &Job,
+    reach: &Reach,
     target: &Target,
 ) -> Result<Placed, InjectError> {
-    match job.present_agent() {
+    match reach.present_agent() {
         Some(agent) => Ok(agent),
-        None => {
-            inject(
-                &*tools.exec,
-                target,
-                &tools.agent,
-                &job.spec.agent.directories,
-            )
-            .await
-        }
+        None => inject(&*tools.exec, target, &tools.agent, &reach.agent.directories).await,
     }
 }
 
@@ -46,12 +38,13 @@ impl NodeRun {
     /// The container that runs, with the agent in it.
     pub(super) async fn place(&mut self, state: &mut Loop) -> Result<Place, Obstacle> {
         let job = Arc::clone(&self.job);
-        let pod = self.tools.cluster.pod(&job.namespace, &self.pod);
+        let reach = &job.reach;
+        let pod = self.tools.cluster.pod(&reach.namespace, &self.pod);
         let unread = |error: kube::Error| Obstacle::Passing(Reason::PodNotReady, error.to_string());
         let pod = in_time(pod.map_err(unread)).await?;
         let pod = pod.ok_or_else(|| not_ready(format!("pod {} does not exist", self.pod)))?;
         let container = pod
-            .container(job.container())
+            .container(reach.container())
             .map_err(|problem| match problem {
                 ContainerProblem::NotReady(message) => not_ready(message),
                 other => Obstacle::Lasting(Finish::failed(
@@ -73,11 +66,11 @@ impl NodeRun {
             return Ok(place.clone());
         }
         let target = Target {
-            namespace: job.namespace.clone(),
+            namespace: reach.namespace.clone(),
             pod: self.pod.clone(),
             container: container.name.clone(),
         };
-        let agent = agent_in(&self.tools, &job, &target)
+        let agent = agent_in(&self.tools, reach, &target)
             .await
             .map_err(|error| inject_obstacle(error, state.open))?;
         let place = Place {

@@ -41,7 +41,7 @@ pub(crate) struct Tools {
     pub(crate) pace: Pace,
 }
 
-/// A node's share of a backup.
+/// A node's share of a job.
 pub(crate) struct NodeRun {
     pub(crate) tools: Arc<Tools>,
     pub(crate) job: Arc<Job>,
@@ -98,7 +98,7 @@ impl NodeRun {
         let mut state = Loop {
             attempt,
             open: node.started_at.is_some() && (node.phase != NodePhase::Waiting || reattached),
-            tries: Tries::new(self.job.spec.retry.limit, attempt),
+            tries: Tries::new(self.job.reach.retries, attempt),
             place: None,
             doubtful: false,
             asked: false,
@@ -198,12 +198,12 @@ impl NodeRun {
             run_id: self.run_id,
             attempt: state.attempt,
             from_seq: state.heard,
-            hold: self.job.hold && !*self.turn.borrow(),
+            hold: self.job.holds() && !*self.turn.borrow(),
             ring: self.tells_ring,
         };
         let request = self
             .job
-            .backup_request(&self.pod, telling, &place.agent, fetched, Timestamp::now())
+            .request(&self.pod, telling, &place.agent, fetched, Timestamp::now())
             .to_line()
             .map_err(|error| {
                 Obstacle::Lasting(Finish::failed(
@@ -264,7 +264,7 @@ impl NodeRun {
         };
         let going_on = async {
             // Also where the request did not say to hold: the run may be an earlier one, which was.
-            match self.job.hold {
+            match self.job.holds() {
                 true => Box::pin(proceed(&self.tools, place, self.run_id, &mut self.turn)).await,
                 false => std::future::pending().await,
             }
@@ -288,6 +288,9 @@ impl NodeRun {
                 apply_outcome(outcome, report);
                 report.ring = ring;
             });
+            if let Some(message) = self.job.unproven(outcome) {
+                end = End::Unproven(message);
+            }
         }
         if matches!(end, End::TooOften)
             && let Some(place) = &state.place
@@ -297,7 +300,7 @@ impl NodeRun {
             let _ = timeout(limit, cancel(&self.tools, place, self.run_id)).await;
         }
         let stop = *self.stop.borrow();
-        let confirmed = matches!(end, End::Result(_));
+        let confirmed = matches!(end, End::Result(_) | End::Unproven(_));
         match decide(end, state.attempt, &mut state.tries, &self.tools.pace) {
             Next::Finish(finish) => Some(for_stop(finish, stop)),
             // Nothing of it goes on, and nothing more is wanted.
@@ -335,8 +338,8 @@ impl NodeRun {
 
     /// Storage and passwords, read anew so that a rotated secret is taken up.
     async fn fetch(&self) -> Result<Fetched, Obstacle> {
-        let (cluster, job) = (&*self.tools.cluster, &*self.job);
-        let (namespace, name) = (&job.namespace, &job.spec.storage.name);
+        let (cluster, reach) = (&*self.tools.cluster, &self.job.reach);
+        let (namespace, name) = (&reach.namespace, &reach.storage);
         let storage_spec = match cluster.storage(namespace, name).await {
             Ok(Some(storage)) => storage.spec,
             Ok(None) => {
@@ -351,13 +354,9 @@ impl NodeRun {
         let access = async {
             Ok(Fetched {
                 storage: access::storage(cluster, namespace, &storage_spec).await?,
-                jmx: access::jmx(cluster, namespace, &job.spec.cassandra.jmx).await?,
-                cql: access::password(
-                    cluster,
-                    namespace,
-                    job.spec.cassandra.cql.credentials.as_ref(),
-                )
-                .await?,
+                jmx: access::jmx(cluster, namespace, &reach.cassandra.jmx).await?,
+                cql: access::password(cluster, namespace, reach.cassandra.cql.credentials.as_ref())
+                    .await?,
                 storage_spec: storage_spec.clone(),
             })
         };

@@ -9,7 +9,7 @@ use crds::{BackupStorage, BackupStorageSpec, CassandraBackupSpec, NodePhase, Nod
 use futures::FutureExt;
 use jiff::Timestamp;
 use kube::core::Selector;
-use protocol::{Event, EventKind, Request};
+use protocol::{Event, EventKind, Request, Scope};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, duplex};
 use tokio::sync::watch;
@@ -268,15 +268,18 @@ pub(super) fn play_from(stage: Stage, node: NodeStatus) -> Play {
             pace,
         }),
         job: Arc::new(Job {
-            namespace: "shop".into(),
             resource: "nightly".into(),
             uid: UID.into(),
-            spec: spec(),
+            reach: Reach::of_backup("shop", &spec()),
+            cluster: "prod".into(),
             backup: "nightly-1b4e28ba".into(),
+            scope: Scope::default(),
             bandwidth: Some(1000),
-            snapshot_at: None,
-            hold: stage.holds,
             deadline: None,
+            work: Work::Backup(Making {
+                hold: stage.holds,
+                ..Making::default()
+            }),
             rings: Arc::default(),
         }),
         run_id: names::run_id(UID, POD),

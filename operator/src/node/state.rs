@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crds::{NodePhase, NodeStatus, NodeWarning, SnapshotStatus};
+use crds::{Amount, NodePhase, NodeStatus, NodeWarning, SnapshotStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use protocol::{Event, EventKind, NodeIdentity, Outcome, Phase, Progress, Reason, RingMember};
+use protocol::{
+    Event, EventKind, NodeIdentity, Outcome, Phase, Progress, Reason, RestorePlan, RingMember,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -22,6 +24,10 @@ pub(crate) struct NodeReport {
     /// The ring, once a result told it.
     pub(crate) ring: Option<Ring>,
     pub(crate) warnings: Vec<NodeWarning>,
+    /// Of a restore: what is fetched, or was there.
+    pub(crate) fetched: Option<Amount>,
+    /// Of a restore: what is restored, once that is known.
+    pub(crate) plan: Option<Box<RestorePlan>>,
 }
 
 /// The members of a ring, by host id. Nodes that see the same one share it.
@@ -70,6 +76,8 @@ impl Reporter {
             node,
             ring: None,
             warnings: Vec::new(),
+            fetched: None,
+            plan: None,
         });
         let reporter = Self {
             sender,
@@ -160,7 +168,7 @@ pub(crate) fn apply(event: &Event, report: &mut NodeReport) {
             }
             running(node);
         }
-        EventKind::Progress(progress) => figures(node, progress),
+        EventKind::Progress(progress) => figures(report, progress),
         EventKind::Warning { reason, message } => {
             let warning = NodeWarning {
                 pod: node.pod.clone(),
@@ -183,7 +191,6 @@ pub(crate) fn apply_outcome(outcome: &Outcome, report: &mut NodeReport) {
     if let Some(identity) = &outcome.node {
         identify(node, identity);
     }
-    figures(node, &outcome.progress);
     if let Some(snapshot) = &outcome.snapshot {
         node.snapshot = Some(SnapshotStatus {
             started_at: Time(snapshot.started_at),
@@ -192,6 +199,8 @@ pub(crate) fn apply_outcome(outcome: &Outcome, report: &mut NodeReport) {
         });
     }
     node.manifest.clone_from(&outcome.manifest);
+    report.plan.clone_from(&outcome.restore);
+    figures(report, &outcome.progress);
 }
 
 fn running(node: &mut NodeStatus) {
@@ -206,7 +215,9 @@ fn identify(node: &mut NodeStatus, identity: &NodeIdentity) {
     node.cassandra_version = Some(identity.cassandra_version.clone());
 }
 
-fn figures(node: &mut NodeStatus, progress: &Progress) {
+fn figures(report: &mut NodeReport, progress: &Progress) {
+    report.fetched = Some(amount(progress.fetched));
+    let node = &mut report.node;
     node.total = Some(amount(progress.total));
     node.uploaded = Some(amount(progress.uploaded));
     node.reused = Some(amount(progress.reused));

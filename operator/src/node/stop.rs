@@ -11,7 +11,7 @@ use super::decide::Finish;
 pub(crate) enum Stop {
     /// The user said so, or the resource is gone.
     Cancelled,
-    /// The backup's deadline passed.
+    /// Its deadline passed.
     Deadline,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn stopped_finish(stop: Stop, sweep: bool) -> Finish {
         },
         Stop::Deadline => Finish::failed(
             Reason::DeadlineExceeded,
-            "the backup did not end within spec.activeDeadlineSeconds",
+            "it did not end within spec.activeDeadlineSeconds",
             sweep,
         ),
     }

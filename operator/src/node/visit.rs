@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use protocol::{
-    CoverageRequest, ExitCode, JmxAccess, KeyspaceCoverage, Operation, Outcome, Scope, SweepRequest,
+    CoverageRequest, ExitCode, JmxAccess, KeyspaceCoverage, Operation, Outcome, SweepRequest,
 };
 use uuid::Uuid;
 
@@ -29,11 +29,7 @@ pub(crate) async fn coverage(
     pod: &str,
     without: Vec<Uuid>,
 ) -> Result<Vec<KeyspaceCoverage>, String> {
-    let scope = Scope {
-        keyspaces: job.spec.keyspaces.clone(),
-        tables: job.spec.tables.clone(),
-        datacenters: job.spec.datacenters.clone(),
-    };
+    let scope = job.scope.clone();
     let coverage = |jmx| {
         Operation::Coverage(CoverageRequest {
             jmx,
@@ -52,26 +48,27 @@ async fn visit(
     pod: &str,
     operation: impl FnOnce(JmxAccess) -> Operation,
 ) -> Result<Outcome, String> {
+    let reach = &job.reach;
     // Never closed.
     let turn = OPENINGS.acquire().await.ok();
     let view = tools
         .cluster
-        .pod(&job.namespace, pod)
+        .pod(&reach.namespace, pod)
         .await
         .map_err(|error| error.to_string())?
         .ok_or_else(|| format!("pod {pod} does not exist"))?;
     let container = view
-        .container(job.container())
+        .container(reach.container())
         .map_err(|problem| problem.to_string())?;
     let target = Target {
-        namespace: job.namespace.clone(),
+        namespace: reach.namespace.clone(),
         pod: pod.to_owned(),
         container: container.name.clone(),
     };
-    let agent = agent_in(tools, job, &target)
+    let agent = agent_in(tools, reach, &target)
         .await
         .map_err(|error| error.to_string())?;
-    let jmx = access::jmx(&*tools.cluster, &job.namespace, &job.spec.cassandra.jmx)
+    let jmx = access::jmx(&*tools.cluster, &reach.namespace, &reach.cassandra.jmx)
         .await
         .map_err(|error| error.to_string())?;
     let run_id = Uuid::new_v4();

@@ -49,6 +49,8 @@ pub(super) fn run(flags: RestoreFlags, mode: Mode, state_directory: Option<&Path
             mode,
             step,
             allow_degraded,
+            anew: false,
+            run: None,
             dry_run,
             concurrency: concurrency.into(),
             bandwidth,
@@ -95,6 +97,7 @@ pub(super) fn run(flags: RestoreFlags, mode: Mode, state_directory: Option<&Path
             Form::Json => query::print_json(&document(&ready, &order, done))?,
             Form::Text => query::print(&text(&ready, &order, done, began))?,
         }
+        ready.close().await;
         Ok(ExitCode::Done)
     })
 }

@@ -41,9 +41,12 @@ impl Ready<'_> {
             return Err(OnlineError::OtherRing { path });
         }
         let began = self.state.prepared.is_some() || self.state.has_imported();
+        let done = self.state.is_done_by(self.order.step, self.order.run);
         match (self.order.step, self.order.mode) {
             // It would empty what other nodes may have imported by now.
-            (Step::Prepare, Mode::Replace) if began => Err(OnlineError::AlreadyPrepared { path }),
+            (Step::Prepare, Mode::Replace) if began && !done && !self.order.anew => {
+                Err(OnlineError::AlreadyPrepared { path })
+            }
             (Step::Finish, _) if self.state.is_begun() && self.state.loaded.is_none() => {
                 Err(OnlineError::NotLoaded)
             }
@@ -54,7 +57,7 @@ impl Ready<'_> {
     async fn check_ring(&self) -> Result<(), OnlineError> {
         let facts = &self.node.facts;
         let nodes = facts.cluster.members.len();
-        if self.order.step == Step::All && nodes > 1 {
+        if self.order.step == Step::All && nodes > 1 && !self.order.dry_run {
             return Err(OnlineError::Steps { nodes });
         }
         if !facts.moving.is_empty() {
@@ -64,7 +67,7 @@ impl Ready<'_> {
         }
         let what = match (self.order.step, self.order.mode) {
             (Step::All | Step::Prepare, Mode::Replace) => Some("a truncation"),
-            (Step::Prepare, Mode::Merge) if !self.schema.before.is_empty() => {
+            (Step::All | Step::Prepare, Mode::Merge) if !self.schema.before.is_empty() => {
                 Some("a change of the schema")
             }
             _ => None,
@@ -113,7 +116,7 @@ impl Ready<'_> {
             return Err(OnlineError::ReplacesRoles);
         }
         let alone = self.node.facts.cluster.members.len() == 1;
-        if alone || self.order.step != Step::Prepare {
+        if alone || !matches!(self.order.step, Step::All | Step::Prepare) {
             return Ok(());
         }
         let refuse = |what: String| Err(OnlineError::NoAutoSnapshot { what });

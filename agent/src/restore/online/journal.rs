@@ -224,7 +224,12 @@ mod tests {
         let mut journal = open(data.path(), "one");
         assert_eq!(journal.state, State::default());
         journal.write(begun("b1")).unwrap();
-        journal.write(Entry::Prepared { at: at(1) }).unwrap();
+        journal
+            .write(Entry::Prepared {
+                at: at(1),
+                run: None,
+            })
+            .unwrap();
         import(&mut journal, "a.b", "nb-1-big.0.1", 2);
         import(&mut journal, "a.c", "nb-1-big.0.1", 3);
         let tables = vec![name("a.b")];
@@ -258,7 +263,12 @@ mod tests {
         journal.write(begun("b1")).unwrap();
         import(&mut journal, "a.b", "x", 2);
         import(&mut journal, "a.c", "x", 2);
-        journal.write(Entry::Loaded { at: at(3) }).unwrap();
+        journal
+            .write(Entry::Loaded {
+                at: at(3),
+                run: None,
+            })
+            .unwrap();
         let tables = vec![name("a.b")];
         journal.write(Entry::Emptied { tables }).unwrap();
         drop(journal);
@@ -283,7 +293,11 @@ mod tests {
             (Journal::home(data.path(), "one"), "b1")
         );
         assert_eq!(Journal::other(data.path(), "one").unwrap(), None);
-        one.write(Entry::Loaded { at: at(3) }).unwrap();
+        one.write(Entry::Loaded {
+            at: at(3),
+            run: None,
+        })
+        .unwrap();
         drop(one);
         assert_eq!(Journal::other(data.path(), "two").unwrap(), None);
         open(data.path(), "two");

@@ -23,7 +23,7 @@ mod survey;
 
 use jiff::Timestamp;
 use manifest::{BackupName, ClusterId};
-use protocol::{CqlAccess, JmxAccess};
+use protocol::{CqlAccess, JmxAccess, NodeIdentity, RingMember};
 use store::Store;
 use uuid::Uuid;
 
@@ -54,6 +54,10 @@ pub struct Order {
     pub step: Step,
     /// Whether it is done although replicas are missing in the backup.
     pub allow_degraded: bool,
+    /// Whether it begins anew where it was begun before, so that tables are emptied again.
+    pub anew: bool,
+    /// Who asks: what a run has done, it does not do twice.
+    pub run: Option<Uuid>,
     /// Whether it is only said what would be done.
     pub dry_run: bool,
     /// Files that are fetched at the same time.
@@ -140,6 +144,16 @@ impl<'a> Ready<'a> {
         self.node.facts.host_id
     }
 
+    /// The node, as callers are told of it.
+    pub fn identity(&self) -> Option<NodeIdentity> {
+        self.node.facts.identity.clone()
+    }
+
+    /// Its ring.
+    pub fn ring(&self) -> Vec<RingMember> {
+        self.node.facts.members.clone()
+    }
+
     /// The backup.
     pub fn backup(&self) -> &BackupName {
         &self.source.backup
@@ -153,6 +167,11 @@ impl<'a> Ready<'a> {
     /// The first data directory, whose owner the files are to belong to.
     pub fn data_directory(&self) -> &std::path::Path {
         self.node.facts.data_directory()
+    }
+
+    /// Ends the session with the node.
+    pub async fn close(self) {
+        let _ = self.node.cassandra.close().await;
     }
 
     /// Whether SSTables are imported.

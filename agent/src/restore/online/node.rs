@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jmx::cassandra::{Cassandra, State, Status};
-use protocol::{CqlAccess, JmxAccess};
+use protocol::{CqlAccess, JmxAccess, NodeIdentity, RingMember};
 use scylla::client::session::Session;
 use uuid::Uuid;
 
@@ -39,10 +39,14 @@ pub struct Node {
 /// What is to be known of a node.
 #[derive(Debug, Default)]
 pub struct Facts {
+    /// What it is called, and where it is.
+    pub identity: Option<NodeIdentity>,
     /// Its host id.
     pub host_id: Uuid,
     /// Its release.
     pub version: String,
+    /// The ring as callers are told of it.
+    pub members: Vec<RingMember>,
     /// Class name of the partitioner.
     pub partitioner: String,
     /// Its data directories.
@@ -118,7 +122,9 @@ impl Node {
         }
         let mut facts = Facts {
             host_id: node.identity.host_id,
-            version: node.identity.cassandra_version,
+            version: node.identity.cassandra_version.clone(),
+            identity: Some(node.identity),
+            members: ring.members(),
             partitioner: node.partitioner,
             directories: node.data_directories,
             cluster: Cluster {

@@ -3,8 +3,12 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use manifest::{BackupName, ClusterId};
-use protocol::{Outcome, Phase, Progress, Reason, RestorePlan, RestoreRequest, RestoreStep, Tally};
+use manifest::ClusterId;
+use protocol::{
+    NodeIdentity, Outcome, Phase, Progress, Reason, RestorePlan, RestoreRequest, RestoreStep,
+    RingMember, Tally,
+};
+use uuid::Uuid;
 
 use super::{OnlineError, Order, Ready, Selection, Tell};
 use crate::backup;
@@ -30,6 +34,10 @@ enum RequestError {
     Field(#[from] BadField),
     #[error("{0}")]
     Selection(String),
+    #[error(
+        "the backup has to be named, except in a dry run: between two steps the newest may become another one"
+    )]
+    Unnamed,
     #[error(transparent)]
     Memory(#[from] NoMemory),
     #[error(transparent)]
@@ -47,7 +55,7 @@ enum RequestError {
 impl RequestError {
     fn reason(&self) -> Reason {
         match self {
-            Self::Field(_) | Self::Selection(_) => Reason::InvalidRequest,
+            Self::Field(_) | Self::Selection(_) | Self::Unnamed => Reason::InvalidRequest,
             Self::Memory(_) => Reason::OutOfMemory,
             Self::Owner(_) => Reason::Failed,
             Self::Online(error) => error.reason(),
@@ -61,10 +69,10 @@ impl RequestError {
 pub async fn run(run: &Run, request: &RestoreRequest) -> Outcome {
     let lifetime = request.limits.deadline_seconds;
     let lifetime = lifetime.map_or(DEFAULT_LIFETIME, Duration::from_secs);
-    let mut plan = None;
+    let mut known = Known::default();
     let told = Told::default();
     let ended = tokio::select! {
-        ended = tokio::time::timeout(lifetime, attempt(run, request, &mut plan, &told)) => {
+        ended = tokio::time::timeout(lifetime, attempt(run, request, &mut known, &told)) => {
             ended.unwrap_or(Err(RequestError::Deadline))
         }
         () = run.cancel.cancelled() => Err(RequestError::Cancelled),
@@ -75,7 +83,9 @@ pub async fn run(run: &Run, request: &RestoreRequest) -> Outcome {
     };
     Outcome {
         progress: told.last(),
-        restore: plan.map(Box::new),
+        node: known.node,
+        ring: known.ring,
+        restore: known.plan.map(Box::new),
         ..Outcome::ended(reason, message, run.attempt)
     }
 }
@@ -83,22 +93,27 @@ pub async fn run(run: &Run, request: &RestoreRequest) -> Outcome {
 async fn attempt(
     run: &Run,
     request: &RestoreRequest,
-    known: &mut Option<RestorePlan>,
+    known: &mut Known,
     told: &Told,
 ) -> Result<String, RequestError> {
     run.phase(Phase::Preparing, None);
     neighbour::enough_memory()?;
     let cluster: ClusterId = field::parse("cluster", &request.cluster)?;
-    let order = order(request)?;
+    let order = order(request, run.id)?;
     let store = storage::open(&request.storage)
         .await
         .map_err(OnlineError::from)?;
     store.reach().await.map_err(OnlineError::from)?;
     run.phase(Phase::Planning, None);
     let ready = Ready::look(store.as_ref(), &cluster, order, &request.jmx, &request.cql).await?;
-    let plan = known.insert(plan_of(&ready));
+    known.node = ready.identity();
+    if request.dry_run {
+        known.ring = ready.ring();
+    }
+    let plan = known.plan.insert(plan_of(&ready));
     let (files, bytes) = (plan.files, plan.bytes);
     if request.dry_run {
+        ready.close().await;
         return Ok("nothing was changed".to_owned());
     }
     let _lock = backup::lock(run, ready.host_id())
@@ -117,20 +132,25 @@ async fn attempt(
         say: &|_| (),
         warn: &|text| run.warn(Reason::RestoreNote, text),
     };
-    let done = ready.run(&tell).await?;
+    let done = ready.run(&tell).await;
+    let tables = ready.plan.tables.len();
+    ready.close().await;
+    let done = done?;
     Ok(match request.step {
         RestoreStep::Prepare => "the schema is there".to_owned(),
         RestoreStep::Finish => "indexes and views are made, and are being built".to_owned(),
         RestoreStep::All | RestoreStep::Load => format!(
-            "{} tables are imported: {} files fetched, {} were staged already",
-            ready.plan.tables.len(),
-            done.fetched,
-            done.kept
+            "{tables} tables are imported: {} files fetched, {} were staged already",
+            done.fetched, done.kept
         ),
     })
 }
 
-fn order(request: &RestoreRequest) -> Result<Order, RequestError> {
+fn order(request: &RestoreRequest, run: Uuid) -> Result<Order, RequestError> {
+    let which: Which = field::parse("backup", &request.backup)?;
+    if !matches!(which, Which::Named(_)) && !request.dry_run {
+        return Err(RequestError::Unnamed);
+    }
     let parse = |all: &[String]| all.iter().map(|it| it.parse()).collect::<Result<_, _>>();
     let renames = request.renames.iter().map(|it| it.parse()).collect();
     let selection = parse(&request.tables).and_then(|tables| {
@@ -139,11 +159,13 @@ fn order(request: &RestoreRequest) -> Result<Order, RequestError> {
     });
     let concurrency = request.limits.concurrency;
     Ok(Order {
-        which: Which::Named(field::parse::<BackupName>("backup", &request.backup)?),
+        which,
         selection: selection.map_err(RequestError::Selection)?,
         mode: request.mode,
         step: request.step,
         allow_degraded: request.allow_degraded,
+        anew: request.anew,
+        run: Some(run),
         dry_run: request.dry_run,
         concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |n| n as usize),
         bandwidth: request.limits.bandwidth,
@@ -159,6 +181,7 @@ fn plan_of(ready: &Ready<'_>) -> RestorePlan {
     let statements = ready.schema.before.len() + ready.schema.after.len();
     let not_empty = ready.not_empty.iter().take(NAMED);
     RestorePlan {
+        backup: ready.backup().to_string(),
         snapshot_started_at: ready.taken(),
         tables: plan.tables.len() as u64,
         sstables: if ready.loads() { sstables } else { 0 },
@@ -171,6 +194,14 @@ fn plan_of(ready: &Ready<'_>) -> RestorePlan {
         not_empty: not_empty.map(|it| it.to_string()).collect(),
         resumed: ready.resumes,
     }
+}
+
+/// What is known when it ends, however it ends.
+#[derive(Default)]
+struct Known {
+    node: Option<NodeIdentity>,
+    ring: Vec<RingMember>,
+    plan: Option<RestorePlan>,
 }
 
 /// How far it is, told now and then.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Step;
 use crate::restore::TableName;
 
 /// Something that is done.
@@ -40,6 +41,9 @@ pub enum Entry {
     Prepared {
         /// Since when.
         at: Timestamp,
+        /// By whom.
+        #[serde(default)]
+        run: Option<Uuid>,
     },
     /// Tombstones of these tables are kept, which was not so before.
     KeepsTombstones {
@@ -64,6 +68,9 @@ pub enum Entry {
     Loaded {
         /// Since when.
         at: Timestamp,
+        /// By whom.
+        #[serde(default)]
+        run: Option<Uuid>,
     },
 }
 
@@ -85,6 +92,9 @@ pub struct State {
     pub prepared: Option<Timestamp>,
     /// Since when all is imported.
     pub loaded: Option<Timestamp>,
+    /// Who did which of them last.
+    prepared_by: Option<Uuid>,
+    loaded_by: Option<Uuid>,
     /// By table as it was.
     imports: BTreeMap<TableName, Imports>,
     unclean: BTreeSet<TableName>,
@@ -114,7 +124,10 @@ impl State {
                 });
                 self.unclean.insert(table);
             }
-            Entry::Prepared { at } => self.prepared = Some(at),
+            Entry::Prepared { at, run } => {
+                self.prepared = Some(at);
+                self.prepared_by = run;
+            }
             Entry::KeepsTombstones { tables } => self.kept.extend(tables),
             Entry::Imported {
                 source,
@@ -127,7 +140,10 @@ impl State {
                 }
             }
             Entry::Cleaned { tables } => self.unclean.retain(|it| !tables.contains(it)),
-            Entry::Loaded { at } => self.loaded = Some(at),
+            Entry::Loaded { at, run } => {
+                self.loaded = Some(at);
+                self.loaded_by = run;
+            }
         }
     }
 
@@ -139,6 +155,16 @@ impl State {
     /// Whether it began in another ring.
     pub fn is_of_other_ring(&self, ring: &str) -> bool {
         self.is_begun() && self.ring != ring
+    }
+
+    /// Whether this run has done the step already, of which only its last word was lost.
+    pub fn is_done_by(&self, step: Step, run: Option<Uuid>) -> bool {
+        let (done, by) = match step {
+            Step::Prepare => (self.prepared.is_some(), self.prepared_by),
+            Step::Load => (self.loaded.is_some(), self.loaded_by),
+            Step::All | Step::Finish => return false,
+        };
+        done && run.is_some() && by == run
     }
 
     /// Whether the import was cut off.

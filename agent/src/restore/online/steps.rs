@@ -52,6 +52,10 @@ impl Ready<'_> {
             return Ok(Done::default());
         }
         let mut journal = Journal::open(data, &self.id, &self.peeked)?;
+        let run = self.order.run;
+        if self.emptied.is_empty() && journal.state.is_done_by(step, run) {
+            return Ok(Done::default());
+        }
         if !self.emptied.is_empty() {
             journal.write(Entry::Emptied {
                 tables: self.emptied.clone(),
@@ -67,8 +71,9 @@ impl Ready<'_> {
         // A merge that was done is done again: what was deleted since stays deleted all the same. And
         // what is emptied now has nothing of what was imported before.
         let again = self.order.mode == Mode::Merge && journal.state.loaded.is_some();
+        let anew = self.order.anew && step != Step::Load;
         let empties = step != Step::Load && self.empties(&journal);
-        if again || empties || !journal.state.is_begun() {
+        if again || empties || anew || !journal.state.is_begun() {
             let what = self.source.backup.to_string();
             journal.write(Entry::Begun { what, ring })?;
         } else if journal.state.is_of_other_ring(&ring) {
@@ -76,9 +81,8 @@ impl Ready<'_> {
         }
         if step != Step::Load {
             self.prepare(empties, tell.warn).await?;
-            journal.write(Entry::Prepared {
-                at: Timestamp::now(),
-            })?;
+            let at = Timestamp::now();
+            journal.write(Entry::Prepared { at, run })?;
         }
         if step == Step::Prepare {
             return Ok(Done::default());
@@ -101,9 +105,8 @@ impl Ready<'_> {
         let done = load.run(&mut journal).await?;
         self.check_that_it_stayed(&journal).await?;
         journal.unstage(&self.node.facts.directories, &self.id)?;
-        journal.write(Entry::Loaded {
-            at: Timestamp::now(),
-        })?;
+        let at = Timestamp::now();
+        journal.write(Entry::Loaded { at, run })?;
         if step == Step::All {
             self.finish().await?;
             Journal::end(data, &self.id)?;
@@ -114,7 +117,7 @@ impl Ready<'_> {
     /// Whether the tables are to be emptied first: not again, once something was imported.
     fn empties(&self, journal: &Journal) -> bool {
         let wanted = self.order.mode == Mode::Replace && !self.schema.existing.is_empty();
-        wanted && !journal.state.has_imported()
+        wanted && (self.order.anew || !journal.state.has_imported())
     }
 
     /// Makes what the schema lacks, and empties the tables where that is asked for.

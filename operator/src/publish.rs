@@ -1,51 +1,46 @@
 //! Writing the status.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup, CassandraBackupStatus};
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::FIELD_MANAGER;
 
-/// Between two writes of a backup at work that tell of its nodes only. With a thousand nodes a status
+/// Between two writes of a resource at work that tell of its nodes only. With a thousand nodes a status
 /// has half a megabyte, and each node has some seven turns.
-pub(super) const INTERVAL: Duration = Duration::from_secs(5);
+pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether to write now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub(crate) enum When {
     Now,
     After(Duration),
     Never,
 }
 
-/// Decides when `new` is written: a turn of the backup at once, turns and figures of its nodes now and
+/// What is written of a resource while it is at work.
+pub(crate) trait Status: PartialEq {
+    /// Whether this differs from `old` in more than turns and figures of nodes.
+    fn is_turn(&self, old: &Self) -> bool;
+}
+
+/// Decides when `new` is written: a turn of the resource at once, turns and figures of its nodes now and
 /// then. What is not written yet is found out again after a restart, from the agents.
-pub(super) fn when(
-    written: Option<&(CassandraBackupStatus, Instant)>,
-    new: &CassandraBackupStatus,
-    now: Instant,
-) -> When {
+pub(crate) fn when<S: Status>(written: Option<&(S, Instant)>, new: &S, now: Instant) -> When {
     let Some((old, at)) = written else {
         return When::Now;
     };
     if old == new {
         return When::Never;
     }
-    let reasons = |status: &CassandraBackupStatus| -> Vec<_> {
-        let conditions = status.conditions.iter();
-        conditions
-            .map(|it| (it.type_.clone(), it.status.clone(), it.reason.clone()))
-            .collect()
-    };
-    let turn = old.phase != new.phase
-        || new.phase.is_some_and(BackupPhase::is_final)
-        || old.observed_generation != new.observed_generation
-        || old.nodes.len() != new.nodes.len()
-        || reasons(old) != reasons(new);
+    let turn = new.is_turn(old);
     match INTERVAL.checked_sub(now.duration_since(*at)) {
         Some(rest) if !turn && !rest.is_zero() => When::After(rest),
         _ => When::Now,
@@ -53,27 +48,35 @@ pub(super) fn when(
 }
 
 /// Writes the status of exactly this object: its uid keeps a namesake from being written to.
-pub(super) async fn write(
+pub(crate) async fn write<K>(
     client: &Client,
-    backup: &CassandraBackup,
-    status: &CassandraBackupStatus,
-) -> Result<(), kube::Error> {
-    let namespace = backup.namespace().unwrap_or_default();
-    let api: Api<CassandraBackup> = Api::namespaced(client.clone(), &namespace);
+    object: &K,
+    status: &impl Serialize,
+) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
     let patch = json!({
-        "apiVersion": CassandraBackup::api_version(&()),
-        "kind": CassandraBackup::kind(&()),
-        "metadata": {"name": backup.name_any(), "uid": backup.uid()},
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": object.name_any(), "uid": object.uid()},
         "status": status,
     });
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_status(&backup.name_any(), &parameters, &Patch::Apply(patch))
+    api.patch_status(&object.name_any(), &parameters, &Patch::Apply(patch))
         .await?;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use crds::{BackupPhase, CassandraBackupStatus};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

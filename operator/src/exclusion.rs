@@ -7,14 +7,18 @@
 
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup};
+use crds::{BackupPhase, CassandraBackup, CassandraRestore, RestorePhase};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::Api;
 use kube::{Client, Resource, ResourceExt};
 use tokio::time::Instant;
 
+use protocol::Reason;
+
 use crate::lease::{Desk, Observed, Written, held, holder};
+use crate::prerequisites::Obstacle;
 
 /// So long after its last renewal, a holder that cannot be looked up is believed to be gone.
 const LASTS: Duration = Duration::from_secs(60);
@@ -23,9 +27,29 @@ const RENEW: Duration = Duration::from_secs(15);
 /// Annotation with the cluster id, for people.
 const CLUSTER: &str = "cassandrabackup.io/cluster";
 
+/// Who wants to be at work on a cluster.
+pub(crate) struct Claim {
+    namespace: String,
+    /// Cluster id in the storage.
+    cluster: String,
+    identity: String,
+    owner: Option<OwnerReference>,
+}
+
+impl Claim {
+    pub(crate) fn of<K: Resource<DynamicType = ()>>(resource: &K, cluster: &str) -> Self {
+        Self {
+            namespace: resource.namespace().unwrap_or_default(),
+            cluster: cluster.to_owned(),
+            identity: identity(resource),
+            owner: resource.owner_ref(&()),
+        }
+    }
+}
+
 /// Where one resource stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+enum Turn {
     /// It is at work, and nobody else is.
     Ours,
     /// This one is at work: `kind name`.
@@ -71,7 +95,7 @@ fn decide(observed: Option<&Observed>, ours: &str, is: Option<HolderIs>, now: In
 
 /// A resource's share in the exclusion, as this process knows it.
 #[derive(Debug, Default)]
-pub(super) struct Exclusion {
+pub(crate) struct Exclusion {
     observed: Option<Observed>,
     renewed: Option<Instant>,
     waits: bool,
@@ -79,33 +103,28 @@ pub(super) struct Exclusion {
 
 impl Exclusion {
     /// Whether another one was at work when it was last looked at.
-    pub(super) fn waits(&self) -> bool {
+    pub(crate) fn waits(&self) -> bool {
         self.waits
     }
 
     /// Takes or renews the cluster's lease, if nobody else is at work.
-    pub(super) async fn take(
-        &mut self,
-        client: &Client,
-        backup: &CassandraBackup,
-    ) -> Result<Turn, kube::Error> {
+    async fn take(&mut self, client: &Client, claim: &Claim) -> Result<Turn, kube::Error> {
         if self.renewed.is_some_and(|since| since.elapsed() < RENEW) {
             return Ok(Turn::Ours);
         }
-        let namespace = backup.namespace().unwrap_or_default();
-        let desk = Desk::new(client, &namespace);
-        let name = lease_name(&backup.spec.cluster);
+        let desk = Desk::new(client, &claim.namespace);
+        let name = lease_name(&claim.cluster);
         let found = desk.read(&name).await?;
         let before = self.observed.take();
         self.observed = found.map(|lease| Observed::anew(before, lease, Instant::now()));
-        let ours = identity(backup);
-        let mut step = decide(self.observed.as_ref(), &ours, None, Instant::now());
+        let ours = claim.identity.as_str();
+        let mut step = decide(self.observed.as_ref(), ours, None, Instant::now());
         if step == Step::LookUp {
-            let is = Some(self.look_up(client, &namespace).await?);
-            step = decide(self.observed.as_ref(), &ours, is, Instant::now());
+            let is = Some(self.look_up(client, &claim.namespace).await?);
+            step = decide(self.observed.as_ref(), ours, is, Instant::now());
         }
         let written = match step {
-            Step::Take => desk.write(&self.as_ours(backup, &ours, name)).await?,
+            Step::Take => desk.write(&self.as_ours(claim, name)).await?,
             Step::Wait | Step::LookUp => Written::Refused,
         };
         self.waits = matches!(written, Written::Refused);
@@ -123,31 +142,60 @@ impl Exclusion {
         })
     }
 
-    /// Gives the lease up, if this process has taken it.
-    pub(super) async fn release(
+    /// Whether it is the claim's turn on its cluster, or who is at work.
+    pub(crate) async fn turn(
         &mut self,
         client: &Client,
-        backup: &CassandraBackup,
-    ) -> Result<(), kube::Error> {
-        if self.renewed.take().is_none() {
-            return Ok(());
-        }
-        let Some(Observed { lease, .. }) = self.observed.take() else {
-            return Ok(());
-        };
-        let namespace = backup.namespace().unwrap_or_default();
-        Desk::new(client, &namespace).delete(&lease).await
+        claim: &Claim,
+    ) -> Result<Result<(), Obstacle>, kube::Error> {
+        Ok(match self.take(client, claim).await? {
+            Turn::Ours => Ok(()),
+            Turn::Busy(holder) => Err(Obstacle {
+                reason: Reason::ClusterBusy,
+                message: format!(
+                    "{holder} is at work on cluster {}; this one begins when that has ended",
+                    claim.cluster
+                ),
+                passing: true,
+            }),
+        })
     }
 
-    fn as_ours(&self, backup: &CassandraBackup, ours: &str, name: String) -> Lease {
+    /// Keeps others from the cluster while something is at work. It goes on where that fails: the
+    /// agents lock their nodes themselves.
+    pub(crate) async fn keep(&mut self, client: &Client, claim: &Claim) {
+        match self.take(client, claim).await {
+            Ok(Turn::Ours) => {}
+            Ok(Turn::Busy(holder)) => {
+                tracing::warn!(holder, "another one is at work on the cluster too");
+            }
+            Err(error) => tracing::warn!(%error, "the cluster's Lease could not be renewed"),
+        }
+    }
+
+    /// Gives the lease up, if this process has taken it.
+    pub(crate) async fn release(&mut self, client: &Client, claim: &Claim) {
+        if self.renewed.take().is_none() {
+            return;
+        }
+        let Some(Observed { lease, .. }) = self.observed.take() else {
+            return;
+        };
+        let desk = Desk::new(client, &claim.namespace);
+        if let Err(error) = desk.delete(&lease).await {
+            tracing::warn!(%error, "the cluster's Lease could not be given up; the next one finds that its holder has ended");
+        }
+    }
+
+    fn as_ours(&self, claim: &Claim, name: String) -> Lease {
         let found = self.observed.as_ref().map(|one| one.lease.clone());
         let mut lease = found.unwrap_or_default();
         let metadata = &mut lease.metadata;
         metadata.name = Some(name);
-        metadata.owner_references = backup.owner_ref(&()).map(|owner| vec![owner]);
+        metadata.owner_references = claim.owner.clone().map(|owner| vec![owner]);
         let annotations = metadata.annotations.get_or_insert_default();
-        annotations.insert(CLUSTER.into(), backup.spec.cluster.clone());
-        held(lease, ours, LASTS, Timestamp::now())
+        annotations.insert(CLUSTER.into(), claim.cluster.clone());
+        held(lease, &claim.identity, LASTS, Timestamp::now())
     }
 
     async fn look_up(&self, client: &Client, namespace: &str) -> Result<HolderIs, kube::Error> {
@@ -155,16 +203,25 @@ impl Exclusion {
         let Some((kind, name, uid)) = holder.and_then(parts) else {
             return Ok(HolderIs::Unknown);
         };
-        if kind != CassandraBackup::kind(&()) {
+        let at_work = if kind == CassandraBackup::kind(&()) {
+            let backups: Api<CassandraBackup> = Api::namespaced(client.clone(), namespace);
+            let found = backups
+                .get_opt(name)
+                .await?
+                .filter(|it| it.uid().as_deref() == Some(uid));
+            let phase = |it: CassandraBackup| it.status.and_then(|status| status.phase);
+            found.is_some_and(|it| !phase(it).is_some_and(BackupPhase::is_final))
+        } else if kind == CassandraRestore::kind(&()) {
+            let restores: Api<CassandraRestore> = Api::namespaced(client.clone(), namespace);
+            let found = restores
+                .get_opt(name)
+                .await?
+                .filter(|it| it.uid().as_deref() == Some(uid));
+            let phase = |it: CassandraRestore| it.status.and_then(|status| status.phase);
+            found.is_some_and(|it| !phase(it).is_some_and(RestorePhase::is_final))
+        } else {
             return Ok(HolderIs::Unknown);
-        }
-        let backups: Api<CassandraBackup> = Api::namespaced(client.clone(), namespace);
-        let found = backups.get_opt(name).await?;
-        let same = found.filter(|found| found.uid().as_deref() == Some(uid));
-        let at_work = same.is_some_and(|found| {
-            let phase = found.status.and_then(|status| status.phase);
-            !phase.is_some_and(BackupPhase::is_final)
-        });
+        };
         Ok(if at_work {
             HolderIs::AtWork
         } else {
@@ -179,10 +236,10 @@ fn lease_name(cluster: &str) -> String {
     format!("cassandra-backup-{}", &hash[..16])
 }
 
-fn identity(backup: &CassandraBackup) -> String {
-    let kind = CassandraBackup::kind(&());
-    let uid = backup.uid().unwrap_or_default();
-    format!("{kind}/{}/{uid}", backup.name_any())
+fn identity<K: Resource<DynamicType = ()>>(resource: &K) -> String {
+    let kind = K::kind(&());
+    let uid = resource.uid().unwrap_or_default();
+    format!("{kind}/{}/{uid}", resource.name_any())
 }
 
 /// Kind, name and uid.

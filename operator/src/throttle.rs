@@ -11,11 +11,11 @@ const PAUSE_PER_NODE: Duration = Duration::from_millis(1);
 
 /// Wakes that come close together, as one.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(AtomicBool);
+pub(crate) struct Throttle(AtomicBool);
 
 impl Throttle {
-    /// Wakes a backup of so many nodes soon, unless that is under way.
-    pub(super) fn wake(self: &Arc<Self>, nodes: usize, wake: impl FnOnce() + Send + 'static) {
+    /// Wakes a resource of so many nodes soon, unless that is under way.
+    pub(crate) fn wake(self: &Arc<Self>, nodes: usize, wake: impl FnOnce() + Send + 'static) {
         if self.0.swap(true, Ordering::AcqRel) {
             return;
         }
