@@ -49,7 +49,7 @@ impl<'n> Cluster<'n> {
     }
 
     /// Waits until every node knows that all others are up.
-    async fn agree(&self) -> Result<()> {
+    pub async fn agree(&self) -> Result<()> {
         if self.options.asleep {
             return Ok(());
         }
