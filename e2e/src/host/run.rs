@@ -106,6 +106,12 @@ impl Run {
         self
     }
 
+    /// Leaves a variable of ours out of its environment.
+    pub fn without_env(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Sets the working directory.
     pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
         self.command.current_dir(dir);

@@ -27,14 +27,13 @@ pub async fn build() -> Result<Binaries> {
 
 async fn build_now() -> Result<Binaries> {
     tools::require(&[tools::CARGO])?;
-    let cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let cargo = cargo()?
         .args([
             "build",
             "--release",
             "--message-format=json-render-diagnostics",
         ])
-        .args(["-p", "cassandra-backup", "-p", "operator"])
-        .dir(workspace()?);
+        .args(["-p", "cassandra-backup", "-p", "operator"]);
     let messages = step("build the agent and the operator", cargo.output()).await?;
     Ok(Binaries {
         agent: executable(&messages, "cassandra-backup")?,
@@ -45,13 +44,25 @@ async fn build_now() -> Result<Binaries> {
 /// An example of the agent's, as the tests have it: not optimised.
 pub async fn example(name: &str) -> Result<PathBuf> {
     tools::require(&[tools::CARGO])?;
-    let cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let cargo = cargo()?
         // Of no package: with the features that the tests are built with, else most is built anew.
         .args(["build", "--message-format=json-render-diagnostics"])
-        .args(["--example", name])
-        .dir(workspace()?);
+        .args(["--example", name]);
     let messages = step(format!("build {name}"), cargo.output()).await?;
     executable(&messages, name)
+}
+
+/// Cargo in the workspace, without what the cargo that runs us has told us of our own package: the
+/// build script of ring looks at that, and all that needs ring would be built anew.
+fn cargo() -> Result<Run> {
+    let mut cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo = cargo.without_env(&name);
+        }
+    }
+    Ok(cargo.dir(workspace()?))
 }
 
 /// The root of the workspace.

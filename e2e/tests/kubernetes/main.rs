@@ -1,4 +1,5 @@
-//! What the operator does on a real cluster, two tests at a time: most of the time each waits.
+//! What the operator does on a real cluster, two tests at a time: most of the time each waits. What
+//! needs the cluster for itself is beside this directory.
 
 // The helpers of a test may panic as it does itself.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -8,7 +9,6 @@ mod ambient_identity;
 mod backup_of_three_nodes;
 mod backups_that_fail;
 mod definitions;
-mod faults_during_a_backup;
 mod operator_is_killed;
 mod restore_from_storage;
 mod restores;

@@ -1,5 +1,10 @@
 //! What happens around a backup while it is at work: its storage is cut off, its key is exchanged, the
 //! API server is restarted, its resource is deleted or made anew, another backup wants the cluster.
+//!
+//! Alone, since others need the API server.
+
+// The helpers of a test may panic as it does itself.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
