@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::ALLOWED_NAME;
-use crate::rules::{names_labels, storage_name, unchanged};
+use crate::rules::{
+    bandwidth, keyspaces, names_labels, only_once, storage_name, tables, unchanged,
+};
 use crate::status::CassandraBackupStatus;
 use crate::tls::JmxTlsSettings;
 
@@ -107,14 +109,12 @@ pub struct CassandraBackupSpec {
     /// Keyspaces to back up; all when empty.
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(max = 48)))]
-    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[A-Za-z0-9_]+$'))")
-        .message("keyspaces must be names of keyspaces: letters, digits and '_'"))]
+    #[x_kube(validation = keyspaces())]
     pub keyspaces: Vec<String>,
     /// Tables to back up, as `keyspace.table`; all of the keyspaces when empty.
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(max = 280)))]
-    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[A-Za-z0-9_]+[.][A-Za-z0-9_]+$'))")
-        .message("tables must be written as keyspace.table, such as shop.orders"))]
+    #[x_kube(validation = tables())]
     pub tables: Vec<String>,
     /// Datacenters whose nodes make up the backup; all of the ring when empty. Name them when the
     /// selected pods are only some datacenters of the cluster.
@@ -128,8 +128,7 @@ pub struct CassandraBackupSpec {
     /// it, as fast as possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))")
-        .message("bandwidthPerNode must be a positive quantity of bytes per second, such as 100Mi"))]
+    #[x_kube(validation = bandwidth())]
     pub bandwidth_per_node: Option<String>,
     /// How many nodes upload at the same time, spread over the racks; all of them without it. With
     /// `startTogether` the others hold their snapshots meanwhile, else they take theirs when it is
@@ -152,7 +151,7 @@ pub struct CassandraBackupSpec {
     pub active_deadline_seconds: Option<i64>,
     /// Set it to true to cancel the backup. It cannot be set back.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self || !oldSelf").message("a backup that was cancelled cannot be resumed: make a new CassandraBackup instead"))]
+    #[x_kube(validation = only_once("backup", "CassandraBackup"))]
     pub cancel: bool,
     /// Name of the backup in the storage, never used twice for a cluster; by default the name of
     /// this resource and the first eight digits of its uid.

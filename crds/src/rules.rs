@@ -29,6 +29,37 @@ pub(crate) fn unchanged(present: &[&str], optional: &[&str], message: &str) -> R
     Rule::new(rule.join(" && ")).message(message)
 }
 
+/// Names of keyspaces, as they are in the schema.
+pub(crate) fn keyspaces() -> Rule {
+    Rule::new("self.all(name, name.matches('^[A-Za-z0-9_]+$'))")
+        .message("keyspaces must be names of keyspaces: letters, digits and '_'")
+}
+
+/// Names of tables with their keyspace.
+pub(crate) fn tables() -> Rule {
+    Rule::new("self.all(name, name.matches('^[A-Za-z0-9_]+[.][A-Za-z0-9_]+$'))")
+        .message("tables must be written as keyspace.table, such as shop.orders")
+}
+
+/// The name of a table with its keyspace.
+pub(crate) fn table(field: &str) -> Rule {
+    let message = format!("{field} must be written as keyspace.table, such as shop.orders");
+    Rule::new("self.matches('^[A-Za-z0-9_]+[.][A-Za-z0-9_]+$')").message(Message::Message(message))
+}
+
+/// Bytes per second, more than none.
+pub(crate) fn bandwidth() -> Rule {
+    Rule::new("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))")
+        .message("bandwidthPerNode must be a positive quantity of bytes per second, such as 100Mi")
+}
+
+/// What is cancelled stays so.
+pub(crate) fn only_once(what: &str, kind: &str) -> Rule {
+    Rule::new("self || !oldSelf").message(Message::Message(format!(
+        "a {what} that was cancelled cannot be resumed: make a new {kind} instead"
+    )))
+}
+
 /// Exactly one of the fields is set.
 pub(crate) fn exactly_one(fields: &[&str], message: &str) -> Rule {
     let present: Vec<_> = fields

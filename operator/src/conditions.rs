@@ -57,6 +57,39 @@ pub(crate) fn set(
     }
 }
 
+/// The conditions of a resource that is at work.
+pub(crate) fn at_work(
+    conditions: &mut Vec<Condition>,
+    why: (&str, &str),
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    set(conditions, "Complete", Is::Unknown, why, generation, now);
+    set(conditions, "Reconciling", Is::True, why, generation, now);
+    set(conditions, "Stalled", Is::False, why, generation, now);
+}
+
+/// The conditions of a resource whose work has ended; `stalled` if somebody has to do something.
+pub(crate) fn ended(
+    conditions: &mut Vec<Condition>,
+    complete: bool,
+    stalled: bool,
+    why: (&str, &str),
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    set(
+        conditions,
+        "Complete",
+        complete.into(),
+        why,
+        generation,
+        now,
+    );
+    set(conditions, "Reconciling", Is::False, why, generation, now);
+    set(conditions, "Stalled", stalled.into(), why, generation, now);
+}
+
 /// What the conditions say, besides when and in which words.
 pub(crate) fn gist(conditions: &[Condition]) -> Vec<(&str, &str, &str)> {
     let gist = |it| {

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use kube::Client;
-use kube::runtime::events::Recorder;
+use kube::Resource;
+use kube::runtime::events::{Event, Recorder};
 use kube::runtime::reflector::{Lookup, ObjectRef};
 
 use crate::backup::{self, Runs};
@@ -30,6 +31,21 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     /// For what needs no Cassandra.
     pub(crate) home: Home,
+}
+
+impl Context {
+    /// Tells news of a resource as Events.
+    pub(crate) async fn tell<K>(&self, about: &K, news: impl IntoIterator<Item = Event>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let about = about.object_ref(&());
+        for event in news {
+            if let Err(error) = self.recorder.publish(&event, &about).await {
+                tracing::warn!(%error, "an Event could not be recorded");
+            }
+        }
+    }
 }
 
 /// A controller's namespace, and where it is told what to reconcile.

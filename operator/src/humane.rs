@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crds::{Amount, Size};
+use jiff::Timestamp;
 use protocol::Tally;
 
 /// Bytes with three digits and a binary unit: `1.25 GiB`.
@@ -56,6 +57,23 @@ pub(crate) fn amount(tally: Tally) -> Amount {
         bytes: i64::try_from(tally.bytes).unwrap_or(i64::MAX),
         size: bytes(tally.bytes),
     }
+}
+
+/// Several amounts as one.
+pub(crate) fn sum<'a>(amounts: impl Iterator<Item = &'a Amount>) -> Amount {
+    let mut tally = Tally::default();
+    for amount in amounts {
+        tally += Tally {
+            files: u64::try_from(amount.files).unwrap_or(0),
+            bytes: u64::try_from(amount.bytes).unwrap_or(0),
+        };
+    }
+    self::amount(tally)
+}
+
+/// How long something has taken, or takes, that began then.
+pub(crate) fn elapsed(from: Timestamp, to: Timestamp) -> String {
+    duration(Duration::try_from(to.duration_since(from)).unwrap_or_default())
 }
 
 /// Bytes as they stand in a status.

@@ -12,14 +12,17 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::FIELD_MANAGER;
+use crate::answer::is_gone;
 
+/// A resource at work is looked at again after so long even if nothing wakes us.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two writes of a resource at work that tell of its nodes only. With a thousand nodes a status
 /// has half a megabyte, and each node has some seven turns.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether to write now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
+enum When {
     Now,
     After(Duration),
     Never,
@@ -33,7 +36,7 @@ pub(crate) trait Status: PartialEq {
 
 /// Decides when `new` is written: a turn of the resource at once, turns and figures of its nodes now and
 /// then. What is not written yet is found out again after a restart, from the agents.
-pub(crate) fn when<S: Status>(written: Option<&(S, Instant)>, new: &S, now: Instant) -> When {
+fn when<S: Status>(written: Option<&(S, Instant)>, new: &S, now: Instant) -> When {
     let Some((old, at)) = written else {
         return When::Now;
     };
@@ -45,6 +48,48 @@ pub(crate) fn when<S: Status>(written: Option<&(S, Instant)>, new: &S, now: Inst
         Some(rest) if !turn && !rest.is_zero() => When::After(rest),
         _ => When::Now,
     }
+}
+
+/// What the API server has of a resource at work, and since when.
+pub(crate) type Written<S> = Option<(S, Instant)>;
+
+/// What became of a status that was to be written.
+pub(crate) enum Published<S> {
+    /// It is as it was, or told before long: to be looked at again after so long.
+    Rests(Duration),
+    /// The API server has it, and had this before.
+    Told(Option<S>),
+    /// The resource is gone.
+    Gone,
+}
+
+/// Writes the status if it is time to.
+pub(crate) async fn publish<K, S>(
+    client: &Client,
+    object: &K,
+    written: &mut Written<S>,
+    status: &S,
+) -> Result<Published<S>, kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+    S: Status + Serialize + Clone,
+{
+    match when(written.as_ref(), status, Instant::now()) {
+        When::Never => return Ok(Published::Rests(HEARTBEAT)),
+        When::After(rest) => return Ok(Published::Rests(rest)),
+        When::Now => {}
+    }
+    match write(client, object, status).await {
+        Ok(()) => {}
+        // A namesake has another uid, which conflicts.
+        Err(kube::Error::Api(status)) if is_gone(&status) => return Ok(Published::Gone),
+        Err(error) => return Err(error),
+    }
+    let old = written.replace((status.clone(), Instant::now()));
+    Ok(Published::Told(old.map(|(status, _)| status)))
 }
 
 /// Writes the status of exactly this object: its uid keeps a namesake from being written to.

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::{AgentSource, CassandraAccess, Retry, StorageRef};
-use crate::rules::{exactly_one, storage_name, unchanged};
+use crate::rules::{
+    bandwidth, exactly_one, keyspaces, only_once, storage_name, table, tables, unchanged,
+};
 
 pub use status::{
     CassandraRestoreStatus, RestoreNodePhase, RestoreNodeStatus, RestorePhase, RestorePlanStatus,
@@ -91,14 +93,12 @@ pub struct CassandraRestoreSpec {
     /// Cassandra's own.
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(max = 48)))]
-    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[A-Za-z0-9_]+$'))")
-        .message("keyspaces must be names of keyspaces: letters, digits and '_'"))]
+    #[x_kube(validation = keyspaces())]
     pub keyspaces: Vec<String>,
     /// Tables to restore, as `keyspace.table`.
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(max = 280)))]
-    #[x_kube(validation = Rule::new("self.all(name, name.matches('^[A-Za-z0-9_]+[.][A-Za-z0-9_]+$'))")
-        .message("tables must be written as keyspace.table, such as shop.orders"))]
+    #[x_kube(validation = tables())]
     pub tables: Vec<String>,
     /// Tables to restore under another name.
     #[serde(default)]
@@ -115,8 +115,7 @@ pub struct CassandraRestoreSpec {
     /// as possible.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
-    #[x_kube(validation = Rule::new("isQuantity(self) && quantity(self).isGreaterThan(quantity('0'))")
-        .message("bandwidthPerNode must be a positive quantity of bytes per second, such as 100Mi"))]
+    #[x_kube(validation = bandwidth())]
     pub bandwidth_per_node: Option<String>,
     /// How the agent gets into the pods.
     #[serde(default)]
@@ -130,7 +129,7 @@ pub struct CassandraRestoreSpec {
     pub active_deadline_seconds: Option<i64>,
     /// Set it to true to cancel the restore. It cannot be set back. What was imported stays.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self || !oldSelf").message("a restore that was cancelled cannot be resumed: make a new CassandraRestore instead"))]
+    #[x_kube(validation = only_once("restore", "CassandraRestore"))]
     pub cancel: bool,
 }
 
@@ -177,16 +176,10 @@ pub enum RestoreMode {
 pub struct TableRename {
     /// As it is in the backup, as `keyspace.table`.
     #[schemars(length(max = 280))]
-    #[x_kube(validation = table_name("from"))]
+    #[x_kube(validation = table("from"))]
     pub from: String,
     /// As it is to be, as `keyspace.table`; the keyspace must be there, or be in the backup.
     #[schemars(length(max = 280))]
-    #[x_kube(validation = table_name("to"))]
+    #[x_kube(validation = table("to"))]
     pub to: String,
-}
-
-fn table_name(field: &str) -> kube::core::Rule {
-    let message = format!("{field} must be written as keyspace.table, such as shop.orders");
-    kube::core::Rule::new("self.matches('^[A-Za-z0-9_]+[.][A-Za-z0-9_]+$')")
-        .message(kube::core::Message::Message(message))
 }

@@ -70,13 +70,17 @@ pub async fn back_up(
         "backupName": name,
     });
     merge(&mut spec, more);
-    let backup = json!({
+    apply(namespace, "CassandraBackup", name, spec).await
+}
+
+async fn apply(namespace: &Namespace, kind: &str, name: &str, spec: Value) -> Result<()> {
+    let resource = json!({
         "apiVersion": API,
-        "kind": "CassandraBackup",
+        "kind": kind,
         "metadata": {"name": name},
         "spec": spec,
     });
-    namespace.apply(&backup.to_string()).await
+    namespace.apply(&resource.to_string()).await
 }
 
 fn merge(into: &mut Value, more: Value) {
@@ -191,13 +195,7 @@ pub async fn bring_back(
         "cassandra": {"podSelector": {"matchLabels": {"app": cassandra}}},
     });
     merge(&mut spec, more);
-    let restore = json!({
-        "apiVersion": API,
-        "kind": "CassandraRestore",
-        "metadata": {"name": name},
-        "spec": spec,
-    });
-    namespace.apply(&restore.to_string()).await
+    apply(namespace, "CassandraRestore", name, spec).await
 }
 
 /// Waits until a restore has ended, however. An error if its conditions and its phase contradict each

@@ -407,8 +407,5 @@ async fn tell(
         action: "Delete".into(),
         secondary: None,
     };
-    let of = backup.object_ref(&());
-    if let Err(error) = context.recorder.publish(&event, &of).await {
-        tracing::warn!(%error, "an Event could not be recorded");
-    }
+    context.tell(backup, [event]).await;
 }

@@ -33,16 +33,15 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use protocol::Scope;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use crate::answer::is_gone;
 use crate::context::Context;
 use crate::exclusion::{Claim, Exclusion};
 use crate::guarded::readable;
-use crate::node::{self, Job, Making, NodeRun, Orders, Reach, Reporter, Work, sweep};
+use crate::node::{self, Job, Making, NodeRun, Orders, Reach, Reporter, Work, deadline, sweep};
 use crate::prerequisites::{self, LookupError, Obstacle, within_grace};
-use crate::publish::{self, When};
+use crate::publish::{self, HEARTBEAT, Published, publish};
 use crate::{conditions, logs, names};
 use deletion::Step;
 use plan::plan;
@@ -52,8 +51,6 @@ use verdict::Verdict;
 /// The resource, or why it cannot be read.
 pub(crate) type Guarded = DeserializeGuard<CassandraBackup>;
 
-/// Looked at again after so long even if nothing wakes us.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What is missing is looked for again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 /// A node that does not say within this time what a backup lacks leaves that unknown.
@@ -306,7 +303,7 @@ fn job(backup: &CassandraBackup, status: &CassandraBackupStatus) -> Arc<Job> {
             datacenters: spec.datacenters.clone(),
         },
         bandwidth: start::validate(spec).ok().and_then(|valid| valid.bandwidth),
-        deadline: plan::deadline(spec, status),
+        deadline: deadline(status.start_time.as_ref(), spec.active_deadline_seconds),
         work: Work::Backup(Making {
             series: spec.series.clone(),
             allow_corrupt: spec.allow_corrupt,
@@ -335,35 +332,18 @@ async fn write(
 ) -> Result<Option<Duration>, Error> {
     // Also what needs no writing: after a restart nobody has shown it yet.
     context.metrics.show(backup, &tracked.status);
-    match publish::when(tracked.written.as_ref(), &tracked.status, Instant::now()) {
-        When::Never => return Ok(Some(HEARTBEAT)),
-        When::After(rest) => return Ok(Some(rest)),
-        When::Now => {}
-    }
-    match publish::write(&context.client, backup, &tracked.status).await {
-        Ok(()) => {}
-        // A namesake has another uid, which conflicts.
-        Err(kube::Error::Api(status)) if is_gone(&status) => {
+    let (client, status) = (&context.client, &tracked.status);
+    let published = publish(client, backup, &mut tracked.written, status).await;
+    match published.map_err(|error| Error::Write(Box::new(error)))? {
+        Published::Rests(rest) => return Ok(Some(rest)),
+        Published::Told(old) => {
+            context.metrics.observe(backup, old.as_ref(), status);
+            context.tell(backup, news::news(old.as_ref(), status)).await;
+        }
+        Published::Gone => {
             tracked.followed.stop_all();
             context.runs.forget(&tracked.uid);
             return Ok(None);
-        }
-        Err(error) => return Err(Error::Write(Box::new(error))),
-    }
-    let old = tracked
-        .written
-        .replace((tracked.status.clone(), Instant::now()));
-    let old = old.map(|(status, _)| status);
-    context
-        .metrics
-        .observe(backup, old.as_ref(), &tracked.status);
-    for event in news::news(old.as_ref(), &tracked.status) {
-        if let Err(error) = context
-            .recorder
-            .publish(&event, &backup.object_ref(&()))
-            .await
-        {
-            tracing::warn!(%error, "an Event could not be recorded");
         }
     }
     Ok(Some(HEARTBEAT))

@@ -9,21 +9,18 @@ use crds::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use protocol::{Reason, Tally};
+use protocol::Reason;
 use uuid::Uuid;
 
 use super::coverage;
 use super::verdict::{Verdict, verdict};
-use crate::conditions::{self, Is};
+use crate::conditions;
 use crate::humane;
-use crate::node::Stop;
+use crate::node::{Stop, deadline};
 
 /// After so long, a node whose snapshot could not be removed is left alone; the agent's next run
 /// there removes it.
 const SWEEP_LIMIT: Duration = Duration::from_secs(3600);
-/// How long an agent has to end by itself at the deadline that it was told.
-const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
-
 /// Nodes that tell the ring. In a ring of a thousand, one that all tell is 150 MB.
 const RING_TELLERS: usize = 30;
 
@@ -70,7 +67,8 @@ pub(super) fn plan(
         let actions = sweeps(&mut status, active, now);
         return Plan { status, actions };
     }
-    let stop = stop(spec, &status, now);
+    let deadline = deadline(status.start_time.as_ref(), spec.active_deadline_seconds);
+    let stop = Stop::due(spec.cancel, deadline, now);
     let mut actions = match stop {
         Some(stop) => stops(&mut status, active, stop, now),
         None => {
@@ -105,30 +103,6 @@ pub(super) fn plan(
         }
     }
     Plan { status, actions }
-}
-
-/// Whether the backup has to stop, and why.
-fn stop(
-    spec: &CassandraBackupSpec,
-    status: &CassandraBackupStatus,
-    now: Timestamp,
-) -> Option<Stop> {
-    if spec.cancel {
-        return Some(Stop::Cancelled);
-    }
-    let deadline = deadline(spec, status)?;
-    let margin = SignedDuration::try_from(DEADLINE_MARGIN).unwrap_or(SignedDuration::ZERO);
-    (now.duration_since(deadline) >= margin).then_some(Stop::Deadline)
-}
-
-/// When the backup is given up.
-pub(super) fn deadline(
-    spec: &CassandraBackupSpec,
-    status: &CassandraBackupStatus,
-) -> Option<Timestamp> {
-    let start = status.start_time.as_ref()?.0;
-    let seconds = spec.active_deadline_seconds?;
-    start.checked_add(SignedDuration::from_secs(seconds)).ok()
 }
 
 /// Nodes that never began end here; for the others the agent has to be told.
@@ -294,31 +268,15 @@ fn summarize(status: &mut CassandraBackupStatus, now: Timestamp) {
         .map_or(0, |ring| ring.without_pod.len());
     status.nodes_done = Some(format!("{done}/{}", status.nodes.len() + missing));
     let sum = |of: fn(&NodeStatus) -> Option<&Amount>| {
-        let mut tally = Tally::default();
-        for amount in status.nodes.iter().filter_map(of) {
-            tally += Tally {
-                files: u64::try_from(amount.files).unwrap_or(0),
-                bytes: u64::try_from(amount.bytes).unwrap_or(0),
-            };
-        }
-        status
-            .nodes
-            .iter()
-            .any(|node| of(node).is_some())
-            .then(|| humane::amount(tally))
+        let mut known = status.nodes.iter().filter_map(of).peekable();
+        known.peek().is_some().then(|| humane::sum(known))
     };
     let total = sum(|node| node.total.as_ref());
     let uploaded = sum(|node| node.uploaded.as_ref());
     let reused = sum(|node| node.reused.as_ref());
     (status.total, status.uploaded, status.reused) = (total, uploaded, reused);
-    status.duration = status
-        .start_time
-        .as_ref()
-        .map(|start| elapsed(start.0, now));
-}
-
-fn elapsed(from: Timestamp, to: Timestamp) -> String {
-    humane::duration(Duration::try_from(to.duration_since(from)).unwrap_or_default())
+    let start = status.start_time.as_ref();
+    status.duration = start.map(|start| humane::elapsed(start.0, now));
 }
 
 /// The conditions of a backup that goes on.
@@ -328,12 +286,9 @@ pub(super) fn at_work(
     message: &str,
     now: Timestamp,
 ) {
-    let generation = status.observed_generation;
     let why = (reason.as_str(), message);
-    let conditions = &mut status.conditions;
-    conditions::set(conditions, "Complete", Is::Unknown, why, generation, now);
-    conditions::set(conditions, "Reconciling", Is::True, why, generation, now);
-    conditions::set(conditions, "Stalled", Is::False, why, generation, now);
+    let generation = status.observed_generation;
+    conditions::at_work(&mut status.conditions, why, generation, now);
 }
 
 /// The conditions of a backup that ended.
@@ -345,19 +300,10 @@ pub(super) fn end(status: &mut CassandraBackupStatus, verdict: Verdict, now: Tim
     } = verdict;
     status.phase = Some(phase);
     status.completion_time = Some(Time(now));
-    let generation = status.observed_generation;
     let why = (reason.as_str(), message.as_str());
     let complete = phase == BackupPhase::Succeeded;
     let stalled = matches!(phase, BackupPhase::Failed | BackupPhase::PartiallyFailed);
+    let generation = status.observed_generation;
     let conditions = &mut status.conditions;
-    conditions::set(
-        conditions,
-        "Complete",
-        complete.into(),
-        why,
-        generation,
-        now,
-    );
-    conditions::set(conditions, "Reconciling", Is::False, why, generation, now);
-    conditions::set(conditions, "Stalled", stalled.into(), why, generation, now);
+    conditions::ended(conditions, complete, stalled, why, generation, now);
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{coverage, ring};
 use crate::exclusion::Exclusion;
 use crate::node::{Followed, Job, NodeReport, Ring};
+use crate::publish::Written;
 use crate::registry::{AtWork, Registry, Shared};
 use crate::throttle::Throttle;
 
@@ -24,8 +25,7 @@ const WARNINGS: usize = 50;
 pub(crate) struct Tracked {
     pub(super) uid: String,
     pub(super) status: CassandraBackupStatus,
-    /// What the API server has, and since when.
-    pub(super) written: Option<(CassandraBackupStatus, Instant)>,
+    pub(super) written: Written<CassandraBackupStatus>,
     /// What its nodes have in common, once it has begun.
     pub(super) job: Option<Arc<Job>>,
     pub(super) exclusion: Exclusion,

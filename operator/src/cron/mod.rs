@@ -133,7 +133,7 @@ async fn bring_forward(
     let (event, look) = retaining.go_on(context, &cron, &old);
     let mut events = news::news(&old, &new, made);
     events.extend(event);
-    tell(context, &cron, events).await;
+    context.tell(&cron, events).await;
     for child in &decision.delete {
         desk.delete(child).await?;
     }
@@ -169,15 +169,6 @@ async fn make(
         "a backup was to be made"
     );
     Ok(Some((run, name, outcome)))
-}
-
-async fn tell(context: &Context, cron: &CronBackup, events: Vec<kube::runtime::events::Event>) {
-    for event in events {
-        let of = cron.object_ref(&());
-        if let Err(error) = context.recorder.publish(&event, &of).await {
-            tracing::warn!(%error, "an Event could not be recorded");
-        }
-    }
 }
 
 fn wake(decision: &Decision, outcome: Option<&Outcome>) -> Duration {

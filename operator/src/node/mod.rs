@@ -31,7 +31,7 @@ pub(crate) use probe::probe;
 pub(crate) use reach::Reach;
 pub(crate) use run::{NodeRun, Tools};
 pub(crate) use state::{NodeReport, Reporter, Ring};
-pub(crate) use stop::Stop;
+pub(crate) use stop::{Stop, deadline};
 pub(crate) use visit::{coverage, sweep};
 
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Stopping a run before it has a result.
 
 use crds::NodePhase;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use protocol::Reason;
 use tokio::sync::watch;
 
@@ -13,6 +15,26 @@ pub(crate) enum Stop {
     Cancelled,
     /// Its deadline passed.
     Deadline,
+}
+
+/// How long an agent has to end by itself at the deadline that it was told.
+const DEADLINE_MARGIN: SignedDuration = SignedDuration::from_secs(30);
+
+impl Stop {
+    /// Whether something has to stop now, and why.
+    pub(crate) fn due(cancel: bool, deadline: Option<Timestamp>, now: Timestamp) -> Option<Self> {
+        if cancel {
+            return Some(Self::Cancelled);
+        }
+        let over = now.duration_since(deadline?);
+        (over >= DEADLINE_MARGIN).then_some(Self::Deadline)
+    }
+}
+
+/// When something that began then is given up, if it has so many seconds.
+pub(crate) fn deadline(start: Option<&Time>, seconds: Option<i64>) -> Option<Timestamp> {
+    let whole = SignedDuration::from_secs(seconds?);
+    start?.0.checked_add(whole).ok()
 }
 
 /// Resolves when the run is told to stop.

@@ -12,9 +12,9 @@ use kube::api::Api;
 use kube::{Resource, ResourceExt};
 use protocol::{Reason, Scope};
 
-use super::{Error, node, plan};
+use super::{Error, node};
 use crate::context::Context;
-use crate::node::{Job, Reach, Restoring, Work};
+use crate::node::{Job, Reach, Restoring, Work, deadline};
 use crate::prerequisites::{self, Obstacle};
 
 /// The status of the restore as it begins, or what keeps it from that.
@@ -140,7 +140,7 @@ pub(super) fn job(
             .bandwidth_per_node
             .as_deref()
             .and_then(|it| parse_quantity(it).ok()),
-        deadline: plan::deadline(spec, status),
+        deadline: deadline(status.start_time.as_ref(), spec.active_deadline_seconds),
         work: Work::Restore(Restoring {
             renames: spec
                 .renames

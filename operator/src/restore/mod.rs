@@ -25,24 +25,20 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::answer::is_gone;
 use crate::context::Context;
 use crate::exclusion::Claim;
 use crate::guarded::readable;
 use crate::node::{NodeRun, Orders, Reporter};
 use crate::prerequisites::{LookupError, within_grace};
-use crate::publish::{self, When};
+use crate::publish::{self, HEARTBEAT, Published, publish};
 use crate::{conditions, logs};
 use runs::{Tracked, adopt};
 
 /// The resource, or why it cannot be read.
 pub(crate) type Guarded = DeserializeGuard<CassandraRestore>;
 
-/// Looked at again after so long even if nothing wakes us.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What is missing is looked for again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(3);
 
@@ -184,27 +180,18 @@ async fn write(
     restore: &CassandraRestore,
     tracked: &mut Tracked,
 ) -> Result<Option<Duration>, Error> {
-    match publish::when(tracked.written.as_ref(), &tracked.status, Instant::now()) {
-        When::Never => return Ok(Some(HEARTBEAT)),
-        When::After(rest) => return Ok(Some(rest)),
-        When::Now => {}
-    }
-    match publish::write(&context.client, restore, &tracked.status).await {
-        Ok(()) => {}
-        // A namesake has another uid, which conflicts.
-        Err(kube::Error::Api(status)) if is_gone(&status) => {
+    let (client, status) = (&context.client, &tracked.status);
+    let published = publish(client, restore, &mut tracked.written, status).await;
+    match published.map_err(|error| Error::Write(Box::new(error)))? {
+        Published::Rests(rest) => return Ok(Some(rest)),
+        Published::Told(old) => {
+            let news = news::news(old.as_ref(), status);
+            context.tell(restore, news).await;
+        }
+        Published::Gone => {
             tracked.followed.stop_all();
             context.restores.forget(&tracked.uid);
             return Ok(None);
-        }
-        Err(error) => return Err(Error::Write(Box::new(error))),
-    }
-    let written = (tracked.status.clone(), Instant::now());
-    let old = tracked.written.replace(written).map(|(status, _)| status);
-    for event in news::news(old.as_ref(), &tracked.status) {
-        let about = restore.object_ref(&());
-        if let Err(error) = context.recorder.publish(&event, &about).await {
-            tracing::warn!(%error, "an Event could not be recorded");
         }
     }
     Ok(Some(HEARTBEAT))

@@ -2,26 +2,23 @@
 //! to anybody.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use crds::{
-    Amount, CassandraRestore, CassandraRestoreSpec, CassandraRestoreStatus, NodeWarning,
-    RestoreMode, RestoreNodePhase, RestoreNodeStatus, RestorePhase, RestorePlanStatus, RestoreStep,
+    CassandraRestore, CassandraRestoreStatus, NodeWarning, RestoreMode, RestoreNodePhase,
+    RestoreNodeStatus, RestorePhase, RestorePlanStatus, RestoreStep,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Resource;
-use protocol::{Reason, Tally};
+use protocol::Reason;
 
 use super::node;
 use super::verdict::{Next, Verdict, next};
-use crate::conditions::{self, Is};
+use crate::conditions;
 use crate::humane;
-use crate::node::Stop;
+use crate::node::{Stop, deadline};
 use crate::prerequisites::Obstacle;
 
-/// How long an agent has to end by itself at the deadline that it was told.
-const DEADLINE_MARGIN: Duration = Duration::from_secs(30);
 /// Tables that a warning names.
 const NAMED: usize = 20;
 
@@ -55,22 +52,24 @@ pub(super) fn plan(
     if status.phase.is_some_and(RestorePhase::is_final) {
         return Plan { status, actions };
     }
-    let stop = stop(&restore.spec, &status, now);
+    let spec = &restore.spec;
+    let deadline = deadline(status.start_time.as_ref(), spec.active_deadline_seconds);
+    let stop = Stop::due(spec.cancel, deadline, now);
     if let Some(stop) = stop {
         actions = stops(&mut status, active, stop, now);
     }
-    let mut follows_from_it = next(&restore.spec, &status);
+    let mut outcome = next(spec, &status);
     // Nobody is at work on the step that has ended.
-    if let Next::Step(step) = follows_from_it
+    if let Next::Step(step) = outcome
         && active.is_empty()
     {
         enter(restore, &mut status, step);
         if let Some(stop) = stop {
             stops(&mut status, active, stop, now);
         }
-        follows_from_it = next(&restore.spec, &status);
+        outcome = next(spec, &status);
     }
-    if let Next::End(verdict) = follows_from_it {
+    if let Next::End(verdict) = outcome {
         summarize(&mut status, now);
         end(&mut status, verdict, now);
         return Plan { status, actions };
@@ -139,30 +138,6 @@ fn warn_of_rows(status: &mut CassandraRestoreStatus) {
     }
 }
 
-/// Whether the restore has to stop, and why.
-fn stop(
-    spec: &CassandraRestoreSpec,
-    status: &CassandraRestoreStatus,
-    now: Timestamp,
-) -> Option<Stop> {
-    if spec.cancel {
-        return Some(Stop::Cancelled);
-    }
-    let deadline = deadline(spec, status)?;
-    let margin = SignedDuration::try_from(DEADLINE_MARGIN).unwrap_or(SignedDuration::ZERO);
-    (now.duration_since(deadline) >= margin).then_some(Stop::Deadline)
-}
-
-/// When the restore is given up.
-pub(super) fn deadline(
-    spec: &CassandraRestoreSpec,
-    status: &CassandraRestoreStatus,
-) -> Option<Timestamp> {
-    let start = status.start_time.as_ref()?.0;
-    let seconds = spec.active_deadline_seconds?;
-    start.checked_add(SignedDuration::from_secs(seconds)).ok()
-}
-
 /// Nodes whose step never began end here; for the others the agent has to be told.
 fn stops(
     status: &mut CassandraRestoreStatus,
@@ -227,12 +202,10 @@ fn summarize(status: &mut CassandraRestoreStatus, now: Timestamp) {
         .filter_map(|it| it.fetched.as_ref())
         .collect();
     if !fetched.is_empty() {
-        status.fetched = Some(sum(fetched.into_iter()));
+        status.fetched = Some(humane::sum(fetched.into_iter()));
     }
-    status.duration = status.start_time.as_ref().map(|start| {
-        let took = Duration::try_from(now.duration_since(start.0));
-        humane::duration(took.unwrap_or_default())
-    });
+    let start = status.start_time.as_ref();
+    status.duration = start.map(|start| humane::elapsed(start.0, now));
 }
 
 /// The plans of all nodes as one.
@@ -243,24 +216,13 @@ fn together(plans: &[&RestorePlanStatus]) -> RestorePlanStatus {
     RestorePlanStatus {
         tables: most(|it| it.tables).unwrap_or(0),
         sstables: plans.iter().map(|it| it.sstables).sum(),
-        total: sum(plans.iter().map(|it| &it.total)),
+        total: humane::sum(plans.iter().map(|it| &it.total)),
         peak: fullest.map(|it| it.peak.clone()).unwrap_or_default(),
         free: fullest.map(|it| it.free.clone()).unwrap_or_default(),
         statements: most(|it| it.statements).unwrap_or(0),
         degraded_ranges: plans.iter().map(|it| it.degraded_ranges).sum(),
         not_empty: not_empty.into_iter().take(NAMED).cloned().collect(),
     }
-}
-
-fn sum<'a>(amounts: impl Iterator<Item = &'a Amount>) -> Amount {
-    let mut tally = Tally::default();
-    for amount in amounts {
-        tally += Tally {
-            files: u64::try_from(amount.files).unwrap_or(0),
-            bytes: u64::try_from(amount.bytes).unwrap_or(0),
-        };
-    }
-    humane::amount(tally)
 }
 
 /// What is being done, in words.
@@ -282,12 +244,9 @@ pub(super) fn wait(status: &mut CassandraRestoreStatus, obstacle: &Obstacle, now
 
 /// The conditions of a restore that goes on.
 fn at_work(status: &mut CassandraRestoreStatus, reason: Reason, message: &str, now: Timestamp) {
-    let generation = status.observed_generation;
     let why = (reason.as_str(), message);
-    let conditions = &mut status.conditions;
-    conditions::set(conditions, "Complete", Is::Unknown, why, generation, now);
-    conditions::set(conditions, "Reconciling", Is::True, why, generation, now);
-    conditions::set(conditions, "Stalled", Is::False, why, generation, now);
+    let generation = status.observed_generation;
+    conditions::at_work(&mut status.conditions, why, generation, now);
 }
 
 /// The conditions of a restore that ended.
@@ -299,12 +258,10 @@ pub(super) fn end(status: &mut CassandraRestoreStatus, verdict: Verdict, now: Ti
     } = verdict;
     status.phase = Some(phase);
     status.completion_time = Some(Time(now));
-    let generation = status.observed_generation;
     let why = (reason.as_str(), message.as_str());
-    let complete = matches!(phase, RestorePhase::Succeeded | RestorePhase::Planned).into();
-    let stalled = (phase == RestorePhase::Failed).into();
+    let complete = matches!(phase, RestorePhase::Succeeded | RestorePhase::Planned);
+    let stalled = phase == RestorePhase::Failed;
+    let generation = status.observed_generation;
     let conditions = &mut status.conditions;
-    conditions::set(conditions, "Complete", complete, why, generation, now);
-    conditions::set(conditions, "Reconciling", Is::False, why, generation, now);
-    conditions::set(conditions, "Stalled", stalled, why, generation, now);
+    conditions::ended(conditions, complete, stalled, why, generation, now);
 }

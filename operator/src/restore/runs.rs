@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{is_final, node};
 use crate::exclusion::Exclusion;
 use crate::node::{Followed, NodeReport};
+use crate::publish::Written;
 use crate::registry::{AtWork, Registry, Shared};
 use crate::ring;
 use crate::throttle::Throttle;
@@ -24,8 +25,7 @@ const WARNINGS: usize = 50;
 pub(crate) struct Tracked {
     pub(super) uid: String,
     pub(super) status: CassandraRestoreStatus,
-    /// What the API server has, and since when.
-    pub(super) written: Option<(CassandraRestoreStatus, Instant)>,
+    pub(super) written: Written<CassandraRestoreStatus>,
     pub(super) exclusion: Exclusion,
     pub(super) wakes: Arc<Throttle>,
     pub(super) followed: Followed,

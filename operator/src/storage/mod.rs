@@ -218,16 +218,8 @@ async fn tell(context: &Context, storage: &BackupStorage, new: &BackupStorageSta
         .status
         .as_ref()
         .map(|status| status.conditions.as_slice());
-    let Some(event) = news(old.unwrap_or_default(), &new.conditions) else {
-        return;
-    };
-    if let Err(error) = context
-        .recorder
-        .publish(&event, &storage.object_ref(&()))
-        .await
-    {
-        tracing::warn!(%error, "an Event could not be recorded");
-    }
+    let news = news(old.unwrap_or_default(), &new.conditions);
+    context.tell(storage, news).await;
 }
 
 fn news(old: &[Condition], new: &[Condition]) -> Option<Event> {

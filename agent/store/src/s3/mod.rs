@@ -6,6 +6,7 @@ mod config;
 mod error;
 mod list;
 mod multipart;
+mod parts;
 mod put;
 mod read;
 mod stream;

@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use super::body::Body;
 use super::client::{Client, Watch, slow};
 use super::error::{Answer, answer_in};
-use super::multipart::{Multipart, Part, lengths, part_size};
+use super::multipart::Multipart;
+use super::parts::{Part, lengths, part_size};
 use super::{put, read};
 use crate::{Error, Key};
 

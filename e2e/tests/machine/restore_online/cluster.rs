@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
+use uuid::Uuid;
 
 /// A directory as the storage, and one for journals.
 pub struct Storage {
@@ -114,14 +115,25 @@ impl Cluster {
     }
 
     /// A step, as a caller of the protocol asks for it; the last event.
-    pub async fn ask(&self, node: usize, storage: &Storage, mut with: Value) -> Value {
+    pub async fn ask(&self, node: usize, storage: &Storage, with: Value) -> Value {
+        self.ask_as((Uuid::new_v4(), 1), node, storage, with).await
+    }
+
+    /// The same as an attempt of a run.
+    pub async fn ask_as(
+        &self,
+        (run, attempt): (Uuid, u32),
+        node: usize,
+        storage: &Storage,
+        mut with: Value,
+    ) -> Value {
         let node = &self.nodes[node];
         with["cluster"] = json!("prod");
         with["storage"] = json!({"kind": "file", "path": storage.root.path()});
         with["jmx"] = json!({"port": node.jmx_port()});
         with["cql"] = json!({"host": node.address()});
         let request = json!({
-            "protocol": "1.0", "runId": uuid::Uuid::new_v4(), "operation": "restore", "with": with,
+            "protocol": "1.0", "runId": run, "attempt": attempt, "operation": "restore", "with": with,
         });
         let mut agent = Command::new(binaries::build().await.unwrap().agent)
             .args(["--request", "-", "--state-dir"])

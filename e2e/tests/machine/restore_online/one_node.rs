@@ -7,6 +7,7 @@ use e2e::parts::binaries;
 use e2e::parts::cassandra::host::Options;
 use e2e::parts::cassandra::rows::Rows;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::cluster::{Cluster, Storage, rows, run};
 
@@ -288,6 +289,40 @@ async fn a_caller_of_the_protocol_restores_step_by_step() {
     orders.check(&session, 0..100).await.unwrap();
     let indexes = "SELECT JSON index_name FROM system_schema.indexes WHERE keyspace_name = 'shop'";
     assert_eq!(rows(&session, indexes).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_not_do_twice_what_it_has_done_and_another_may_begin_anew() {
+    let (storage, cluster, orders) = stage().await;
+    let session = cluster.session().await;
+    cluster.back_up(&storage, "b1").await;
+    let ask = async |run: Uuid, attempt: u32, step: &str, anew: bool| {
+        let with = json!({"backup": "b1", "mode": "replace", "step": step, "anew": anew});
+        cluster.ask_as((run, attempt), 0, &storage, with).await
+    };
+    let succeeds = async |run, attempt, step, anew| {
+        let done = ask(run, attempt, step, anew).await;
+        assert_eq!(done["reason"], "Succeeded", "{done}");
+        done["progress"]["fetched"]["files"].as_u64().unwrap_or(0)
+    };
+    let (first, second, load) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
+    succeeds(first, 1, "prepare", false).await;
+    orders.write(&session, 200..210).await.unwrap();
+    // Its last word was lost. It does not empty the table again, whatever it was told.
+    succeeds(first, 2, "prepare", false).await;
+    succeeds(first, 3, "prepare", true).await;
+    orders.check(&session, 200..210).await.unwrap();
+    let refused = ask(second, 1, "prepare", false).await;
+    assert_eq!(refused["reason"], "RestoreRefused", "{refused}");
+    succeeds(second, 2, "prepare", true).await;
+    orders.check(&session, 0..0).await.unwrap();
+    assert!(succeeds(load, 1, "load", false).await > 0);
+    assert_eq!(succeeds(load, 2, "load", false).await, 0);
+    orders.check(&session, 0..100).await.unwrap();
+    succeeds(second, 3, "finish", false).await;
+    // It has ended; nothing of it is known any more.
+    succeeds(second, 4, "prepare", false).await;
+    orders.check(&session, 0..0).await.unwrap();
 }
 
 /// A file of the storage whose name ends so and whose path has this in it.
