@@ -88,6 +88,11 @@ fn write_backup(cluster: &Path, backup: &str, day: u32, step: usize) {
             data_directory: 0,
             first_token: None,
             last_token: None,
+            content: Some(Contents {
+                partitions: n,
+                rows: 10 * n,
+                keys: vec![format!("{n:032x}"), format!("{:032x}", n + 1)],
+            }),
             components: components.collect(),
         };
         writer.sstable(line).unwrap();

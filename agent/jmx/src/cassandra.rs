@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::name::ObjectName;
 use crate::stream::{UnexpectedValue, Value};
 
+pub use import::ImportOptions;
 pub use ranges::TokenRange;
 pub use ring::{Ownership, Ring, RingMember, State, Status};
 pub use snapshot::{Entities, InvalidTag, SnapshotOfTable, SnapshotOptions, Tag, snapshot_exists};

@@ -189,6 +189,7 @@ mod tests {
                 data_directory: 0,
                 first_token: None,
                 last_token: None,
+                content: None,
                 components: vec![Component {
                     name: "nb-1-big-Data.db".into(),
                     object: "nb-1-big-Data.db".into(),

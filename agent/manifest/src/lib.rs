@@ -17,7 +17,7 @@ pub use cluster::{ClusterLayout, ManifestKey, ObjectKeys};
 pub use intent::{Condemned, Intent, IntentError, KeyLines};
 pub use layout::{IntentKey, NodeLayout, ObjectPath};
 pub use line::{
-    Component, FORMAT_VERSION, Footer, Header, Line, NodeHeader, RingHash, SchemaObject,
+    Component, Contents, FORMAT_VERSION, Footer, Header, Line, NodeHeader, RingHash, SchemaObject,
     SchemaVersions, Scope, Snapshot, SsTable, Sum, Table,
 };
 pub use name::{BackupName, ClusterId, InvalidName};

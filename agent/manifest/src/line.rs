@@ -177,8 +177,23 @@ pub struct SsTable {
     /// Token of the last partition, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_token: Option<String>,
+    /// What a restore is compared with; absent where Cassandra's files did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Contents>,
     /// Its files.
     pub components: Vec<Component>,
+}
+
+/// What an SSTable had when it was backed up, by its own Statistics.db and indexes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// Partitions.
+    pub partitions: u64,
+    /// Rows, those of tombstones included.
+    pub rows: u64,
+    /// The first and the last partition key in hex, where they are short.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
 }
 
 /// A file of an SSTable.

@@ -40,6 +40,10 @@ fn header() -> Header {
     }
 }
 
+fn hex(n: u64) -> String {
+    format!("{n:016x}")
+}
+
 fn sstable(n: u64) -> SsTable {
     SsTable {
         sstable: format!("nb-{n}-big.1a2b3c4d.{n}"),
@@ -47,6 +51,11 @@ fn sstable(n: u64) -> SsTable {
         data_directory: 0,
         first_token: Some("-5".into()),
         last_token: Some("5".into()),
+        content: n.is_multiple_of(2).then(|| Contents {
+            partitions: n,
+            rows: n + 1,
+            keys: vec![hex(n)],
+        }),
         components: vec![Component {
             name: format!("nb-{n}-big-Data.db"),
             object: format!("nb-{n}-big-Data.db"),

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Catalogue, KeyspaceCoverage, NodeIdentity, Probed, Purged, Reason, RestorePlan, RingMember,
-    SnapshotTimes,
+    Catalogue, KeyspaceCoverage, NodeIdentity, Probed, Purged, Reason, Rehearsed, RestorePlan,
+    RingMember, SnapshotTimes,
 };
 
 /// One line of the agent's standard output and of the run's journal.
@@ -179,6 +179,9 @@ pub struct Outcome {
     /// What a restore does, where it got so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore: Option<Box<RestorePlan>>,
+    /// What was found in a rehearsal that went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<Rehearsed>,
 }
 
 impl Outcome {
@@ -199,6 +202,7 @@ impl Outcome {
             purged: None,
             catalogue: None,
             restore: None,
+            rehearsed: None,
         }
     }
 }

@@ -28,7 +28,7 @@ pub use request::{
     JmxTls, Limits, MAX_REQUEST_BYTES, Operation, PROTOCOL_VERSION, Password, ProbeRequest,
     Request, SweepRequest,
 };
-pub use restore::{RestoreMode, RestorePlan, RestoreRequest, RestoreStep};
+pub use restore::{Rehearsed, RestoreMode, RestorePlan, RestoreRequest, RestoreStep};
 pub use secret::Secret;
 pub use storage::{
     AzureAccess, AzureCredentials, GcsAccess, GcsCredentials, S3Access, S3Credentials,

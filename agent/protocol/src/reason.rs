@@ -146,6 +146,10 @@ reasons! {
     RestoreNote, Done, "Something about a restore that you should know; the message says what.", "";
     LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way; the message names it.", "";
 
+    Restored, Done, "A rehearsal has restored the backup, and Cassandra had what the backup recorded.", "";
+    PodTemplateNotFound, Failed, "The PodTemplate that `spec.verify` names does not exist in its namespace.", "Create it, or correct the name.";
+    RehearsalPodFailed, Failed, "The pod of a rehearsal could not be made, did not become ready, or has ended; the message says why.", "Do what the message says: correct the PodTemplate, raise a quota or the pod's memory.";
+
     Expired, NotFound, "The backup's data was deleted by retention, or is not in the storage any more.", "Use another backup: `cassandra-backup list` shows those that are there.";
     DeletingData, Done, "The resource is deleted, and the backup's data goes first.", "";
     DataDeleted, Done, "The backup's data is deleted, except what other backups need, and the resource goes.", "";

@@ -56,6 +56,9 @@ pub enum RestoreMode {
     Merge,
     /// They go, after a snapshot.
     Replace,
+    /// There are none: it is a rehearsal, into one node that is there for nothing else. Each keyspace
+    /// has one replica, and what the node then has is compared with what the backup recorded.
+    Rehearse,
 }
 
 /// What is done of a restore.
@@ -100,4 +103,22 @@ pub struct RestorePlan {
     pub not_empty: Vec<String>,
     /// Whether it goes on with one that was cut off.
     pub resumed: bool,
+}
+
+/// What a node had after a rehearsal, all of it as the backup recorded it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rehearsed {
+    /// Tables that were restored.
+    pub tables: u64,
+    /// SSTables that Cassandra has imported and read to their end.
+    pub sstables: u64,
+    /// Their partitions; those that several SSTables have count for each.
+    pub partitions: u64,
+    /// Their rows, likewise, those of tombstones included.
+    pub rows: u64,
+    /// Partition keys that were looked up and found.
+    pub keys: u64,
+    /// SSTables of which the backup recorded nothing, so that only their number was compared.
+    pub unrecorded: u64,
 }

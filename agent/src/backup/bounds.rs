@@ -1,4 +1,4 @@
-//! First and last token of an SSTable, from the footers of its index files.
+//! First and last partition key of an SSTable, from the footers of its index files, and their tokens.
 //!
 //! Sources: `IndexSummary.IndexSummarySerializer` and `SSTableReader.saveSummary` of Cassandra
 //! (Summary.db ends in the first and the last key, after a fixed header that tells where), and
@@ -17,20 +17,24 @@ use crate::gentle::GentleFile;
 const MAX_KEY: usize = u16::MAX as usize;
 const MURMUR3: &str = "org.apache.cassandra.dht.Murmur3Partitioner";
 
-/// First and last token as text, where the partitioner is Murmur3 and the files say.
+/// First and last partition key, where the files say.
 ///
 /// Secondary indexes sort by value, not by token, and have none. A file that is cut or from the
 /// future has none either: restores then treat the SSTable as covering everything.
-pub fn token_bounds(sstable: &SnapshotSsTable, partitioner: &str) -> Option<(i64, i64)> {
-    if sstable.index.is_some() || partitioner != MURMUR3 {
+pub fn keys(sstable: &SnapshotSsTable) -> Option<(Vec<u8>, Vec<u8>)> {
+    if sstable.index.is_some() {
         return None;
     }
-    let (first, last) = if let Some(file) = sstable.file("-Partitions.db") {
-        partitions_keys(&sstable.path.join(&file.name)).ok()?
+    if let Some(file) = sstable.file("-Partitions.db") {
+        partitions_keys(&sstable.path.join(&file.name)).ok()
     } else {
-        summary_keys(&sstable.path.join(&sstable.file("-Summary.db")?.name)).ok()?
-    };
-    Some((murmur3(&first), murmur3(&last)))
+        summary_keys(&sstable.path.join(&sstable.file("-Summary.db")?.name)).ok()
+    }
+}
+
+/// Their tokens, where the partitioner is Murmur3.
+pub fn tokens((first, last): &(Vec<u8>, Vec<u8>), partitioner: &str) -> Option<(i64, i64)> {
+    (partitioner == MURMUR3).then(|| (murmur3(first), murmur3(last)))
 }
 
 /// The token of a partition key. The smallest number is no token in Cassandra; the driver's

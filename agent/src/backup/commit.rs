@@ -14,7 +14,7 @@ use store::{Key, Store};
 use uuid::Uuid;
 
 use super::error::Error;
-use super::inventory::{Inventory, InventoryTable, Item};
+use super::inventory::{Contents, Inventory, InventoryTable, Item};
 use crate::lease::Deadline;
 use crate::spool::Spool;
 
@@ -121,6 +121,7 @@ pub fn manifest(
                     data_directory: sstable.data_directory,
                     first_token: sstable.bounds.map(|(first, _)| first.to_string()),
                     last_token: sstable.bounds.map(|(_, last)| last.to_string()),
+                    content: sstable.content.as_ref().map(recorded),
                     components: sstable.items.iter().map(component).collect(),
                 })?;
             }
@@ -133,6 +134,14 @@ pub fn manifest(
         what: "the manifest",
         source,
     })
+}
+
+fn recorded(content: &Contents) -> manifest::Contents {
+    manifest::Contents {
+        partitions: content.counts.partitions,
+        rows: content.counts.rows,
+        keys: content.keys.iter().map(hex::encode).collect(),
+    }
 }
 
 /// The footer of a manifest.

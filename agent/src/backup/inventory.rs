@@ -13,10 +13,13 @@ use super::bounds;
 use super::error::Error;
 use super::hashes::HashCache;
 use super::scan::{SnapshotFile, SnapshotSsTable, SnapshotTable};
+use super::statistics::{self, Counts};
 use crate::bandwidth::Bandwidth;
 use crate::gentle;
 use crate::source::{Expected, FileSource};
 
+/// Longer partition keys are not written down: they are for a sample.
+const LONGEST_KEY: usize = 128;
 /// Tables whose small files are read at the same time.
 const PARALLEL: usize = 4;
 
@@ -54,8 +57,18 @@ pub struct InventorySsTable {
     pub data_directory: usize,
     /// First and last token.
     pub bounds: Option<(i64, i64)>,
+    /// What it has.
+    pub content: Option<Contents>,
     /// Its files.
     pub items: Vec<Item>,
+}
+
+/// What an SSTable has.
+pub struct Contents {
+    /// Partitions and rows.
+    pub counts: Counts,
+    /// The first and the last partition key, where they are short.
+    pub keys: Vec<Box<[u8]>>,
 }
 
 /// A file and the object that it is or becomes.
@@ -186,7 +199,7 @@ impl Maker<'_> {
             index: sstable.index.as_deref(),
         };
         let prefix = Key::parse(&self.layout.sstable_prefix(&place, &dir))?;
-        let bounds = facts.bounds;
+        let (bounds, content) = (facts.bounds, facts.content);
         let mut items = Vec::with_capacity(sstable.files.len());
         for file in sstable.files {
             items.push(self.item(&prefix, &sstable.path, file, crc).await?);
@@ -200,6 +213,7 @@ impl Maker<'_> {
             index: sstable.index,
             data_directory: sstable.data_directory,
             bounds,
+            content,
             items,
         })
     }
@@ -246,9 +260,13 @@ impl Maker<'_> {
     async fn facts(&self, sstable: SnapshotSsTable) -> Result<(SnapshotSsTable, Facts), Error> {
         let partitioner = self.partitioner.to_owned();
         tokio::task::spawn_blocking(move || {
+            let keys = bounds::keys(&sstable);
             let facts = Facts {
                 digest: digest(&sstable)?,
-                bounds: bounds::token_bounds(&sstable, &partitioner),
+                bounds: keys
+                    .as_ref()
+                    .and_then(|keys| bounds::tokens(keys, &partitioner)),
+                content: content(&sstable, keys),
             };
             Ok((sstable, facts))
         })
@@ -308,6 +326,24 @@ struct Facts {
     digest: Option<u32>,
     /// First and last token.
     bounds: Option<(i64, i64)>,
+    /// What it has.
+    content: Option<Contents>,
+}
+
+/// What an SSTable of a table has, as Cassandra's files say; an index is built anew by a restore.
+fn content(sstable: &SnapshotSsTable, keys: Option<(Vec<u8>, Vec<u8>)>) -> Option<Contents> {
+    let descriptor = sstable.descriptor.as_ref()?;
+    let file = sstable.file("-Statistics.db")?;
+    if sstable.index.is_some() || file.stat.size > statistics::LARGEST {
+        return None;
+    }
+    let bytes = gentle::read(&sstable.path.join(&file.name)).ok()?;
+    let counts = statistics::counts(&bytes, descriptor)?;
+    let mut keys: Vec<Box<[u8]>> =
+        keys.map_or_else(Vec::new, |(first, last)| vec![first.into(), last.into()]);
+    keys.retain(|key| key.len() <= LONGEST_KEY);
+    keys.dedup();
+    Some(Contents { counts, keys })
 }
 
 /// The number in `Digest.crc32`, where there is one that can be understood.

@@ -15,6 +15,7 @@ pub(crate) mod remote;
 pub(crate) mod scan;
 mod session;
 pub(crate) mod snapshot;
+pub(crate) mod statistics;
 pub(crate) mod transfer;
 
 use std::path::Path;

@@ -277,6 +277,7 @@ mod tests {
             index: None,
             data_directory: 0,
             bounds: None,
+            content: None,
             items: (0..files).map(item).collect(),
         };
         InventoryTable {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, Table};
+use protocol::Rehearsed;
 use store::Store;
 
 use super::fetch::{Got, Wanted, fetch};
@@ -54,6 +55,8 @@ pub struct Done {
     pub fetched: u64,
     /// Files that were there already, with their content.
     pub kept: u64,
+    /// What was found in a rehearsal.
+    pub rehearsed: Option<Rehearsed>,
 }
 
 /// Looks at the whole manifest and at the directories, and changes nothing. The files come to

@@ -61,6 +61,7 @@ mod tests {
             data_directory: 0,
             first_token: None,
             last_token: None,
+            content: None,
             components: Vec::new(),
         }
     }

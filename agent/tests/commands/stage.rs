@@ -235,6 +235,7 @@ fn line(sstable: &str) -> SsTable {
         data_directory: 0,
         first_token: None,
         last_token: None,
+        content: None,
         components: vec![Component {
             name: "nb-1-big-Data.db".into(),
             object: "nb-1-big-Data.db".into(),

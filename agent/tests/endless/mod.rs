@@ -85,6 +85,7 @@ impl Endless {
                 data_directory: 0,
                 first_token: None,
                 last_token: None,
+                content: None,
                 components: components.collect(),
             };
             writer.sstable(sstable).unwrap();

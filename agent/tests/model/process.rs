@@ -276,6 +276,7 @@ fn inventory(layout: &NodeLayout, plan: &Attempt, unknown_hashes: bool) -> Inven
             index: None,
             data_directory: 0,
             bounds: None,
+            content: None,
             items: vec![Item {
                 file,
                 directory: Path::new("").into(),

@@ -415,6 +415,7 @@ fn manifest(
             data_directory: 0,
             first_token: None,
             last_token: None,
+            content: None,
             components: vec![component],
         };
         writer.sstable(sstable).unwrap();

@@ -185,6 +185,7 @@ pub fn manifest_of(name: &str, node: Uuid, objects: &[&str], age: Duration) -> V
             data_directory: 0,
             first_token: None,
             last_token: None,
+            content: None,
             components: vec![component],
         };
         writer.sstable(sstable).unwrap();

@@ -34,6 +34,7 @@ pub fn inventory(sizes: impl Iterator<Item = u64>) -> Inventory {
         index: None,
         data_directory: 0,
         bounds: None,
+        content: None,
         items: items.collect(),
     };
     Inventory {

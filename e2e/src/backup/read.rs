@@ -65,8 +65,22 @@ pub struct SsTable {
     pub first_token: Option<String>,
     /// Token of the last partition.
     pub last_token: Option<String>,
+    /// What it has.
+    pub content: Option<Contents>,
     /// Its files.
     pub components: Vec<Component>,
+}
+
+/// What an SSTable has.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Contents {
+    /// Partitions.
+    pub partitions: u64,
+    /// Rows, those of tombstones included.
+    pub rows: u64,
+    /// The first and the last partition key in hex.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// A file of an SSTable.

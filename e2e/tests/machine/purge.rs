@@ -73,6 +73,7 @@ fn manifest_of(backup: &str, objects: &[u32]) -> Bytes {
                 data_directory: 0,
                 first_token: None,
                 last_token: None,
+                content: None,
                 components: vec![Component {
                     object: name.clone(),
                     name,

@@ -1,4 +1,4 @@
-//! Bringing SSTables into a node that is up.
+//! Bringing SSTables into a node that is up, and looking for what they had.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,25 +16,35 @@ const KEEP_TOMBSTONES: &str = "NeverPurgeTombstones";
 /// What `forceKeyspaceCleanup` returns where all went well.
 const SUCCESSFUL: i64 = 0;
 
+/// How an import is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Files are copied, else moved, which Cassandra can do within a file system only.
+    pub copy: bool,
+    /// Every row is read first, and an SSTable with one that cannot be read is not imported.
+    pub read_all: bool,
+}
+
 impl Cassandra {
     /// Imports the SSTables in some directories into a table (`nodetool import`), whose names the last
     /// two parts of each path have to be: `…/<keyspace>/<table>-<id>`. Level and repair state are
-    /// cleared, tokens and content are not looked at: an SSTable may have rows that the node does not
-    /// replicate, and was compared with its hash before. Secondary indexes are built.
+    /// cleared, tokens are not looked at, and content only where that is asked for: an SSTable may have
+    /// rows that the node does not replicate, and was compared with its hash before. Secondary indexes
+    /// are built.
     ///
-    /// With `copy`, files are copied, else moved, which Cassandra can do within a file system only.
     /// Returns the directories that could not be imported, whose files are as they were; Cassandra's
     /// log says why. What was imported stays imported.
     pub async fn import(
         &self,
         table: &Table,
         directories: &[&Path],
-        copy: bool,
+        how: ImportOptions,
         timeout: Duration,
     ) -> Result<Vec<String>, Error> {
         let mbean = table_bean(table)?;
+        let ImportOptions { copy, read_all } = how;
         // resetLevel, clearRepaired, verifySSTables, verifyTokens, invalidateCaches, extendedVerify
-        let flags = [true, true, false, false, true, false, copy];
+        let flags = [true, true, read_all, false, true, read_all, copy];
         let arguments = |more: &[bool]| {
             let paths = directories.iter().map(|it| it.to_string_lossy());
             let mut all = vec![Argument::set(paths)];
@@ -104,6 +114,47 @@ impl Cassandra {
         self.client
             .set_attribute(&mbean, KEEP_TOMBSTONES, value)
             .await
+    }
+
+    /// Keeps Cassandra from compacting tables by itself, until it is started again.
+    pub async fn disable_auto_compaction(
+        &self,
+        keyspace: &str,
+        tables: &[&str],
+    ) -> Result<(), Error> {
+        let arguments = vec![
+            Argument::string(keyspace),
+            Argument::strings(tables.iter().copied()),
+        ];
+        let options = CallOptions {
+            timeout: None,
+            read_only: true,
+        };
+        self.storage_operation("disableAutoCompaction", arguments, options)
+            .await?;
+        Ok(())
+    }
+
+    /// The directories of a table, one in each data directory.
+    pub async fn table_directories(&self, table: &Table) -> Result<Vec<String>, Error> {
+        let name = "DataPaths";
+        let value = self.client.get_attribute(&table_bean(table)?, name).await?;
+        typed(name, value, Value::into_strings)
+    }
+
+    /// How many SSTables of the node have a partition, whose key is given in hex.
+    pub async fn sstables_with(&self, table: &Table, key: &str) -> Result<usize, Error> {
+        let name = "getSSTablesForKey";
+        let arguments = vec![Argument::string(key), Argument::boolean(true)];
+        let options = CallOptions {
+            timeout: None,
+            read_only: true,
+        };
+        let found = self
+            .client
+            .invoke_with(&table_bean(table)?, name, arguments, options)
+            .await?;
+        typed(name, found, Value::into_strings).map(|all| all.len())
     }
 
     /// How many SSTables a table has on the node.

@@ -39,6 +39,10 @@ Examples:
     cassandra-backup restore --mode replace --step load --backup nightly-1 …
     cassandra-backup restore --mode replace --step finish --backup nightly-1 …
 
+  Whether a backup can be restored, in a Cassandra of one node that is there for nothing else:
+    cassandra-backup restore --mode rehearse --backup latest --cluster prod \
+      --blob-storage s3 --bucket backups
+
   A node that lost its disk, on its machine, with Cassandra down:
     cassandra-backup restore --offline --backup latest --host-id 8d5ed9f4-… \\
       --cluster prod --blob-storage s3 --bucket backups
@@ -123,6 +127,9 @@ enum ModeFlag {
     Merge,
     /// They go, after a snapshot
     Replace,
+    /// There are none: the node is there for nothing else, and what it then has is compared with what
+    /// the backup recorded
+    Rehearse,
 }
 
 /// What is done of a restore.
@@ -143,6 +150,7 @@ impl From<ModeFlag> for Mode {
         match flag {
             ModeFlag::Merge => Self::Merge,
             ModeFlag::Replace => Self::Replace,
+            ModeFlag::Rehearse => Self::Rehearse,
         }
     }
 }

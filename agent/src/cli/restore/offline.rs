@@ -95,7 +95,7 @@ fn text(plan: &Plan, done: Option<Done>, began: Instant) -> String {
     let directories = directories.join(", ");
     match done {
         None => text.push_str(&format!("nothing was changed; the files would come to {directories}\n")),
-        Some(Done { fetched, kept }) => text.push_str(&format!(
+        Some(Done { fetched, kept, .. }) => text.push_str(&format!(
             "{fetched} files were fetched in {}, {kept} were there already, in {directories}\n\
              Start Cassandra with the configuration that the node had (cluster_name, num_tokens, datacenter and rack). \
              When it is up, run `nodetool repair --full` for what was written since the backup.\n",

@@ -11,7 +11,7 @@ use super::super::query::{self, Failure, Form};
 use super::super::{list, spinner::Spinner, table::Table};
 use super::{RestoreFlags, become_owner, progress};
 use crate::neighbour;
-use crate::restore::online::{Mode, Order, Plan, Ready, Selection, Step, Tell};
+use crate::restore::online::{Mode, Order, Plan, Ready, Selection, Step, Tell, told};
 use crate::restore::{Done, Which};
 use crate::serve::note;
 
@@ -177,6 +177,9 @@ fn text(ready: &Ready<'_>, order: &Order, done: Option<Done>, began: Instant) ->
             ready.plan.tables.len()
         ));
     }
+    if let Some(rehearsed) = &done.rehearsed {
+        text.push_str(&format!("{}\n", told(rehearsed)));
+    }
     text.push_str(match order.step {
         Step::All if ready.schema.after.is_empty() => "the restore is done\n",
         Step::All => {
@@ -284,5 +287,6 @@ fn document(ready: &Ready<'_>, order: &Order, done: Option<Done>) -> Value {
         "schemaAfter": ready.schema.after, "notEmpty": ready.not_empty,
         "resumed": ready.resumes, "dryRun": done.is_none(),
         "fetchedFiles": done.map(|done| done.fetched), "keptFiles": done.map(|done| done.kept),
+        "rehearsed": done.and_then(|done| done.rehearsed),
     })
 }

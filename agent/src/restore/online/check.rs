@@ -3,13 +3,15 @@
 use super::error::OnlineError;
 use super::journal::Journal;
 use super::{Mode, Ready, Step};
-use crate::restore::schema;
+use crate::restore::names::is_cassandras_own;
+use crate::restore::schema::{self, Kind};
 
 impl Ready<'_> {
     /// Refuses what would lose or mix something, before anything is changed.
     pub(super) async fn check(&mut self) -> Result<(), OnlineError> {
         self.look_for_emptied().await?;
         self.check_journals()?;
+        self.check_stage()?;
         self.check_ring().await?;
         let forbidden = self.settings.forbid(&self.schema);
         if !forbidden.is_empty() {
@@ -54,6 +56,25 @@ impl Ready<'_> {
         }
     }
 
+    /// A rehearsal is for a node that is there for nothing else.
+    fn check_stage(&self) -> Result<(), OnlineError> {
+        if self.order.mode != Mode::Rehearse || self.state.is_begun() {
+            return Ok(());
+        }
+        let facts = &self.node.facts;
+        let nodes = facts.cluster.members.len();
+        let keyspaces = facts.schema.iter().filter(|it| it.kind == Kind::Keyspace);
+        let keyspaces = keyspaces.map(|it| it.keyspace.clone());
+        let own: Vec<_> = keyspaces.filter(|it| !is_cassandras_own(it)).collect();
+        if nodes == 1 && own.is_empty() {
+            return Ok(());
+        }
+        Err(OnlineError::NotForRehearsals {
+            nodes,
+            keyspaces: own,
+        })
+    }
+
     async fn check_ring(&self) -> Result<(), OnlineError> {
         let facts = &self.node.facts;
         let nodes = facts.cluster.members.len();
@@ -67,7 +88,9 @@ impl Ready<'_> {
         }
         let what = match (self.order.step, self.order.mode) {
             (Step::All | Step::Prepare, Mode::Replace) => Some("a truncation"),
-            (Step::All | Step::Prepare, Mode::Merge) if !self.schema.before.is_empty() => {
+            (Step::All | Step::Prepare, Mode::Merge | Mode::Rehearse)
+                if !self.schema.before.is_empty() =>
+            {
                 Some("a change of the schema")
             }
             _ => None,

@@ -207,6 +207,23 @@ pub enum OnlineError {
         /// The first.
         first: String,
     },
+    /// A rehearsal into what is there for something else.
+    #[error(
+        "a rehearsal restores only into a Cassandra of one node without keyspaces of its own, and this one has {nodes} nodes{}",
+        match .keyspaces.as_slice() {
+            [] => String::new(),
+            some => format!(" and keyspaces {}", some.join(", ")),
+        }
+    )]
+    NotForRehearsals {
+        /// Members of the ring.
+        nodes: usize,
+        /// Keyspaces that are not Cassandra's.
+        keyspaces: Vec<String>,
+    },
+    /// What was restored is not what was backed up.
+    #[error("after the rehearsal Cassandra does not have what the backup recorded: {}", .0.join("; "))]
+    Differs(Vec<String>),
     /// Several nodes, and one of them would do what is done once.
     #[error(
         "the ring has {nodes} nodes, and a restore takes three steps: --step prepare on one node, then --step load on each of them, then --step finish on one"
@@ -290,9 +307,10 @@ impl OnlineError {
         match self {
             Self::Restore(error) => error.reason(),
             Self::Node(error) => error.reason(),
-            Self::Unreadable { .. } | Self::Tokens { .. } | Self::OtherContent(_) => {
-                Reason::ContentMismatch
-            }
+            Self::Unreadable { .. }
+            | Self::Tokens { .. }
+            | Self::OtherContent(_)
+            | Self::Differs(_) => Reason::ContentMismatch,
             Self::NoCompleteBackup { .. } => Reason::BackupNotFound,
             Self::NotInBackup { .. } => Reason::TableNotFound,
             Self::Schema(_)
@@ -304,6 +322,7 @@ impl OnlineError {
             | Self::ForeignDatacenter { .. }
             | Self::Degraded { .. }
             | Self::Steps { .. }
+            | Self::NotForRehearsals { .. }
             | Self::NotTruncated { .. }
             | Self::NotPrepared { .. }
             | Self::OtherNode { .. }

@@ -66,6 +66,7 @@ mod tests {
             data_directory: 0,
             first_token: None,
             last_token: None,
+            content: None,
             components: names
                 .iter()
                 .map(|name| manifest::Component {

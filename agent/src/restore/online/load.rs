@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
+use jmx::cassandra::ImportOptions;
 use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, SsTable};
 use rustix::fs::{Advice, fadvise};
 use store::Store;
@@ -60,6 +61,8 @@ pub(super) struct Load<'a> {
     pub(super) id: &'a str,
     /// Bytes that are staged before an import; by default it follows from what is free.
     pub(super) batch: Option<u64>,
+    /// Whether Cassandra reads every row before it takes an SSTable.
+    pub(super) read_all: bool,
     pub(super) concurrency: usize,
     pub(super) bandwidth: &'a Bandwidth,
     pub(super) seen: &'a (dyn Fn(Seen) + Sync),
@@ -164,15 +167,10 @@ impl Load<'_> {
         keys: Vec<String>,
     ) -> Result<Option<Item>, OnlineError> {
         let name = name_of(table);
-        if sstable.index.is_some() || !self.plan.tables.contains_key(&name) {
+        let takes = self.plan.takes(self.selection, source, &name, sstable);
+        let Some(into) = takes else {
             return Ok(None);
-        }
-        let into = self.selection.target(&name);
-        let pair = (name.keyspace.clone(), into.keyspace.clone());
-        let plan = self.plan.keyspaces.get(&pair);
-        if plan.is_none_or(|it| it.choose(source, sstable).is_err()) {
-            return Ok(None);
-        }
+        };
         let wrong = |name| self.source.wrong_name(name);
         // Cassandra takes the directory of a table by its form only, an id of 32 hex digits.
         let id = &blake3::hash(table.directory.as_bytes()).to_hex()[..32];
@@ -291,7 +289,11 @@ impl Load<'_> {
         let copies = self.plan.copies;
         (self.say)(format!("imports {} SSTables into {into}", items.len()));
         let into = jmx_table(&into);
-        let failed = cassandra.import(&into, &folders, copies, PATIENCE);
+        let how = ImportOptions {
+            copy: copies,
+            read_all: self.read_all,
+        };
+        let failed = cassandra.import(&into, &folders, how, PATIENCE);
         let failed = failed.await;
         let failed = failed.map_err(OnlineError::jmx("cannot import SSTables over JMX"))?;
         if !failed.is_empty() {

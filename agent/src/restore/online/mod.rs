@@ -13,6 +13,7 @@ mod load;
 mod node;
 mod plan;
 mod ranges;
+mod rehearse;
 mod request;
 mod ring;
 mod selection;
@@ -36,6 +37,7 @@ use super::{TableName, Which};
 
 pub use error::OnlineError;
 pub use protocol::{RestoreMode as Mode, RestoreStep as Step};
+pub use rehearse::told;
 pub use request::run;
 pub use selection::{Rename, Selection};
 pub use steps::Tell;
@@ -101,8 +103,11 @@ impl<'a> Ready<'a> {
         jmx: &JmxAccess,
         cql: &CqlAccess,
     ) -> Result<Self, OnlineError> {
-        let source = Source::read(store, cluster, &order.which, &order.selection).await?;
-        let node = Node::read(jmx, cql).await?;
+        let mut source = Source::read(store, cluster, &order.which, &order.selection).await?;
+        let mut node = Node::read(jmx, cql).await?;
+        if order.mode == Mode::Rehearse {
+            rehearse::arrange(&mut source, &mut node.facts);
+        }
         if source.partitioner != node.facts.partitioner {
             return Err(OnlineError::OtherPartitioner {
                 backup: source.partitioner,
@@ -110,6 +115,7 @@ impl<'a> Ready<'a> {
             });
         }
         let plan = Plan::make(store, &source, &node.facts, &order.selection, order.batch).await?;
+        node.facts.ring = plan.ring(&source, &node.facts);
         let id = id(cluster, &source.backup, &order);
         let state = Journal::peek(node.facts.data_directory(), &id)?;
         let mut there = node.facts.schema.clone();

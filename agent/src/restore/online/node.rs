@@ -61,7 +61,7 @@ pub struct Facts {
     pub down: Vec<String>,
     /// Members that come, go or move, as addresses.
     pub moving: Vec<String>,
-    /// Hash of the ring and of the replication.
+    /// Hash of the ring.
     pub ring: String,
     /// When tables were last truncated on this node.
     pub truncated: BTreeMap<TableName, Timestamp>,
@@ -120,7 +120,7 @@ impl Node {
                 ranges.insert(keyspace, Ranges::of(found));
             }
         }
-        let mut facts = Facts {
+        let facts = Facts {
             host_id: node.identity.host_id,
             version: node.identity.cassandra_version.clone(),
             identity: Some(node.identity),
@@ -135,12 +135,9 @@ impl Node {
             schema,
             down,
             moving,
-            ring: String::new(),
+            ring: ring.ring_hash(),
             truncated: schema::truncations(&session).await?,
         };
-        // Rows are a node's by the replication, too.
-        let hashed = format!("{} {:?}", ring.ring_hash(), facts.cluster.replication);
-        facts.ring = blake3::hash(hashed.as_bytes()).to_hex().to_string();
         Ok(Self {
             cassandra,
             session,

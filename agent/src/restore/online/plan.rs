@@ -198,6 +198,7 @@ mod tests {
             data_directory: 0,
             first_token: Some(first.to_string()),
             last_token: Some(last.to_string()),
+            content: None,
             components: Vec::new(),
         }
     }

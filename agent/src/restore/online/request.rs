@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use manifest::ClusterId;
 use protocol::{
-    NodeIdentity, Outcome, Phase, Progress, Reason, RestorePlan, RestoreRequest, RestoreStep,
-    RingMember, Tally,
+    NodeIdentity, Outcome, Phase, Progress, Reason, Rehearsed, RestorePlan, RestoreRequest,
+    RestoreStep, RingMember, Tally,
 };
 use uuid::Uuid;
 
-use super::{OnlineError, Order, Ready, Selection, Tell};
+use super::{OnlineError, Order, Ready, Selection, Tell, rehearse};
 use crate::backup;
 use crate::field::{self, BadField};
 use crate::neighbour::{self, NoMemory, OwnerError};
@@ -86,6 +86,7 @@ pub async fn run(run: &Run, request: &RestoreRequest) -> Outcome {
         node: known.node,
         ring: known.ring,
         restore: known.plan.map(Box::new),
+        rehearsed: known.rehearsed,
         ..Outcome::ended(reason, message, run.attempt)
     }
 }
@@ -136,6 +137,10 @@ async fn attempt(
     let tables = ready.plan.tables.len();
     ready.close().await;
     let done = done?;
+    known.rehearsed = done.rehearsed;
+    if let Some(rehearsed) = &done.rehearsed {
+        return Ok(rehearse::told(rehearsed));
+    }
     Ok(match request.step {
         RestoreStep::Prepare => "the schema is there".to_owned(),
         RestoreStep::Finish => "indexes and views are made, and are being built".to_owned(),
@@ -202,6 +207,7 @@ struct Known {
     node: Option<NodeIdentity>,
     ring: Vec<RingMember>,
     plan: Option<RestorePlan>,
+    rehearsed: Option<Rehearsed>,
 }
 
 /// How far it is, told now and then.

@@ -54,7 +54,7 @@ impl Ready<'_> {
         let mut journal = Journal::open(data, &self.id, &self.peeked)?;
         let run = self.order.run;
         if self.emptied.is_empty() && journal.state.is_done_by(step, run) {
-            return Ok(Done::default());
+            return self.done(Done::default(), step == Step::Load).await;
         }
         if !self.emptied.is_empty() {
             journal.write(Entry::Emptied {
@@ -63,9 +63,10 @@ impl Ready<'_> {
         }
         if step == Step::All && journal.state.loaded.is_some() {
             // Only its end was cut off.
+            let done = self.done(Done::default(), true).await?;
             self.finish().await?;
             Journal::end(data, &self.id)?;
-            return Ok(Done::default());
+            return Ok(done);
         }
         let ring = self.node.facts.ring.clone();
         // A merge that was done is done again: what was deleted since stays deleted all the same. And
@@ -97,13 +98,18 @@ impl Ready<'_> {
             selection: &self.order.selection,
             id: &self.id,
             batch: self.order.batch,
+            read_all: self.order.mode == Mode::Rehearse,
             concurrency: self.order.concurrency,
             bandwidth: &bandwidth,
             seen: tell.seen,
             say: tell.say,
         };
+        if self.order.mode == Mode::Rehearse {
+            self.hold_still().await?;
+        }
         let done = load.run(&mut journal).await?;
         self.check_that_it_stayed(&journal).await?;
+        let done = self.done(done, true).await?;
         journal.unstage(&self.node.facts.directories, &self.id)?;
         let at = Timestamp::now();
         journal.write(Entry::Loaded { at, run })?;
@@ -112,6 +118,15 @@ impl Ready<'_> {
             Journal::end(data, &self.id)?;
         }
         Ok(done)
+    }
+
+    /// What was done; of a rehearsal that is loaded also what the node has now, if that is right.
+    async fn done(&self, done: Done, is_loaded: bool) -> Result<Done, OnlineError> {
+        let rehearsed = match self.order.mode == Mode::Rehearse && is_loaded {
+            true => Some(self.compare().await?),
+            false => None,
+        };
+        Ok(Done { rehearsed, ..done })
     }
 
     /// Whether the tables are to be emptied first: not again, once something was imported.

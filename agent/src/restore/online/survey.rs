@@ -111,6 +111,37 @@ impl Plan {
         })
     }
 
+    /// Hash of what makes rows a node's: the ring, and the replication that the keyspaces have, or get.
+    pub fn ring(&self, source: &Source, node: &Facts) -> String {
+        let replications: Vec<_> = self
+            .keyspaces
+            .keys()
+            .map(|(from, into)| {
+                let there = node.cluster.replication.get(into);
+                (into, there.or(source.cluster.replication.get(from)))
+            })
+            .collect();
+        let hashed = format!("{} {replications:?}", node.ring);
+        blake3::hash(hashed.as_bytes()).to_hex().to_string()
+    }
+
+    /// Whether an SSTable of a node of the source is imported, and into which table.
+    pub fn takes(
+        &self,
+        selection: &Selection,
+        source: Uuid,
+        table: &TableName,
+        sstable: &SsTable,
+    ) -> Option<TableName> {
+        if sstable.index.is_some() || !self.tables.contains_key(table) {
+            return None;
+        }
+        let into = selection.target(table);
+        let pair = (table.keyspace.clone(), into.keyspace.clone());
+        let plan = self.keyspaces.get(&pair)?;
+        plan.choose(source, sstable).is_ok().then_some(into)
+    }
+
     /// The ranges of the node that a replica without a manifest had, over all keyspaces.
     pub fn degraded(&self) -> usize {
         self.keyspaces.values().map(|it| it.degraded.len()).sum()

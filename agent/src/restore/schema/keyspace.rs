@@ -1,8 +1,8 @@
-//! What a keyspace says of its replicas.
+//! What a keyspace says of its replicas, and one that has a single one.
 
 use std::collections::BTreeMap;
 
-use super::lex::{Class, Cursor};
+use super::lex::{Class, Cursor, quoted};
 use super::statements::{Kind, Statement};
 
 /// How a keyspace is replicated.
@@ -12,6 +12,25 @@ pub struct Replication {
     pub class: String,
     /// All other options, such as a number for each datacenter.
     pub options: BTreeMap<String, String>,
+}
+
+/// One replica, wherever it is.
+pub fn single() -> Replication {
+    Replication {
+        class: "SimpleStrategy".into(),
+        options: [("replication_factor".into(), "1".into())].into(),
+    }
+}
+
+/// A schema whose keyspaces have one replica each, and all else as it is.
+pub fn with_single_replicas(schema: &mut [Statement]) {
+    let keyspaces = schema.iter_mut().filter(|it| it.kind == Kind::Keyspace);
+    for one in keyspaces {
+        one.text = format!(
+            "CREATE KEYSPACE {} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': '1'}}",
+            quoted(&one.keyspace)
+        );
+    }
 }
 
 /// The replication that a `CREATE KEYSPACE` tells.

@@ -16,7 +16,7 @@ mod table;
 mod tests;
 
 pub use apply::{ApplyError, apply, truncate};
-pub use keyspace::{Replication, replication};
+pub use keyspace::{Replication, replication, single, with_single_replicas};
 pub use plan::{SchemaPlan, Wanted, plan, views};
 pub use problem::SchemaProblems;
 pub use settings::{Settings, host_id, settings, truncations, without_auto_snapshot};

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use manifest::{
-    Component, FORMAT_VERSION, Footer, Header, Line, ManifestReader, ManifestWriter, NodeHeader,
-    RingHash, SchemaVersions, Scope, Snapshot, SsTable, Table,
+    Component, Contents, FORMAT_VERSION, Footer, Header, Line, ManifestReader, ManifestWriter,
+    NodeHeader, RingHash, SchemaVersions, Scope, Snapshot, SsTable, Table,
 };
 use uuid::Uuid;
 
@@ -94,6 +94,11 @@ fn sstable(number: u64) -> SsTable {
         data_directory: 0,
         first_token: Some((number as i64 - i64::MAX).to_string()),
         last_token: Some((i64::MAX - number as i64).to_string()),
+        content: Some(Contents {
+            partitions: number + 1,
+            rows: 10 * (number + 1),
+            keys: vec![format!("{number:032x}"), format!("{:032x}", number + 1)],
+        }),
     }
 }
 

@@ -88,15 +88,16 @@ pub fn assert_formats(backup: &Backup, expected: &[(&str, Ids)]) {
     assert_eq!(found, expected.collect());
 }
 
-/// The bounds in the manifest are those that Cassandra's own sstablemetadata reads; indexes, which
-/// sort by value, have none.
-pub async fn assert_bounds(cassandra: &HostCassandra, backup: &Backup) {
+/// The bounds and the rows in the manifest are those that Cassandra's own sstablemetadata reads; indexes,
+/// which sort by value, have none.
+pub async fn assert_metadata(cassandra: &HostCassandra, backup: &Backup) {
     let directories = directories(backup);
     let mut stored = BTreeMap::new();
     for (table, sstable) in sstables(backup) {
         let bounds = (sstable.first_token.clone(), sstable.last_token.clone());
+        let rows = sstable.content.as_ref().map(|it| it.rows);
         if sstable.index.is_some() {
-            assert_eq!(bounds, (None, None));
+            assert_eq!((bounds, rows), ((None, None), None));
             continue;
         }
         let data = sstable
@@ -106,7 +107,9 @@ pub async fn assert_bounds(cassandra: &HostCassandra, backup: &Backup) {
         let folder = directories[sstable.data_directory]
             .join("shop")
             .join(&table.directory);
-        stored.insert(folder.join(&data.unwrap().name), bounds);
+        let content = sstable.content.as_ref().unwrap();
+        assert!(content.partitions > 0 && !content.keys.is_empty());
+        stored.insert(folder.join(&data.unwrap().name), (bounds, rows));
     }
     let files: Vec<_> = stored.keys().cloned().collect();
     let said = cassandra.sstable_metadata(&files).await.unwrap();
@@ -121,7 +124,9 @@ pub async fn assert_bounds(cassandra: &HostCassandra, backup: &Backup) {
         } else if let Some(text) = line.strip_prefix("First token: ") {
             first = token(text);
         } else if let Some(text) = line.strip_prefix("Last token: ") {
-            read.insert(file.clone(), (first.take(), token(text)));
+            read.insert(file.clone(), ((first.take(), token(text)), None));
+        } else if let Some(text) = line.strip_prefix("totalRows: ") {
+            read.get_mut(&file).unwrap().1 = text.trim().parse().ok();
         }
     }
     assert_eq!(stored, read, "{said}");

@@ -82,7 +82,7 @@ impl Trial {
         backup.verify(&storage).await.unwrap();
         judge::assert_every_file(&backup, &self.tables.indexes);
         judge::assert_formats(&backup, formats);
-        judge::assert_bounds(&self.cassandra, &backup).await;
+        judge::assert_metadata(&self.cassandra, &backup).await;
 
         let before = storage.list(&format!("{CLUSTER}/data")).await.unwrap();
         let again = self.flags_with("--keyspaces", "shop");

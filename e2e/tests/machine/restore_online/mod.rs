@@ -2,5 +2,6 @@
 
 mod cluster;
 mod one_node;
+mod rehearsal;
 mod rings;
 mod types;

@@ -6,6 +6,7 @@ use e2e::parts::cassandra::rows::Rows;
 use scylla::statement::unprepared::Statement;
 
 use super::cluster::{Cluster, Storage, rows};
+use super::rehearsal;
 
 const MERGE: [&str; 2] = ["--backup=b1", "--mode=merge"];
 
@@ -163,10 +164,20 @@ async fn a_ring_of_three_comes_back_into_rings_of_any_shape() {
         }
         assert!(partitions < 450, "{partitions}");
     }
-    // One node.
+    // One node, of a datacenter that the source does not have.
     {
-        let one = Cluster::start(1, &options).await;
+        let elsewhere = Options {
+            datacenter: "elsewhere".into(),
+            ..options.clone()
+        };
+        let one = Cluster::start(1, &elsewhere).await;
         let session = one.session().await;
+        let said = one.restore(0, &storage, &MERGE).await.expect(2);
+        assert!(said.contains("has replicas in dc1"), "{said}");
+        rehearsal::shows_what_is_and_what_is_not_there(&one, &storage).await;
+        check(&one).await;
+        one.run(&["DROP KEYSPACE alone", "DROP KEYSPACE shop"])
+            .await;
         // Three replicas on one node would be refused at ALL.
         for keyspace in ["alone", "shop"] {
             let make = format!(

@@ -71,6 +71,7 @@ fn sstable_of(bounds: (i64, i64), bytes: u64) -> Line {
         data_directory: 0,
         first_token: Some(bounds.0.to_string()),
         last_token: Some(bounds.1.to_string()),
+        content: None,
         components: vec![component],
     })
 }
@@ -157,4 +158,26 @@ fn a_datacenter_that_is_not_there_is_told() {
     let lines = [table("shop", "orders"), sstable_of((0, 9), 1)];
     let error = plan(cluster(&[0, 100], "dc2"), &lines).unwrap_err();
     assert!(error.to_string().contains("replicas in dc1"), "{error}");
+}
+
+#[test]
+fn the_ring_stays_what_it_was_when_its_keyspaces_are_made_and_not_when_they_change() {
+    let lines = [table("shop", "orders"), sstable_of((0, 9), 1000)];
+    let plan = plan(cluster(&[0, 100], "dc1"), &lines).unwrap();
+    let source = source();
+    let ring = |schema: &str| {
+        let mut cluster = cluster(&[0, 100], "dc1");
+        cluster.replication = replications(&schema::split(schema));
+        let facts = Facts {
+            cluster,
+            ring: "hash of the members".into(),
+            ..Facts::default()
+        };
+        plan.ring(&source, &facts)
+    };
+    let before = ring("");
+    assert_eq!(ring(SCHEMA), before);
+    let other = "CREATE KEYSPACE other WITH replication = {'class': 'SimpleStrategy'};\n";
+    assert_eq!(ring(&format!("{SCHEMA}{other}")), before);
+    assert_ne!(ring(&SCHEMA.replace("'dc1': '1'", "'dc1': '2'")), before);
 }
