@@ -11,6 +11,7 @@ use crate::rules::{
 };
 use crate::status::CassandraBackupStatus;
 use crate::tls::JmxTlsSettings;
+use crate::verify::Rehearsal;
 
 /// Fields of the spec that the schema fills with a default or requires.
 pub(crate) const ALWAYS_PRESENT: &[&str] = &[
@@ -43,7 +44,7 @@ pub(crate) const MAY_BE_ABSENT: &[&str] = &[
     group = "cassandrabackup.io",
     version = "v1alpha1",
     kind = "CassandraBackup",
-    doc = "One backup of one Cassandra cluster. Its spec cannot be changed, except that `cancel` can be set.",
+    doc = "One backup of one Cassandra cluster. Its spec cannot be changed, except that `cancel` can be set, and `verify` changed.",
     namespaced,
     status = "CassandraBackupStatus",
     derive = "PartialEq",
@@ -65,6 +66,12 @@ pub(crate) const MAY_BE_ABSENT: &[&str] = &[
     ),
     printcolumn(name = "Reused", type_ = "string", json_path = ".status.reused.size"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
+    printcolumn(
+        name = "Verified",
+        type_ = "date",
+        json_path = ".status.verification.verifiedTime",
+        description = "How long ago a rehearsal of it went well"
+    ),
     printcolumn(
         name = "Age",
         type_ = "date",
@@ -88,7 +95,7 @@ pub(crate) const MAY_BE_ABSENT: &[&str] = &[
     validation = unchanged(
         ALWAYS_PRESENT,
         MAY_BE_ABSENT,
-        "the spec of a backup cannot be changed, except for cancel: make a new CassandraBackup instead"
+        "the spec of a backup cannot be changed, except for cancel and verify: make a new CassandraBackup instead"
     ),
     validation = Rule::new("self.keyspaces.size() == 0 || self.tables.size() == 0")
         .message("name either keyspaces or tables, not both"),
@@ -153,6 +160,10 @@ pub struct CassandraBackupSpec {
     #[serde(default)]
     #[x_kube(validation = only_once("backup", "CassandraBackup"))]
     pub cancel: bool,
+    /// Prove the backup when it is whole: restore it into a Cassandra that is there for nothing else.
+    /// It can be set or changed later, and then it is proven again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Rehearsal>,
     /// Name of the backup in the storage, never used twice for a cluster; by default the name of
     /// this resource and the first eight digits of its uid.
     #[serde(default, skip_serializing_if = "Option::is_none")]

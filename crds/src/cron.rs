@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::CassandraBackupSpec;
 use crate::retention::{Retention, RetentionStatus};
-use crate::rules::changeable;
+use crate::rules::{changeable, schedule};
 use crate::status::BackupPhase;
 
 /// Makes a CassandraBackup at each time of a schedule.
@@ -70,13 +70,14 @@ use crate::status::BackupPhase;
         priority = "1"
     )
 )]
+#[x_kube(validation = Rule::new("!has(self.verifySchedule) || has(self.template.spec.verify)")
+    .message("verifySchedule says when backups are proven: set template.spec.verify, which says how"))]
 #[serde(rename_all = "camelCase")]
 pub struct CronBackupSpec {
     /// When backups are made: minute, hour, day of month, month and day of week, as in cron, such
     /// as `30 2 * * *`; or `@hourly`, `@daily`, `@weekly`, `@monthly` or `@yearly`.
     #[schemars(length(min = 1, max = 128))]
-    #[x_kube(validation = Rule::new("self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*,/?#-]+( +[0-9A-Za-z*,/?#-]+){4})$')")
-        .message("schedule must be five fields (minute, hour, day of month, month, day of week), such as '30 2 * * *', or one of @hourly, @daily, @weekly, @monthly, @yearly"))]
+    #[x_kube(validation = schedule("schedule"))]
     pub schedule: String,
     /// Time zone of the schedule, by its name in the IANA database, such as `Europe/Berlin`.
     #[serde(default = "utc")]
@@ -105,6 +106,12 @@ pub struct CronBackupSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 86400))]
     pub jitter_seconds: i64,
+    /// When the newest of its backups is proven as `template.spec.verify` says, in the same form and
+    /// time zone as `schedule`. Without it, each is proven when it is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = schedule("verifySchedule"))]
+    pub verify_schedule: Option<String>,
     /// What happens when a backup fails.
     #[serde(default)]
     pub retry: CronRetry,
@@ -250,6 +257,12 @@ pub struct CronBackupStatus {
     /// How that one ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_result: Option<BackupPhase>,
+    /// The time of `verifySchedule` of which the last rehearsal was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verify_schedule_time: Option<Time>,
+    /// When the last rehearsal of one of its backups ended that went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verified_time: Option<Time>,
     /// How many times of the schedule passed without a backup that should have been made.
     #[serde(default)]
     pub missed: i64,

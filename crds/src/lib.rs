@@ -16,6 +16,7 @@ mod rules;
 mod status;
 mod storage;
 mod tls;
+mod verify;
 mod yaml;
 
 pub use backup::{
@@ -45,6 +46,7 @@ pub use storage::{
     S3Storage, SourceKind, SourceVersion, StoredCluster,
 };
 pub use tls::{CaCertificateSource, ClientCertificateSource, JmxTlsSettings};
+pub use verify::{Rehearsal, RehearsedStatus, VerificationLevel, VerificationStatus};
 pub use yaml::{CustomResource, custom_resources};
 
 /// The API group of all our kinds.

@@ -29,6 +29,14 @@ pub(crate) fn unchanged(present: &[&str], optional: &[&str], message: &str) -> R
     Rule::new(rule.join(" && ")).message(message)
 }
 
+/// Five fields as of cron, or a word for them.
+pub(crate) fn schedule(field: &str) -> Rule {
+    Rule::new("self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*,/?#-]+( +[0-9A-Za-z*,/?#-]+){4})$')")
+        .message(Message::Message(format!(
+            "{field} must be five fields (minute, hour, day of month, month, day of week), such as '30 2 * * *', or one of @hourly, @daily, @weekly, @monthly, @yearly"
+        )))
+}
+
 /// Names of keyspaces, as they are in the schema.
 pub(crate) fn keyspaces() -> Rule {
     Rule::new("self.all(name, name.matches('^[A-Za-z0-9_]+$'))")

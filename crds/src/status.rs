@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::verify::VerificationStatus;
+
 /// The live truth about a backup and each of its nodes.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -51,8 +53,11 @@ pub struct CassandraBackupStatus {
     /// What should be known although it did not stop the backup; the first ones only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<NodeWarning>,
+    /// What is known of its proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationStatus>,
     /// `Complete` says whether the backup is whole, and if not, why. `Reconciling` and `Stalled`
-    /// are as kstatus wants them.
+    /// are as kstatus wants them. `Verified` says how its last rehearsal ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

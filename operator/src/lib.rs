@@ -32,10 +32,12 @@ mod pod;
 mod prerequisites;
 mod publish;
 mod registry;
+mod rehearsal;
 mod restore;
 mod retention;
 mod ring;
 mod run;
+mod startup;
 mod storage;
 mod throttle;
 

@@ -62,6 +62,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [pods]
   verbs: [create, delete]
 {{- end }}
+{{- if .Values.rehearsals }}
+# The proof of backups: a pod by a PodTemplate that somebody has made, and the restore into it.
+- apiGroups: [""]
+  resources: [podtemplates]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [create, delete]
+- apiGroups: [cassandrabackup.io]
+  resources: [cassandrarestores]
+  verbs: [create, delete]
+{{- end }}
 # To run the agent in the Cassandra pods. Exec over WebSocket is a GET; newer API servers want
 # create as well.
 - apiGroups: [""]

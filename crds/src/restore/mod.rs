@@ -168,6 +168,10 @@ pub enum RestoreMode {
     Merge,
     /// They go, after a snapshot that stays on the nodes.
     Replace,
+    /// There are none: it is a rehearsal, into a Cassandra of one node that is there for nothing else.
+    /// Each keyspace has one replica there, and what Cassandra has in the end is compared with what the
+    /// backup recorded.
+    Rehearse,
 }
 
 /// A table that is restored under another name.

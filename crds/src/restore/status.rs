@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::status::{Amount, NodeWarning, RingStatus};
+use crate::verify::RehearsedStatus;
 
 /// The live truth about a restore and each of its nodes.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -40,6 +41,9 @@ pub struct CassandraRestoreStatus {
     /// Fetched so far, over all nodes; what an earlier attempt has fetched counts too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched: Option<Amount>,
+    /// What was found in a rehearsal that went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<RehearsedStatus>,
     /// Cassandra's ring, compared with the selected pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<RingStatus>,

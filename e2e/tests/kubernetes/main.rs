@@ -10,6 +10,7 @@ mod backup_of_three_nodes;
 mod backups_that_fail;
 mod definitions;
 mod operator_is_killed;
+mod rehearsals;
 mod restore_from_storage;
 mod restores;
 mod schedules;

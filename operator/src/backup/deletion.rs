@@ -22,6 +22,7 @@ use crate::conditions::{self, Is};
 use crate::context::Context;
 use crate::humane;
 use crate::publish;
+use crate::rehearsal;
 use crate::retention::{Chore, Ended, Maintained, Place, backoff, perform};
 
 /// Keeps the resource until its data is gone.
@@ -331,6 +332,7 @@ async fn say(
     if status == before {
         return Ok(());
     }
+    rehearsal::leave_out(&mut status);
     match publish::write(&context.client, backup, &status).await {
         Ok(()) => {}
         Err(kube::Error::Api(status)) if is_gone(&status) => {

@@ -8,7 +8,7 @@ use protocol::Reason;
 use super::verdict;
 use crate::conditions::{self, Is};
 use crate::context::Context;
-use crate::publish;
+use crate::{publish, rehearsal};
 
 /// Says in the resource's status that its backup is no more.
 pub(crate) async fn expire(
@@ -32,6 +32,7 @@ fn expired(
     now: Timestamp,
 ) -> CassandraBackupStatus {
     let mut status = status.clone();
+    rehearsal::leave_out(&mut status);
     status.phase = Some(BackupPhase::Expired);
     let why = (Reason::Expired.as_str(), message);
     let all = &mut status.conditions;

@@ -42,7 +42,7 @@ use crate::guarded::readable;
 use crate::node::{self, Job, Making, NodeRun, Orders, Reach, Reporter, Work, deadline, sweep};
 use crate::prerequisites::{self, LookupError, Obstacle, within_grace};
 use crate::publish::{self, HEARTBEAT, Published, publish};
-use crate::{conditions, logs, names};
+use crate::{conditions, logs, names, rehearsal};
 use deletion::Step;
 use plan::plan;
 use runs::{Tracked, adopt};
@@ -71,6 +71,8 @@ pub(crate) enum Error {
     Protect(#[source] Box<kube::Error>),
     #[error("cannot write the status: {0}")]
     Write(#[source] Box<kube::Error>),
+    #[error(transparent)]
+    Rehearse(#[from] rehearsal::Error),
 }
 
 /// Brings the resource's status and its runs forward.
@@ -90,8 +92,7 @@ pub(crate) async fn reconcile(
         match deletion::step(seen) {
             Step::None if seen.spec.imported => {
                 // Whoever looks into the storage says what is found there.
-                show_ended(seen, &context);
-                Ok(Action::await_change())
+                after_end(seen, &context).await
             }
             Step::None => bring_forward(seen, context).await,
             Step::Cancel => bring_forward(&cancelled(seen), context).await,
@@ -104,8 +105,7 @@ pub(crate) async fn reconcile(
 async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Result<Action, Error> {
     let adopted = adopt(&context.runs, &context.client, backup).await;
     let Some(tracked) = adopted.map_err(|error| Error::Read(Box::new(error)))? else {
-        show_ended(backup, &context);
-        return Ok(Action::await_change());
+        return after_end(backup, &context).await;
     };
     let mut tracked = tracked.lock().await;
     let now = Timestamp::now();
@@ -154,11 +154,13 @@ async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Resul
     }))
 }
 
-/// Shows what has ended: after a restart that is known only from its status.
-fn show_ended(backup: &CassandraBackup, context: &Context) {
+/// Shows what has ended, since after a restart that is known only from its status; and has it proven,
+/// where that is asked for.
+async fn after_end(backup: &CassandraBackup, context: &Context) -> Result<Action, Error> {
     if let Some(status) = backup.status.as_ref().filter(|status| is_final(status)) {
         context.metrics.show(backup, status);
     }
+    Ok(rehearsal::bring_forward(backup, context, Timestamp::now()).await?)
 }
 
 /// The same, as if somebody had cancelled it.

@@ -16,6 +16,7 @@ use crate::exclusion::Exclusion;
 use crate::node::{Followed, Job, NodeReport, Ring};
 use crate::publish::Written;
 use crate::registry::{AtWork, Registry, Shared};
+use crate::rehearsal;
 use crate::throttle::Throttle;
 
 /// Warnings that a status keeps.
@@ -175,7 +176,8 @@ pub(super) async fn adopt(
     if fresh.uid().as_deref() != Some(&uid) || is_over(fresh.status.as_ref()) {
         return Ok(None);
     }
-    let status = fresh.status.unwrap_or_default();
+    let mut status = fresh.status.unwrap_or_default();
+    rehearsal::leave_out(&mut status);
     let mut tracked = Tracked::new(uid.clone(), status.clone());
     tracked.written = Some((status, Instant::now()));
     Ok(Some(runs.add(&uid, &namespace, &name, tracked).await))

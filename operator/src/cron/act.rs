@@ -1,7 +1,7 @@
 //! Requests to the API server, about exactly one CronBackup.
 
 use crds::{CassandraBackup, CronBackup, CronBackupStatus};
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::{Client, Resource, ResourceExt};
@@ -11,6 +11,7 @@ use super::Error;
 use super::child::{self, Child};
 use super::names::Run;
 use super::status::Outcome;
+use super::verify;
 use crate::FIELD_MANAGER;
 use crate::answer::{is_gone, is_refusal};
 
@@ -93,6 +94,25 @@ impl Desk {
         };
         let patched = self.backups.patch(&child.name, &parameters, &patch).await;
         gone_is_fine(patched.map(|_| ())).map_err(|cause| Error::Cancel {
+            name: child.name.clone(),
+            cause: Box::new(cause),
+        })
+    }
+
+    /// Asks a child for its rehearsal.
+    pub(super) async fn rehearse(
+        &self,
+        cron: &CronBackup,
+        child: &Child,
+        slot: Timestamp,
+    ) -> Result<(), Error> {
+        let patch = Patch::Merge(verify::order(cron, child, slot));
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let patched = self.backups.patch(&child.name, &parameters, &patch).await;
+        gone_is_fine(patched.map(|_| ())).map_err(|cause| Error::Rehearse {
             name: child.name.clone(),
             cause: Box::new(cause),
         })

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::{Resource, ResourceExt};
 
 use super::names::{self, Run};
+use super::verify::Proof;
 use crate::backup::was_whole;
 
 /// Label of a child: the name of its CronBackup.
@@ -44,6 +45,8 @@ pub(super) struct Child {
     pub(super) cancelled: bool,
     /// A snapshot may be left on a node, which the operator removes as long as the child is there.
     pub(super) sweeping: bool,
+    /// What is known of its proof.
+    pub(super) proof: Option<Proof>,
 }
 
 impl Child {
@@ -65,6 +68,7 @@ impl Child {
             cancelled: backup.spec.cancel,
             sweeping: status
                 .is_some_and(|status| status.nodes.iter().any(|node| node.sweep_pending)),
+            proof: Proof::of(backup),
         })
     }
 
@@ -109,6 +113,10 @@ pub(super) fn build(cron: &CronBackup, run: Run, scheduled_at: &Zoned) -> Cassan
     let mut backup =
         CassandraBackup::new(&names::child(&cron.name_any(), run), template.spec.clone());
     backup.spec.series = Some(cron.name_any());
+    if cron.spec.verify_schedule.is_some() {
+        // It is asked for when its time comes.
+        backup.spec.verify = None;
+    }
     // Whatever the template says: the schema refuses these, and older objects may have them.
     backup.spec.backup_name = None;
     backup.spec.cancel = false;

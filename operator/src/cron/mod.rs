@@ -22,6 +22,7 @@ mod slots;
 mod status;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub(crate) use child::LABEL as CHILD_LABEL;
 pub(crate) use reason::Reason;
@@ -68,6 +69,12 @@ pub(crate) enum Error {
     },
     #[error("cannot cancel CassandraBackup {name}: {cause}")]
     Cancel {
+        name: String,
+        #[source]
+        cause: Box<kube::Error>,
+    },
+    #[error("cannot ask CassandraBackup {name} for its rehearsal: {cause}")]
+    Rehearse {
         name: String,
         #[source]
         cause: Box<kube::Error>,
@@ -123,6 +130,11 @@ async fn bring_forward(
         .map(|(run, name, outcome)| (*run, name.as_str(), outcome));
     let mut new = status::concluded(&facts, &decision, made, now);
     let retaining = Retaining::look(context, &cron, &children, &mut new, now);
+    let proof = verify::look(&cron, &children, &mut new, now);
+    if let Some((child, slot)) = proof.rehearse {
+        verify::tell(&cron, child);
+        desk.rehearse(&cron, child, slot).await?;
+    }
     if new != old && !desk.write(&cron, &new).await? {
         return Ok(Action::requeue(AGAIN));
     }
@@ -138,8 +150,9 @@ async fn bring_forward(
         desk.delete(child).await?;
     }
     let wake = wake(&decision, made.map(|made| made.2));
-    let look = look.map(|look| Duration::try_from(look).unwrap_or_default());
-    Ok(Action::requeue(look.map_or(wake, |look| wake.min(look))))
+    let looks = [look, proof.wake].into_iter().flatten();
+    let looks = looks.map(|look| Duration::try_from(look).unwrap_or_default());
+    Ok(Action::requeue(looks.fold(wake, Duration::min)))
 }
 
 fn schedule(cron: &CronBackup) -> Result<Schedule, Invalid> {
@@ -187,11 +200,14 @@ pub(crate) fn turn(backup: &DeserializeGuard<CassandraBackup>) -> Option<u64> {
         .ok()
         .and_then(|backup| backup.status.as_ref());
     let sweeping = status.is_some_and(|status| status.nodes.iter().any(|node| node.sweep_pending));
+    let proof = status.and_then(|status| status.verification.as_ref());
+    let proven = proof.and_then(|proof| proof.completion_time.as_ref());
     let mut hasher = DefaultHasher::new();
     (
         backup.meta().uid.as_ref(),
         status.and_then(|status| status.phase),
         sweeping,
+        proven.map(|time| time.0),
     )
         .hash(&mut hasher);
     Some(hasher.finish())

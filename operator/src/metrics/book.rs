@@ -160,6 +160,8 @@ time() - cassandra_backup_schedule_last_success_timestamp_seconds
   > 2 * cassandra_backup_schedule_interval_seconds
 # No backup of a schedule has succeeded yet
 cassandra_backup_schedule_ready unless cassandra_backup_schedule_last_success_timestamp_seconds
+# No backup of a schedule was proven for a month (docs/rehearsals.md)
+time() - cassandra_backup_schedule_last_verified_timestamp_seconds > 31 * 86400
 # More data than a day would be lost now
 time() - cassandra_backup_recovery_point_timestamp_seconds > 86400
 # The last backup of a cluster did not succeed

@@ -57,6 +57,7 @@ pub(crate) struct Metrics {
     /// The clusters that each storage shows.
     stored: Mutex<BTreeMap<Name, Vec<StoredCluster>>>,
     stored_recovery_point: Family<StoredCluster, Figure>,
+    schedule_verified: Family<Schedule, Figure>,
     purge_success: Family<Schedule, Figure>,
     purge_deleted: Family<Schedule, Counter>,
     purge_freed: Family<Schedule, Counter>,
@@ -90,6 +91,7 @@ impl Default for Metrics {
             storage_probed: book.add("storage_last_probe_timestamp_seconds", "When a storage was probed last"),
             stored: Mutex::default(),
             stored_recovery_point: book.add("storage_recovery_point_timestamp_seconds", "What was written before is in the newest complete backup that a cluster has in a storage, as far as that backup's scope goes"),
+            schedule_verified: book.add("schedule_last_verified_timestamp_seconds", "When the last rehearsal of a backup of a schedule that went well ended"),
             purge_success: book.add("purge_last_success_timestamp_seconds", "When the last purge of a schedule that went through began"),
             purge_deleted: book.add("purge_deleted_backups", "Backups that purges of a schedule deleted"),
             purge_freed: book.add("purge_freed_bytes", "Bytes of data that purges of a schedule deleted"),

@@ -24,6 +24,7 @@ impl Metrics {
             (&self.purge_success, &purged),
             (&self.next_slot, &new.next_schedule_time),
             (&self.schedule_success, &new.last_successful_time),
+            (&self.schedule_verified, &new.last_verified_time),
         ] {
             set(times, &of, time.as_ref().map(|time| seconds(time.0)));
         }
@@ -60,6 +61,7 @@ impl Metrics {
         self.next_slot.remove(&of);
         self.interval.remove(&of);
         self.schedule_success.remove(&of);
+        self.schedule_verified.remove(&of);
         self.schedule_followed.remove(&of);
         self.purge_success.remove(&of);
         self.purge_deleted.remove(&of);

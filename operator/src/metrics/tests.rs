@@ -253,6 +253,7 @@ fn full() -> Metrics {
         "status": {
             "missed": 1, "nextScheduleTime": "2026-01-02T00:00:00Z",
             "lastSuccessfulTime": "2026-01-01T00:01:00Z",
+            "lastVerifiedTime": "2026-01-01T00:03:00Z",
             "retention": {"lastSuccessfulTime": "2026-01-01T00:02:00Z"},
         },
     }))

@@ -6,7 +6,8 @@ use crds::{Amount, NodePhase, NodeStatus, NodeWarning, SnapshotStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use protocol::{
-    Event, EventKind, NodeIdentity, Outcome, Phase, Progress, Reason, RestorePlan, RingMember,
+    Event, EventKind, NodeIdentity, Outcome, Phase, Progress, Reason, Rehearsed, RestorePlan,
+    RingMember,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ pub(crate) struct NodeReport {
     pub(crate) fetched: Option<Amount>,
     /// Of a restore: what is restored, once that is known.
     pub(crate) plan: Option<Box<RestorePlan>>,
+    /// Of a rehearsal: what was found.
+    pub(crate) rehearsed: Option<Rehearsed>,
 }
 
 /// The members of a ring, by host id. Nodes that see the same one share it.
@@ -78,6 +81,7 @@ impl Reporter {
             warnings: Vec::new(),
             fetched: None,
             plan: None,
+            rehearsed: None,
         });
         let reporter = Self {
             sender,
@@ -200,6 +204,7 @@ pub(crate) fn apply_outcome(outcome: &Outcome, report: &mut NodeReport) {
     }
     node.manifest.clone_from(&outcome.manifest);
     report.plan.clone_from(&outcome.restore);
+    report.rehearsed = outcome.rehearsed;
     figures(report, &outcome.progress);
 }
 

@@ -150,6 +150,7 @@ pub(super) fn job(
             mode: match spec.mode {
                 RestoreMode::Merge => protocol::RestoreMode::Merge,
                 RestoreMode::Replace => protocol::RestoreMode::Replace,
+                RestoreMode::Rehearse => protocol::RestoreMode::Rehearse,
             },
             step: match step {
                 RestoreStep::Plan => protocol::RestoreStep::All,

@@ -18,7 +18,7 @@ pub(crate) use runs::Runs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::{CassandraRestore, CassandraRestoreStatus, RestorePhase};
+use crds::{CassandraRestore, CassandraRestoreStatus, RestoreMode, RestorePhase};
 use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -75,15 +75,15 @@ async fn bring_forward(restore: &CassandraRestore, context: Arc<Context>) -> Res
         return Ok(Action::await_change());
     };
     let mut tracked = tracked.lock().await;
-    let (claim, now) = (Claim::of(restore, &restore.spec.cluster), Timestamp::now());
+    let (claim, now) = (claim(restore), Timestamp::now());
     tracked.collect();
     if !has_begun(&tracked.status) {
-        begin(&context, restore, &claim, &mut tracked, now).await?;
+        begin(&context, restore, claim.as_ref(), &mut tracked, now).await?;
     }
     let mut actions = Vec::new();
     if has_begun(&tracked.status) {
-        if !is_final(&tracked.status) {
-            tracked.exclusion.keep(&context.client, &claim).await;
+        if let Some(claim) = claim.as_ref().filter(|_| !is_final(&tracked.status)) {
+            tracked.exclusion.keep(&context.client, claim).await;
         }
         let planned = plan::plan(restore, &tracked.status, &tracked.active(), now);
         tracked.status = planned.status;
@@ -96,8 +96,8 @@ async fn bring_forward(restore: &CassandraRestore, context: Arc<Context>) -> Res
     for action in actions {
         act(&context, restore, &mut tracked, action);
     }
-    if is_final(&tracked.status) {
-        tracked.exclusion.release(&context.client, &claim).await;
+    if let Some(claim) = claim.as_ref().filter(|_| is_final(&tracked.status)) {
+        tracked.exclusion.release(&context.client, claim).await;
     }
     if tracked.is_over() {
         context.restores.forget(&tracked.uid);
@@ -108,6 +108,12 @@ async fn bring_forward(restore: &CassandraRestore, context: Arc<Context>) -> Res
     } else {
         LOOK_AGAIN
     }))
+}
+
+/// A rehearsal is into no cluster that anybody else is at work on.
+fn claim(restore: &CassandraRestore) -> Option<Claim> {
+    let spec = &restore.spec;
+    (spec.mode != RestoreMode::Rehearse).then(|| Claim::of(restore, &spec.cluster))
 }
 
 /// Whether the nodes are known, or it ended before they were.
@@ -123,7 +129,7 @@ fn is_final(status: &CassandraRestoreStatus) -> bool {
 async fn begin(
     context: &Context,
     restore: &CassandraRestore,
-    claim: &Claim,
+    claim: Option<&Claim>,
     tracked: &mut Tracked,
     now: Timestamp,
 ) -> Result<(), Error> {
@@ -137,7 +143,7 @@ async fn begin(
     }
     let failed = |error| Error::Exclude(Box::new(error));
     // One that waits for another does not look everything up each time.
-    if exclusion.waits()
+    if let Some(claim) = claim.filter(|_| exclusion.waits())
         && let Err(obstacle) = exclusion
             .turn(&context.client, claim)
             .await
@@ -146,12 +152,12 @@ async fn begin(
         plan::wait(status, &obstacle, now);
         return Ok(());
     }
-    let looked_up = match begin::lookup(context, restore, now).await? {
-        Ok(begun) => {
+    let looked_up = match (begin::lookup(context, restore, now).await?, claim) {
+        (Ok(begun), Some(claim)) => {
             let turn = exclusion.turn(&context.client, claim).await;
             turn.map_err(failed)?.map(|()| begun)
         }
-        missing => missing,
+        (looked_up, _) => looked_up,
     };
     match looked_up {
         Ok(begun) => *status = begun,

@@ -1,11 +1,11 @@
 //! A node's share of a restore: what its status says of a run, and what a run says of it.
 
 use crds::{
-    CassandraRestore, NodePhase, NodeStatus, RestoreNodePhase, RestoreNodeStatus,
+    CassandraRestore, NodePhase, NodeStatus, RehearsedStatus, RestoreNodePhase, RestoreNodeStatus,
     RestorePlanStatus, RestoreStep,
 };
 use kube::ResourceExt;
-use protocol::{Reason, RestorePlan, Tally};
+use protocol::{Reason, Rehearsed, RestorePlan, Tally};
 use uuid::Uuid;
 
 use crate::humane;
@@ -129,8 +129,23 @@ pub(super) fn take_over(node: &mut RestoreNodeStatus, report: &NodeReport) {
     }
 }
 
+/// What was found in a rehearsal, as a status has it.
+pub(super) fn found(rehearsed: &Rehearsed) -> RehearsedStatus {
+    RehearsedStatus {
+        tables: count(rehearsed.tables),
+        sstables: count(rehearsed.sstables),
+        partitions: count(rehearsed.partitions),
+        rows: count(rehearsed.rows),
+        keys: count(rehearsed.keys),
+        unrecorded: count(rehearsed.unrecorded),
+    }
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 fn in_status(plan: &RestorePlan) -> RestorePlanStatus {
-    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     RestorePlanStatus {
         tables: count(plan.tables),
         sstables: count(plan.sstables),

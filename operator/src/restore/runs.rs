@@ -79,6 +79,9 @@ pub(super) fn fold(status: &mut CassandraRestoreStatus, report: &NodeReport) {
             status.snapshot_time = plan.snapshot_started_at.map(Time);
         }
     }
+    if let Some(rehearsed) = &report.rehearsed {
+        status.rehearsed = Some(node::found(rehearsed));
+    }
     let known = status
         .nodes
         .iter_mut()

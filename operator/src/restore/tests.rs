@@ -112,6 +112,7 @@ impl Play {
             node: run,
             ring: Some(ring.collect()),
             warnings: Vec::new(),
+            rehearsed: None,
             fetched: Some(humane::amount(Tally {
                 files: 8,
                 bytes: 100,

@@ -1,8 +1,8 @@
 //! What follows from how far the nodes are with the present step.
 
 use crds::{
-    CassandraRestoreSpec, CassandraRestoreStatus, RestoreNodePhase, RestoreNodeStatus,
-    RestorePhase, RestoreStep,
+    CassandraRestoreSpec, CassandraRestoreStatus, RehearsedStatus, RestoreNodePhase,
+    RestoreNodeStatus, RestorePhase, RestoreStep,
 };
 use protocol::Reason;
 
@@ -135,7 +135,19 @@ fn restored(status: &CassandraRestoreStatus) -> String {
         0 => String::new(),
         _ => "; see the warnings".to_owned(),
     };
-    format!("restored {}{warnings}", what(status))
+    let rehearsed = match &status.rehearsed {
+        None => String::new(),
+        Some(RehearsedStatus {
+            sstables,
+            partitions,
+            rows,
+            keys,
+            ..
+        }) => format!(
+            "; Cassandra has read {sstables} SSTables with {partitions} partitions and {rows} rows, as the backup recorded them, and found {keys} keys"
+        ),
+    };
+    format!("restored {}{rehearsed}{warnings}", what(status))
 }
 
 fn what(status: &CassandraRestoreStatus) -> String {

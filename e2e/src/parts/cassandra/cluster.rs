@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
+use serde_json::json;
 
 use super::Distribution;
 use super::config::{self, Credentials, Jmx};
@@ -94,6 +95,29 @@ impl<'n> Cluster<'n> {
             namespace,
             folder,
         })
+    }
+
+    /// Applies a PodTemplate: one node of the same configuration and without data, that belongs to no
+    /// cluster.
+    pub async fn pod_template(&self, name: &str) -> Result<()> {
+        let sets = self.namespace.api::<StatefulSet>();
+        let set = sets.get(&self.options.name).await?;
+        let mut template = serde_json::to_value(set.spec.map(|spec| spec.template))?;
+        template["metadata"] = json!({"labels": {"app": name}});
+        let spec = &mut template["spec"];
+        // It is the first pod, and its own seed.
+        let first = self.options.pod(0);
+        spec["initContainers"][0]["env"][0] = json!({"name": "POD_NAME", "value": first});
+        if let Some(volumes) = spec["volumes"].as_array_mut() {
+            volumes.retain(|volume| volume["name"] != "seed");
+            let empty = |name: &str| json!({"name": name, "emptyDir": {}});
+            volumes.extend([empty("seed"), empty("data")]);
+        }
+        let object = json!({
+            "apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name},
+            "template": template,
+        });
+        self.namespace.apply(&object.to_string()).await
     }
 
     /// Waits until every pod is ready.

@@ -68,6 +68,7 @@ pub(super) fn child(run: Run, phase: Option<BackupPhase>, completed: Option<&str
         whole: matches!(phase, Some(BackupPhase::Succeeded | BackupPhase::Expired)),
         cancelled: false,
         sweeping: false,
+        proof: None,
     }
 }
 

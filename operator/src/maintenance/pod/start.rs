@@ -1,4 +1,4 @@
-//! Waiting for the pod, and why it does not start.
+//! Waiting for the pod.
 
 use std::time::Duration;
 
@@ -7,19 +7,12 @@ use kube::api::Api;
 use tokio::time::{Instant, sleep};
 
 use super::PodError;
+use crate::startup::{Progress, progress};
 
 /// For being scheduled, pulling an image, and starting.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks. It takes some two seconds where the image is there.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// How far it is.
-#[derive(Debug, PartialEq, Eq)]
-enum Progress {
-    Running,
-    Waits(String),
-    Ended(String),
-}
 
 /// Waits until the agent can be run in it.
 pub(super) async fn until_running(pods: &Api<Pod>, name: &str) -> Result<(), PodError> {
@@ -46,71 +39,5 @@ pub(super) async fn until_running(pods: &Api<Pod>, name: &str) -> Result<(), Pod
             Some(Progress::Ended(why)) => return Err(ended(why)),
             None => return Err(ended("somebody deleted it".into())),
         }
-    }
-}
-
-fn progress(pod: &Pod) -> Progress {
-    let status = pod.status.clone().unwrap_or_default();
-    let told = |reason: Option<String>, message: Option<String>| {
-        let parts: Vec<_> = [reason, message].into_iter().flatten().collect();
-        parts.join(": ")
-    };
-    if let Some("Succeeded" | "Failed") = status.phase.as_deref() {
-        return Progress::Ended(told(status.reason, status.message));
-    }
-    let container = status.container_statuses.unwrap_or_default().into_iter();
-    match container.filter_map(|one| one.state).next() {
-        Some(state) if state.running.is_some() => return Progress::Running,
-        Some(state) => {
-            if let Some(waiting) = state.waiting {
-                return Progress::Waits(told(waiting.reason, waiting.message));
-            }
-        }
-        None => {}
-    }
-    let conditions = status.conditions.unwrap_or_default().into_iter();
-    let unscheduled = conditions
-        .filter(|one| one.type_ == "PodScheduled" && one.status == "False")
-        .map(|one| told(one.reason, one.message))
-        .next();
-    Progress::Waits(unscheduled.unwrap_or_else(|| "it waits for its container".into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn of(status: Value) -> Progress {
-        progress(&serde_json::from_value(json!({"status": status})).unwrap())
-    }
-
-    #[test]
-    fn what_keeps_it_from_starting_is_told_in_the_words_of_who_keeps_it() {
-        let state = |state: Value| {
-            let status = json!({
-                "name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
-                "state": state,
-            });
-            json!({"phase": "Pending", "containerStatuses": [status]})
-        };
-        let running = state(json!({"running": {}}));
-        assert_eq!(of(running), Progress::Running);
-        let pulls = state(json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such"}}));
-        assert_eq!(
-            of(pulls),
-            Progress::Waits("ImagePullBackOff: no such".into())
-        );
-        let unscheduled = json!({"phase": "Pending", "conditions": [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1"},
-        ]});
-        assert_eq!(
-            of(unscheduled),
-            Progress::Waits("Unschedulable: 0/1".into())
-        );
-        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk"});
-        assert_eq!(of(evicted), Progress::Ended("Evicted: disk".into()));
-        assert!(matches!(of(json!({})), Progress::Waits(_)));
     }
 }

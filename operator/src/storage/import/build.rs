@@ -46,6 +46,7 @@ pub(super) fn spec(storage: &BackupStorage, cluster: &str) -> CassandraBackupSpe
         retry: Retry::default(),
         active_deadline_seconds: None,
         cancel: false,
+        verify: None,
         backup_name: None,
         series: None,
         deletion_policy: DeletionPolicy::Retain,
