@@ -1,6 +1,8 @@
 //! CassandraRestores on a real cluster: what was lost comes back, into the same cluster and into a new
 //! one, whatever happens to operator and pods meanwhile; and what cannot be done changes nothing.
 
+mod dead_node;
+
 use std::time::Duration;
 
 use crds::{
@@ -95,6 +97,9 @@ async fn what_was_lost_comes_back_whatever_happens_meanwhile_also_into_a_new_clu
             .backups_wait_and_a_restore_outlives_operator_and_pod()
             .await;
         ground.a_cancelled_one_is_begun_anew_by_another().await;
+        ground
+            .a_node_that_lost_its_volume_starts_with_its_tokens_and_rows(&minio)
+            .await;
     }
     // Nothing is left of all that but the bucket.
     namespace.done().await.unwrap();
@@ -326,7 +331,7 @@ async fn a_new_cluster_of_another_size_gets_it_from_the_storage_alone(
     let storage = storage.await.unwrap();
     let found = &storage.status.unwrap().clusters[0];
     let last = found.last_restorable.clone().unwrap();
-    assert_eq!(last.backup, "meanwhile");
+    assert_eq!(last.backup, "whole");
     let restore = json!({
         "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraRestore",
         "metadata": {"name": "all"},

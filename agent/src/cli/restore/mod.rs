@@ -40,7 +40,7 @@ Examples:
     cassandra-backup restore --mode replace --step finish --backup nightly-1 …
 
   Whether a backup can be restored, in a Cassandra of one node that is there for nothing else:
-    cassandra-backup restore --mode rehearse --backup latest --cluster prod \
+    cassandra-backup restore --mode rehearse --backup latest --cluster prod \\
       --blob-storage s3 --bucket backups
 
   A node that lost its disk, on its machine, with Cassandra down:

@@ -56,7 +56,8 @@ pub enum AzureCredentials {
 }
 
 impl AzureConfig {
-    /// The container `container` with the defaults: no prefix, 32 MiB in flight, 8 MiB a block.
+    /// The container `container` with the defaults: no prefix, 24 MiB in flight, 6 MiB a block: the
+    /// library holds more besides than those of the other storages.
     pub fn new(
         account: impl Into<String>,
         container: impl Into<String>,
@@ -69,8 +70,8 @@ impl AzureConfig {
             endpoint: None,
             credentials,
             ca_pem: None,
-            max_in_flight: 32 * 1024 * 1024,
-            block_size: 8 * 1024 * 1024,
+            max_in_flight: 24 * 1024 * 1024,
+            block_size: 6 * 1024 * 1024,
         }
     }
 
