@@ -260,6 +260,9 @@ pub struct CronBackupStatus {
     /// The time of `verifySchedule` of which the last rehearsal was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verify_schedule_time: Option<Time>,
+    /// The `verifySchedule` and time zone that are followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_verify_schedule: Option<String>,
     /// When the last rehearsal of one of its backups ended that went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verified_time: Option<Time>,

@@ -64,6 +64,9 @@ pub struct VerificationStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
+    /// Its pod is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cleaned_up: bool,
     /// When the last one ended that went well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_time: Option<Time>,
@@ -96,6 +99,7 @@ pub struct RehearsedStatus {
     pub rows: i64,
     /// Partition keys that were looked up and found.
     pub keys: i64,
-    /// SSTables of which the backup recorded nothing, so that only their number was compared.
+    /// SSTables of tables of which not all was recorded, so that only their number was compared; their
+    /// partitions and rows are not counted above.
     pub unrecorded: i64,
 }

@@ -12,3 +12,12 @@ pub(crate) fn is_gone(status: &Status) -> bool {
 pub(crate) fn is_refusal(status: &Status) -> bool {
     (400..500).contains(&status.code) && status.code != 429
 }
+
+/// What was to be deleted or changed may be gone already.
+pub(crate) fn gone_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

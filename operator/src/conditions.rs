@@ -21,6 +21,17 @@ impl Is {
     }
 }
 
+impl Is {
+    /// What a condition says.
+    pub(crate) fn of(status: &str) -> Self {
+        match status {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl From<bool> for Is {
     fn from(value: bool) -> Self {
         if value { Self::True } else { Self::False }

@@ -13,6 +13,24 @@ pub(crate) enum Progress {
     Ended(String),
 }
 
+/// Why the container of that name has ended, or, where none is named, the first that has failed.
+pub(crate) fn died(pod: &Pod, container: Option<&str>) -> Option<String> {
+    let status = pod.status.clone().unwrap_or_default();
+    let all = status.container_statuses.unwrap_or_default().into_iter();
+    let mut ended = all.filter_map(|one| Some((one.name, one.state?.terminated?)));
+    let (name, how) = ended.find(|(name, how)| match container {
+        Some(container) => name == container,
+        None => how.exit_code != 0,
+    })?;
+    let why = [how.reason, how.message];
+    let why: Vec<_> = why.into_iter().flatten().collect();
+    Some(format!(
+        "container {name} has ended with exit code {}: {}",
+        how.exit_code,
+        why.join(": ")
+    ))
+}
+
 /// How far a pod is.
 pub(crate) fn progress(pod: &Pod) -> Progress {
     let status = pod.status.clone().unwrap_or_default();
@@ -77,5 +95,31 @@ mod tests {
         let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk"});
         assert_eq!(of(evicted), Progress::Ended("Evicted: disk".into()));
         assert!(matches!(of(json!({})), Progress::Waits(_)));
+    }
+
+    #[test]
+    fn a_container_that_died_is_told_also_where_others_go_on() {
+        let status = |name: &str, state: Value| {
+            json!({
+                "name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": state,
+            })
+        };
+        let killed = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        let done = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
+        let pod = |state: &Value| {
+            let all = [
+                status("side", json!({"running": {}})),
+                status("cassandra", state.clone()),
+            ];
+            serde_json::from_value(json!({"status": {"containerStatuses": all}})).unwrap()
+        };
+        let said = Some("container cassandra has ended with exit code 137: OOMKilled".to_owned());
+        assert_eq!(died(&pod(&killed), None), said);
+        assert_eq!(died(&pod(&killed), Some("cassandra")), said);
+        assert_eq!(died(&pod(&killed), Some("side")), None);
+        // Whoever is not named may have done its work.
+        assert_eq!(died(&pod(&done), None), None);
+        assert!(died(&pod(&done), Some("cassandra")).is_some());
     }
 }

@@ -146,6 +146,7 @@ reasons! {
     RestoreNote, Done, "Something about a restore that you should know; the message says what.", "";
     LimitedNeighbour, Done, "The kernel or the container did not allow a measure that keeps the agent out of Cassandra's way; the message names it.", "";
 
+    RestoreDiffers, Mismatch, "After a rehearsal Cassandra did not have what the backup recorded of its SSTables; the message says where.", "Look at Cassandra's log of the rehearsal, rehearse once more, and an older backup, and keep that.";
     Restored, Done, "A rehearsal has restored the backup, and Cassandra had what the backup recorded.", "";
     PodTemplateNotFound, Failed, "The PodTemplate that `spec.verify` names does not exist in its namespace.", "Create it, or correct the name.";
     RehearsalPodFailed, Failed, "The pod of a rehearsal could not be made, did not become ready, or has ended; the message says why.", "Do what the message says: correct the PodTemplate, raise a quota or the pod's memory.";

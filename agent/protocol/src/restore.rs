@@ -119,6 +119,7 @@ pub struct Rehearsed {
     pub rows: u64,
     /// Partition keys that were looked up and found.
     pub keys: u64,
-    /// SSTables of which the backup recorded nothing, so that only their number was compared.
+    /// SSTables of tables of which not all was recorded, so that only their number was compared; their
+    /// partitions and rows are not counted above.
     pub unrecorded: u64,
 }

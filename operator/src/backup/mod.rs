@@ -96,7 +96,13 @@ pub(crate) async fn reconcile(
             }
             Step::None => bring_forward(seen, context).await,
             Step::Cancel => bring_forward(&cancelled(seen), context).await,
-            step => deletion::carry_out(step, seen, &context, Timestamp::now()).await,
+            step => {
+                let now = Timestamp::now();
+                if seen.meta().deletion_timestamp.is_some() {
+                    rehearsal::bring_forward(seen, &context, now).await?;
+                }
+                deletion::carry_out(step, seen, &context, now).await
+            }
         }
     };
     bring_forward.instrument(span).await
@@ -145,7 +151,11 @@ async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Resul
     }
     if tracked.is_over() {
         context.runs.forget(&tracked.uid);
-        return Ok(Action::await_change());
+        // The event of its last status may have come already.
+        return Ok(match backup.spec.verify {
+            Some(_) => Action::requeue(LOOK_AGAIN),
+            None => Action::await_change(),
+        });
     }
     Ok(Action::requeue(if has_begun(&tracked.status) {
         again

@@ -13,7 +13,7 @@ use super::names::Run;
 use super::status::Outcome;
 use super::verify;
 use crate::FIELD_MANAGER;
-use crate::answer::{is_gone, is_refusal};
+use crate::answer::{gone_is_fine, is_gone, is_refusal};
 
 /// Requests about a CronBackup and its children.
 pub(super) struct Desk {
@@ -93,29 +93,33 @@ impl Desk {
             ..PatchParams::default()
         };
         let patched = self.backups.patch(&child.name, &parameters, &patch).await;
-        gone_is_fine(patched.map(|_| ())).map_err(|cause| Error::Cancel {
+        gone_is_fine(patched).map_err(|cause| Error::Cancel {
             name: child.name.clone(),
             cause: Box::new(cause),
         })
     }
 
-    /// Asks a child for its rehearsal.
+    /// Asks a child for its rehearsal; why the API server refuses that, if it does.
     pub(super) async fn rehearse(
         &self,
         cron: &CronBackup,
         child: &Child,
         slot: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let patch = Patch::Merge(verify::order(cron, child, slot));
         let parameters = PatchParams {
             field_manager: Some(FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
         let patched = self.backups.patch(&child.name, &parameters, &patch).await;
-        gone_is_fine(patched.map(|_| ())).map_err(|cause| Error::Rehearse {
-            name: child.name.clone(),
-            cause: Box::new(cause),
-        })
+        match gone_is_fine(patched) {
+            Ok(()) => Ok(None),
+            Err(kube::Error::Api(status)) if is_refusal(&status) => Ok(Some(status.message)),
+            Err(cause) => Err(Error::Rehearse {
+                name: child.name.clone(),
+                cause: Box::new(cause),
+            }),
+        }
     }
 
     /// Deletes a child; its data stays.
@@ -125,7 +129,7 @@ impl Desk {
             resource_version: None,
         });
         let deleted = self.listed.delete(&child.name, &parameters).await;
-        gone_is_fine(deleted.map(|_| ())).map_err(|cause| Error::Delete {
+        gone_is_fine(deleted).map_err(|cause| Error::Delete {
             name: child.name.clone(),
             cause: Box::new(cause),
         })
@@ -155,12 +159,5 @@ impl Desk {
             Err(kube::Error::Api(status)) if is_gone(&status) => Ok(false),
             Err(error) => Err(Error::Write(Box::new(error))),
         }
-    }
-}
-
-fn gone_is_fine(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
-        other => other,
     }
 }

@@ -76,6 +76,12 @@ impl Child {
         !self.phase.is_some_and(BackupPhase::is_final)
     }
 
+    /// Whether it is being rehearsed.
+    pub(super) fn is_rehearsed(&self) -> bool {
+        let proof = self.proof.as_ref();
+        proof.is_some_and(|proof| proof.ended.is_none())
+    }
+
     /// Whether trying again may help.
     pub(super) fn has_failed(&self) -> bool {
         matches!(

@@ -10,7 +10,7 @@ use super::decide::Facts;
 /// Those of the newest slot stay, and those of slots that are not written down as dealt with: as
 /// long as they are there, nobody who looks at an old state, or at a clock that was put back, can
 /// make them again, and a retry knows what it repeats. So does one of which a snapshot is left on
-/// a node.
+/// a node, and one that is being rehearsed.
 pub(super) fn beyond(facts: &Facts<'_>) -> Vec<Child> {
     let children = facts.children;
     let newest = children.iter().map(|child| child.run.slot).max();
@@ -24,7 +24,7 @@ pub(super) fn beyond(facts: &Facts<'_>) -> Vec<Child> {
     let mut beyond: Vec<_> = whole
         .chain(other)
         .filter(|child| Some(child.run.slot) != newest && Some(child.run.slot) <= decided)
-        .filter(|child| !child.sweeping)
+        .filter(|child| !child.sweeping && !child.is_rehearsed())
         .cloned()
         .collect();
     beyond.sort_by_key(|child| child.run);

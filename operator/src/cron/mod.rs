@@ -133,7 +133,9 @@ async fn bring_forward(
     let proof = verify::look(&cron, &children, &mut new, now);
     if let Some((child, slot)) = proof.rehearse {
         verify::tell(&cron, child);
-        desk.rehearse(&cron, child, slot).await?;
+        if let Some(why) = desk.rehearse(&cron, child, slot).await? {
+            verify::refused(&mut new, child, &why, now);
+        }
     }
     if new != old && !desk.write(&cron, &new).await? {
         return Ok(Action::requeue(AGAIN));

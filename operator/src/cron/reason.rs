@@ -65,6 +65,7 @@ reasons! {
     ClockBehind, false, "A backup was already made of a later time than the operator's clock shows. No backups are made until the clock is there.", "Correct the clock.";
     NameTaken, false, "A CassandraBackup of another origin has the name that a backup should have, and was left alone. That backup was not made.", "Delete or rename the other one.";
     CreateRefused, false, "The API server refuses the backup; the message is its own. It is tried again until the starting deadline, or until the next one is due.", "Correct `spec.template`, or what refuses it: a quota, a policy, the operator's rights.";
+    RehearsalRefused, false, "The API server refuses to have a backup rehearsed; the message is its own. It is asked for again at the next time of `spec.verifySchedule`.", "Correct what refuses it: a policy, the operator's rights.";
     BackupCreated, true, "A backup was made of a time of the schedule.", "";
     BackupRetried, true, "A backup was made because an earlier one of the same time failed.", "";
     SlotsMissed, false, "Times of the schedule passed without a backup, because the operator was not there, an earlier backup was still at work, or the backup was refused.", "See whether the operator is up, and how long backups take.";

@@ -1,6 +1,6 @@
 //! When the newest backup of a CronBackup is to be proven, and what is known of the proofs of all.
 
-use crds::{BackupPhase, CassandraBackup, CronBackup, CronBackupStatus};
+use crds::{BackupPhase, CassandraBackup, CronBackup, CronBackupStatus, Rehearsal};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -36,9 +36,8 @@ impl Proof {
         let status = backup.status.as_ref()?;
         let verification = status.verification.as_ref()?;
         let condition = status.conditions.iter().find(|it| it.type_ == VERIFIED)?;
-        let is = [Is::True, Is::False, Is::Unknown];
         let told = Told {
-            is: is.into_iter().find(|is| is.as_str() == condition.status)?,
+            is: Is::of(&condition.status),
             reason: condition.reason.clone(),
             message: condition.message.clone(),
         };
@@ -66,37 +65,34 @@ pub(super) fn look<'a>(
     status: &mut CronBackupStatus,
     now: Timestamp,
 ) -> Due<'a> {
-    known(children, status, now);
-    let Some(text) = &cron.spec.verify_schedule else {
+    let spec = &cron.spec;
+    let Some(text) = &spec.verify_schedule else {
+        status.last_verify_schedule_time = None;
+        status.effective_verify_schedule = None;
+        known(children, status, None, now);
         return Due::default();
     };
-    let schedule = Schedule::parse(text, &cron.spec.time_zone, SignedDuration::ZERO);
-    let schedule = match schedule {
+    let schedule = match Schedule::parse(text, &spec.time_zone, SignedDuration::ZERO) {
         Ok(schedule) => schedule,
         Err(invalid) => {
+            status.effective_verify_schedule = None;
             let message = format!("spec.verifySchedule: {invalid}");
-            let why = (Reason::InvalidSchedule.as_str(), message.as_str());
-            let generation = status.observed_generation;
-            conditions::set(
-                &mut status.conditions,
-                VERIFIED,
-                Is::False,
-                why,
-                generation,
-                now,
-            );
+            known(children, status, Some(message), now);
             return Due::default();
         }
     };
+    known(children, status, None, now);
+    let effective = format!("{text} {}", spec.time_zone);
+    // What was due before anybody looked, or by what another schedule says, is not made up for.
+    let is_followed = status.effective_verify_schedule.as_ref() == Some(&effective);
     let done = status.last_verify_schedule_time.as_ref().map(|time| time.0);
-    // What was due before anybody looked is not made up for.
-    let from = done.unwrap_or(now);
+    let from = done.filter(|_| is_followed).unwrap_or(now);
     let slot = schedule.after(from).take_while(|slot| *slot <= now).last();
+    status.effective_verify_schedule = Some(effective);
     status.last_verify_schedule_time = Some(Time(slot.unwrap_or(from)));
     let next = schedule.after(now).next();
     // One that takes longer than from one time to the next is not begun anew, but waited for.
-    let proofs = children.iter().filter_map(|child| child.proof.as_ref());
-    let at_work = proofs.into_iter().any(|proof| proof.ended.is_none());
+    let at_work = children.iter().any(Child::is_rehearsed);
     let slot = slot.filter(|_| !at_work);
     let whole = children
         .iter()
@@ -107,8 +103,13 @@ pub(super) fn look<'a>(
     }
 }
 
-/// What the children say.
-fn known(children: &[Child], status: &mut CronBackupStatus, now: Timestamp) {
+/// What the children say, or what is wrong with the schedule.
+fn known(
+    children: &[Child],
+    status: &mut CronBackupStatus,
+    invalid: Option<String>,
+    now: Timestamp,
+) {
     let proofs = || {
         children
             .iter()
@@ -119,19 +120,38 @@ fn known(children: &[Child], status: &mut CronBackupStatus, now: Timestamp) {
     let verified = proofs().filter_map(|(_, proof)| proof.verified).max();
     status.last_verified_time = verified.max(before).map(Time);
     let ended = proofs().filter_map(|(child, proof)| Some((child, proof.ended.as_ref()?)));
-    if let Some((child, (_, told))) = ended.max_by_key(|(_, (at, _))| *at) {
-        let message = format!("{}: {}", child.name, told.message);
-        let why = (told.reason.as_str(), message.as_str());
-        let generation = status.observed_generation;
-        conditions::set(
-            &mut status.conditions,
-            VERIFIED,
-            told.is,
-            why,
-            generation,
-            now,
-        );
-    }
+    let last = ended.max_by_key(|(_, (at, _))| *at);
+    let (is, reason, message) = match (invalid, last) {
+        (Some(message), _) => (Is::False, Reason::InvalidSchedule.as_str(), message),
+        (None, Some((child, (_, told)))) => {
+            let message = format!("{}: {}", child.name, told.message);
+            (told.is, told.reason.as_str(), message)
+        }
+        (None, None) => {
+            let wrong = Reason::InvalidSchedule.as_str();
+            let conditions = &mut status.conditions;
+            conditions.retain(|it| it.type_ != VERIFIED || it.reason != wrong);
+            return;
+        }
+    };
+    let generation = status.observed_generation;
+    let why = (reason, message.as_str());
+    conditions::set(&mut status.conditions, VERIFIED, is, why, generation, now);
+}
+
+/// The API server refuses to have a child rehearsed.
+pub(super) fn refused(status: &mut CronBackupStatus, child: &Child, why: &str, now: Timestamp) {
+    let message = format!("{} cannot be asked for its rehearsal: {why}", child.name);
+    let why = (Reason::RehearsalRefused.as_str(), message.as_str());
+    let generation = status.observed_generation;
+    conditions::set(
+        &mut status.conditions,
+        VERIFIED,
+        Is::False,
+        why,
+        generation,
+        now,
+    );
 }
 
 /// What asks a child for its rehearsal, once for each time of the schedule.
@@ -141,8 +161,25 @@ pub(super) fn order(cron: &CronBackup, child: &Child, slot: Timestamp) -> serde_
             "uid": child.uid,
             "annotations": {crate::rehearsal::REHEARSE_AT: slot.to_string()},
         },
-        "spec": {"verify": cron.spec.template.spec.verify},
+        "spec": {"verify": cron.spec.template.spec.verify.as_ref().map(whole)},
     })
+}
+
+/// With what is absent said to be so: it is merged into what a child may have had before.
+fn whole(verify: &Rehearsal) -> serde_json::Value {
+    let mut all = serde_json::json!(verify);
+    for (place, names) in [
+        ("", ["container"].as_slice()),
+        ("/jmx", &["credentials", "tls"]),
+        ("/cql", &["credentials"]),
+    ] {
+        if let Some(serde_json::Value::Object(part)) = all.pointer_mut(place) {
+            for name in names {
+                part.entry(*name).or_insert(serde_json::Value::Null);
+            }
+        }
+    }
+    all
 }
 
 /// For logs.
@@ -157,6 +194,8 @@ pub(super) fn tell(cron: &CronBackup, child: &Child) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::super::names::Run;
     use super::super::tests::{at, child, cron};
     use super::*;
@@ -170,7 +209,10 @@ mod tests {
     }
 
     fn weekly() -> CronBackup {
-        cron(|it| it["verifySchedule"] = "0 6 * * 0".into())
+        cron(|it| {
+            it["verifySchedule"] = "0 6 * * 0".into();
+            it["template"]["spec"]["verify"] = serde_json::json!({"podTemplate": "small"});
+        })
     }
 
     fn children() -> Vec<Child> {
@@ -212,9 +254,22 @@ mod tests {
         assert!(late.rehearse.is_none());
         let after = look(&cron, &children, &mut status, at("2026-03-23T00:00:09Z"));
         assert!(after.rehearse.is_none());
+        // Another schedule: what it would have said is not made up for.
+        let mut other = weekly();
+        other.spec.verify_schedule = Some("0 7 * * *".into());
+        let changed = look(&other, &children, &mut status, at("2026-03-24T00:00:09Z"));
+        assert!(changed.rehearse.is_none());
+        let then = look(&other, &children, &mut status, at("2026-03-24T07:00:01Z"));
+        assert!(then.rehearse.is_some());
         let order = order(&cron, child, slot);
         let annotation = &order["metadata"]["annotations"][crate::rehearsal::REHEARSE_AT];
         assert_eq!(annotation, "2026-03-08T06:00:00Z");
+        let verify = order["spec"]["verify"].as_object().unwrap();
+        assert_eq!(
+            (&verify["podTemplate"], &verify["container"]),
+            (&"small".into(), &Value::Null)
+        );
+        assert!(verify["jmx"]["credentials"].is_null() && verify["jmx"]["port"] == 7199);
     }
 
     #[test]

@@ -170,5 +170,6 @@ impl Metrics {
         for bytes in [&self.uploaded, &self.reused, &self.failed] {
             bytes.remove(of);
         }
+        self.forget_restores(of);
     }
 }

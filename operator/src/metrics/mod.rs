@@ -7,6 +7,7 @@ mod backups;
 mod book;
 mod facts;
 mod labels;
+mod restores;
 mod schedules;
 mod storages;
 #[cfg(test)]
@@ -47,6 +48,9 @@ pub(crate) struct Metrics {
     node_stage: Family<NodeStage, Gauge>,
     active: Gauge,
     leader: Gauge,
+    restores: Family<ClusterAndResult, Counter>,
+    restored_bytes: Family<Cluster, Counter>,
+    rehearsals: Family<ClusterAndResult, Counter>,
     slots_missed: Family<Schedule, Counter>,
     next_slot: Family<Schedule, Figure>,
     interval: Family<Schedule, Figure>,
@@ -82,6 +86,9 @@ impl Default for Metrics {
             node_stage: book.add("node_stage", "1 for the stage that a node is in, while its backup is at work"),
             active: book.add("active", "Backups at work"),
             leader: book.add("leader", "Whether this operator is the one that works: 1 or 0"),
+            restores: book.add("restores", "Restores that ended, by phase, without rehearsals"),
+            restored_bytes: book.add("restored_bytes", "Bytes that restores which ended had fetched"),
+            rehearsals: book.add("rehearsals", "Rehearsals that ended, by reason"),
             slots_missed: book.add("schedule_missed", "Times of a schedule that passed without a backup"),
             next_slot: book.add("schedule_next_timestamp_seconds", "When the next backup of a schedule begins"),
             interval: book.add("schedule_interval_seconds", "The longest time between two of the next backups of a schedule that is followed"),

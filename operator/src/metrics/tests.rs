@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{
-    BackupStorage, BackupStorageStatus, CassandraBackup, CassandraBackupStatus, CronBackup,
-    CronBackupStatus,
+    BackupStorage, BackupStorageStatus, CassandraBackup, CassandraBackupStatus, CassandraRestore,
+    CronBackup, CronBackupStatus, RestoreMode,
 };
 use jiff::{SignedDuration, Timestamp};
 use protocol::{Outcome, Reason};
@@ -240,6 +240,25 @@ fn full() -> Metrics {
         let (backup, status) = backup(name, "prod", status);
         observe(&metrics, &backup, None, &status);
     }
+    let restore: CassandraRestore = serde_json::from_value(json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraRestore",
+        "metadata": {"name": "back", "namespace": "shop"},
+        "spec": {
+            "cluster": "prod", "storage": {"name": "main"}, "backup": {"latest": true},
+            "mode": "Merge", "cassandra": {"podSelector": {"matchLabels": {"app": "cassandra"}}},
+        },
+        "status": {"phase": "Failed", "fetched": {"files": 1, "bytes": 7, "size": "7 B"}},
+    }))
+    .unwrap();
+    let status = restore.status.clone().unwrap();
+    metrics.restored(&restore, None, &status);
+    // What was told already is not counted twice, and a rehearsal is none.
+    metrics.restored(&restore, Some(&status), &status);
+    let mut rehearsal = restore.clone();
+    rehearsal.spec.mode = RestoreMode::Rehearse;
+    metrics.restored(&rehearsal, None, &status);
+    let (of_restore, _) = backup("good", "prod", running(&[]));
+    metrics.rehearsed(&of_restore, "Restored");
     let cron: CronBackup = serde_json::from_value(json!({
         "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CronBackup",
         "metadata": {"name": "nightly", "namespace": "shop"},
@@ -313,6 +332,16 @@ fn every_documented_metric_is_shown_with_its_labels_and_no_other() {
         .map(|row| (row.name.clone(), row.labels.clone()))
         .collect();
     assert_eq!(shown, documented);
+}
+
+#[test]
+fn restores_are_counted_when_they_end_and_rehearsals_apart() {
+    let shown = series(&full());
+    let of = |name: &str| format!("{name}{{namespace=\"shop\",cluster=\"prod\"");
+    let value = |name: &str, label: &str| shown[&format!("{}{label}}}", of(name))];
+    assert_eq!(value("restores_total", ",result=\"Failed\""), 1.0);
+    assert_eq!(value("restored_bytes_total", ""), 7.0);
+    assert_eq!(value("rehearsals_total", ",result=\"Restored\""), 1.0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crds::{
     BackupChoice, CassandraAccess, CassandraBackup, CassandraRestore, CassandraRestoreSpec,
     Rehearsal, RestoreMode, Retry,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodTemplate};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::{Resource, ResourceExt};
@@ -25,8 +26,8 @@ const RETRIES: i32 = 5;
 pub(super) struct Subject<'a> {
     pub(super) backup: &'a CassandraBackup,
     pub(super) verify: &'a Rehearsal,
-    /// A hash of what is asked for.
-    pub(super) request: &'a str,
+    /// Name of its pod and of its CassandraRestore.
+    pub(super) name: &'a str,
 }
 
 /// Selects all pods of the rehearsals of a backup.
@@ -34,20 +35,17 @@ pub(super) fn all_of(backup: &CassandraBackup) -> String {
     format!("{OF}={}", backup.uid().unwrap_or_default())
 }
 
-/// Name of the pod and of the CassandraRestore of a rehearsal.
-pub(super) fn name(backup: &CassandraBackup, request: &str) -> String {
+/// Name of the pod and of the CassandraRestore of a rehearsal that begins now: what is asked for once more
+/// is another one.
+pub(super) fn name(backup: &CassandraBackup, request: &str, now: Timestamp) -> String {
     let own: String = backup.name_any().chars().take(LONGEST_NAME).collect();
     let own = own.trim_end_matches(['-', '.']);
-    let of = format!("{}/{request}", backup.uid().unwrap_or_default());
+    let of = format!("{}/{request}/{now}", backup.uid().unwrap_or_default());
     let hash = blake3::hash(of.as_bytes()).to_hex();
     format!("{own}-rehearsal-{}", &hash[..8])
 }
 
 impl Subject<'_> {
-    pub(super) fn name(&self) -> String {
-        name(self.backup, self.request)
-    }
-
     /// The pod as the template says; none where the template has no spec.
     pub(super) fn pod(&self, template: &PodTemplate) -> Option<Pod> {
         let template = template.template.clone()?;
@@ -74,7 +72,7 @@ impl Subject<'_> {
     pub(super) fn restore(&self) -> CassandraRestore {
         let (of, verify) = (&self.backup.spec, self.verify);
         let in_storage = self.backup.status.as_ref();
-        let selected = BTreeMap::from([(REHEARSAL.to_owned(), self.name())]);
+        let selected = BTreeMap::from([(REHEARSAL.to_owned(), self.name.to_owned())]);
         CassandraRestore {
             metadata: self.metadata(),
             spec: CassandraRestoreSpec {
@@ -113,15 +111,18 @@ impl Subject<'_> {
         let labels = [
             ("app.kubernetes.io/managed-by", FIELD_MANAGER.to_owned()),
             (OF, self.backup.uid().unwrap_or_default()),
-            (REHEARSAL, self.name()),
+            (REHEARSAL, self.name.to_owned()),
         ];
         let labels = labels.map(|(name, value)| (name.to_owned(), value));
         ObjectMeta {
-            name: Some(self.name()),
+            name: Some(self.name.to_owned()),
             namespace: self.backup.namespace(),
             labels: Some(BTreeMap::from(labels)),
             // It goes with its backup.
-            owner_references: self.backup.owner_ref(&()).map(|owner| vec![owner]),
+            owner_references: self
+                .backup
+                .controller_owner_ref(&())
+                .map(|owner| vec![owner]),
             ..ObjectMeta::default()
         }
     }
@@ -154,7 +155,7 @@ mod tests {
         let subject = Subject {
             backup: &backup,
             verify: backup.spec.verify.as_ref().unwrap(),
-            request: "r",
+            name: "n",
         };
         let template = serde_json::from_value(template).unwrap();
         let pod = subject.pod(&template)?;
@@ -192,7 +193,7 @@ mod tests {
         let subject = Subject {
             backup: &backup,
             verify: backup.spec.verify.as_ref().unwrap(),
-            request: "r",
+            name: "n",
         };
         let restore = subject.restore();
         let spec = restore.spec;
@@ -200,15 +201,18 @@ mod tests {
         assert_eq!(spec.mode, RestoreMode::Rehearse);
         assert_eq!(spec.keyspaces, ["shop"]);
         let labels = spec.cassandra.pod_selector.match_labels.unwrap();
-        assert_eq!(labels, BTreeMap::from([(REHEARSAL.into(), subject.name())]));
+        assert_eq!(labels, BTreeMap::from([(REHEARSAL.into(), "n".into())]));
     }
 
     #[test]
     fn names_are_host_names_and_differ_by_what_is_asked_for() {
         let long = backup(&format!("{}.{}", "n".repeat(39), "m".repeat(200)));
-        assert!(name(&long, "r").len() < 63);
-        assert!(name(&long, "r").starts_with(&format!("{}-rehearsal-", "n".repeat(39))));
-        assert_ne!(name(&long, "r"), name(&long, "s"));
-        assert_eq!(name(&long, "r"), name(&long, "r"));
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = name(&long, "r", at(1));
+        assert!(first.len() < 63);
+        assert!(first.starts_with(&format!("{}-rehearsal-", "n".repeat(39))));
+        assert_ne!(first, name(&long, "s", at(1)));
+        assert_ne!(first, name(&long, "r", at(2)));
+        assert_eq!(first, name(&long, "r", at(1)));
     }
 }

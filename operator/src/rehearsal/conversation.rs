@@ -29,10 +29,15 @@ fn backup() -> CassandraBackup {
     }))
     .unwrap();
     let (request, began) = (request(&backup), Timestamp::from_second(940).unwrap());
-    let name = build::name(&backup, &request);
+    let name = build::name(&backup, &request, began);
     let begun = decide::begun(None, &request, &name, began);
     backup.status.as_mut().unwrap().verification = Some(begun);
     backup
+}
+
+fn restore_of(backup: &CassandraBackup) -> String {
+    let status = backup.status.clone().unwrap();
+    status.verification.unwrap().restore
 }
 
 /// The pods are listed, and the restore is looked for.
@@ -44,8 +49,7 @@ async fn looked(
 ) {
     let list = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods});
     api.expect(Method::GET, PODS, Ok(list)).await;
-    let name = build::name(backup, &request(backup));
-    let path = format!("{GROUP}/cassandrarestores/{name}");
+    let path = format!("{GROUP}/cassandrarestores/{}", restore_of(backup));
     api.expect(Method::GET, &path, restore).await;
 }
 
@@ -94,14 +98,7 @@ async fn a_pod_that_the_api_server_does_not_want_is_told_with_its_words() {
 async fn a_backup_whose_proof_nobody_asks_for_any_more_leaves_nothing() {
     let (context, mut api) = context();
     let mut backup = backup();
-    let name = backup
-        .status
-        .as_ref()
-        .unwrap()
-        .verification
-        .clone()
-        .unwrap()
-        .restore;
+    let name = restore_of(&backup);
     backup.spec.verify = None;
     let pod = json!({"metadata": {"name": name}, "spec": {"containers": []}});
     let restore = json!({
@@ -124,11 +121,13 @@ async fn a_backup_whose_proof_nobody_asks_for_any_more_leaves_nothing() {
         api.expect(Method::GET, &path, Ok(restore)).await;
         api.expect(Method::DELETE, &path, Ok(json!({"kind": "Status"})))
             .await;
-        said(&mut api, &backup, true).await
+        said(&mut api, &backup, false).await
     };
     let (went, status) = tokio::join!(bring_forward(&backup, &context, now()), played);
     went.unwrap();
     assert_eq!(status["conditions"][0]["reason"], "Cancelled");
+    // Asked for again, it is another one.
+    assert_eq!(status["verification"]["request"], "");
 }
 
 #[tokio::test]

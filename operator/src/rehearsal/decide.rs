@@ -1,12 +1,14 @@
 //! What follows from where a rehearsal is. Values in, values out.
 
-use crds::{RehearsedStatus, RestorePhase, VerificationStatus};
+use crds::{Rehearsal, RehearsedStatus, RestorePhase, VerificationStatus};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use protocol::Reason;
 
 use crate::conditions::Is;
 
+/// Keyspaces and tables that a message names.
+const NAMED: usize = 5;
 /// For being scheduled, pulling an image, and Cassandra's start.
 const START: SignedDuration = SignedDuration::from_mins(20);
 
@@ -48,10 +50,8 @@ impl Performance {
 /// What is known.
 #[derive(Clone, Debug)]
 pub(super) struct Facts<'a> {
-    /// What the backup's status says of its proof.
-    pub(super) known: Option<&'a VerificationStatus>,
-    /// What is asked for.
-    pub(super) request: &'a str,
+    /// What the backup's status says of it.
+    pub(super) known: &'a VerificationStatus,
     pub(super) stage: Option<Stage>,
     pub(super) performance: Option<Performance>,
     pub(super) limit: SignedDuration,
@@ -60,15 +60,11 @@ pub(super) struct Facts<'a> {
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Next {
-    /// Say that it begins.
-    Begin,
     MakePod,
     MakeRestore,
     /// It is at work on this.
     Wait(String),
     End(Verdict),
-    /// It has ended, and nothing may stay.
-    CleanUp,
 }
 
 /// How a rehearsal ended.
@@ -81,6 +77,19 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
+    /// The same with what it is about, where that is not all of the backup.
+    pub(super) fn within(mut self, verify: &Rehearsal) -> Self {
+        let names: Vec<_> = verify.keyspaces.iter().chain(&verify.tables).collect();
+        if self.is == Is::True && !names.is_empty() {
+            let named = names.iter().take(NAMED).map(|it| it.as_str());
+            let named = named.collect::<Vec<_>>().join(", ");
+            let more = if names.len() > NAMED { ", …" } else { "" };
+            self.message
+                .push_str(&format!("; only {named}{more} was rehearsed, as asked for"));
+        }
+        self
+    }
+
     pub(super) fn failed(reason: Reason, message: String) -> Self {
         Self {
             is: Is::False,
@@ -92,17 +101,10 @@ impl Verdict {
 }
 
 pub(super) fn next(facts: &Facts<'_>, now: Timestamp) -> Next {
-    let known = facts.known.filter(|known| known.request == facts.request);
-    let Some(known) = known else {
-        return Next::Begin;
-    };
-    if known.completion_time.is_some() {
-        return Next::CleanUp;
-    }
     if let Some(performance) = facts.performance.as_ref().filter(|it| it.has_ended()) {
         return Next::End(of(performance));
     }
-    let began = known.start_time.as_ref().map_or(now, |time| time.0);
+    let began = facts.known.start_time.as_ref().map_or(now, |time| time.0);
     if now.duration_since(began) > facts.limit {
         let seconds = facts.limit.as_secs();
         let message = format!(
@@ -187,8 +189,18 @@ pub(super) fn begun(
         restore: restore.to_owned(),
         start_time: Some(Time(now)),
         completion_time: None,
+        cleaned_up: false,
         // What was proven stays proven until it is known otherwise.
         ..known.cloned().unwrap_or_default()
+    }
+}
+
+/// What the status says of one that nobody asks for any more: asked for again, it is another one.
+pub(super) fn given_up(known: &VerificationStatus, now: Timestamp) -> VerificationStatus {
+    VerificationStatus {
+        request: String::new(),
+        completion_time: known.completion_time.clone().or(Some(Time(now))),
+        ..known.clone()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The proof of a backup: a pod in which Cassandra runs for nothing else, a CassandraRestore into it, and
 //! what that says as the backup's condition `Verified`.
 //!
-//! Nothing is kept in memory: pod and restore have names that are a function of the backup and of what
-//! is asked for, and the status says whether that was answered.
+//! Nothing is kept in memory: the status names pod and restore before they are made, and says what was
+//! asked for and whether that was answered.
 
 mod build;
 #[cfg(test)]
@@ -14,7 +14,7 @@ mod tests;
 use std::time::Duration;
 
 use crds::{
-    BackupPhase, CassandraBackup, CassandraBackupStatus, CassandraRestore, RestorePhase,
+    BackupPhase, CassandraBackup, CassandraBackupStatus, CassandraRestore, Rehearsal, RestorePhase,
     VerificationStatus,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -26,7 +26,7 @@ use kube::{Resource, ResourceExt};
 use protocol::Reason;
 use serde_json::json;
 
-use crate::answer::{is_gone, is_refusal};
+use crate::answer::{gone_is_fine, is_gone, is_refusal};
 use crate::conditions::{self, Is};
 use crate::context::Context;
 use crate::humane;
@@ -90,89 +90,47 @@ pub(crate) async fn bring_forward(
     let known = status.and_then(|status| status.verification.as_ref());
     let is_whole = status.is_some_and(|it| it.phase == Some(BackupPhase::Succeeded));
     let stays = backup.meta().deletion_timestamp.is_none();
-    let Some(verify) = backup.spec.verify.as_ref().filter(|_| is_whole && stays) else {
-        return match known.filter(|known| known.completion_time.is_none()) {
-            Some(known) => give_up(backup, known, context, now).await,
-            None => Ok(Action::await_change()),
-        };
+    let wanted = backup.spec.verify.as_ref();
+    let desk = Desk::new(context, backup);
+    let (verify, known) = match (wanted.filter(|_| is_whole && stays), known) {
+        (None, None) => return Ok(Action::await_change()),
+        (None, Some(known)) => return desk.give_up(known, now).await,
+        (Some(_), None) => return desk.begin(None, now).await,
+        (Some(verify), Some(known)) => (verify, known),
     };
-    let request = request(backup);
+    if known.request != request(backup) {
+        return desk.begin(Some(known), now).await;
+    }
+    if known.completion_time.is_some() {
+        return desk.clean_up(known, now).await;
+    }
     let subject = Subject {
         backup,
         verify,
-        request: &request,
+        name: &known.restore,
     };
-    let desk = Desk::new(context, backup);
     let pods = desk.pods().await?;
-    let performance = desk.restore(&subject.name()).await?;
+    let performance = desk.restore(&known.restore).await?;
     let facts = Facts {
         known,
-        request: &request,
-        stage: stage(&pods, &subject.name(), now),
+        stage: stage(&pods, verify, &known.restore, now),
         performance: performance.as_ref().map(performed),
         limit: SignedDuration::from_secs(verify.active_deadline_seconds),
     };
-    match next(&facts, now) {
-        Next::Begin => {
-            // Of one that was begun for something else.
-            desk.clean_up(&pods, known).await?;
-            let begun = decide::begun(known, &request, &subject.name(), now);
-            let message = "the rehearsal begins";
-            desk.say(
-                &begun,
-                (Is::Unknown, Reason::Running.as_str(), message),
-                now,
-            )
-            .await?;
-        }
-        Next::MakePod => {
-            if let Some(verdict) = desk.make_pod(&subject, known, now).await? {
-                desk.end(known, verdict, now).await?;
-            }
-        }
-        Next::MakeRestore => {
-            if let Some(verdict) = desk.make_restore(&subject).await? {
-                desk.end(known, verdict, now).await?;
-            }
-        }
+    let ended = match next(&facts, now) {
+        Next::MakePod => desk.make_pod(&subject, known, now).await?,
+        Next::MakeRestore => desk.make_restore(&subject).await?,
         Next::Wait(message) => {
-            if let Some(known) = known {
-                desk.say(
-                    known,
-                    (Is::Unknown, Reason::Running.as_str(), &message),
-                    now,
-                )
-                .await?;
-            }
+            let why = (Is::Unknown, Reason::Running.as_str(), message.as_str());
+            desk.say(known, why, now).await?;
+            None
         }
-        Next::End(verdict) => desk.end(known, verdict, now).await?,
-        Next::CleanUp => {
-            desk.clean_up(&pods, known).await?;
-            return Ok(Action::await_change());
-        }
+        Next::End(verdict) => Some(verdict.within(verify)),
+    };
+    if let Some(verdict) = ended {
+        desk.end(known, &verdict, now).await?;
     }
     Ok(Action::requeue(LOOK))
-}
-
-/// Nobody asks for it any more.
-async fn give_up(
-    backup: &CassandraBackup,
-    known: &VerificationStatus,
-    context: &Context,
-    now: Timestamp,
-) -> Result<Action, Error> {
-    let desk = Desk::new(context, backup);
-    let pods = desk.pods().await?;
-    desk.clean_up(&pods, Some(known)).await?;
-    let message = "the rehearsal was given up: spec.verify was removed, or the backup is no more";
-    let verdict = Verdict {
-        is: Is::Unknown,
-        reason: Reason::Cancelled.to_string(),
-        message: message.into(),
-        found: None,
-    };
-    desk.end(Some(known), verdict, now).await?;
-    Ok(Action::await_change())
 }
 
 /// A hash of what is asked for.
@@ -183,10 +141,13 @@ fn request(backup: &CassandraBackup) -> String {
 }
 
 /// The pod of that name, as far as it matters.
-fn stage(pods: &[Pod], name: &str, now: Timestamp) -> Option<Stage> {
+fn stage(pods: &[Pod], verify: &Rehearsal, name: &str, now: Timestamp) -> Option<Stage> {
     let pod = pods.iter().find(|pod| pod.name_any() == name)?;
+    // Its pod may go on with other containers.
+    let died = startup::died(pod, verify.container.as_deref());
     let is = match (startup::progress(pod), PodView::of(pod)) {
-        (Progress::Ended(why), _) => StageIs::Ended(why),
+        (Progress::Ended(why), _) => StageIs::Ended(died.unwrap_or(why)),
+        (_, _) if died.is_some() => StageIs::Ended(died.unwrap_or_default()),
         (_, view) if view.leaving => StageIs::Ended("somebody deletes it".into()),
         (_, view) if view.ready => StageIs::Ready,
         (Progress::Running, _) => {
@@ -250,14 +211,21 @@ impl<'a> Desk<'a> {
     async fn make_pod(
         &self,
         subject: &Subject<'_>,
-        known: Option<&VerificationStatus>,
+        known: &VerificationStatus,
         now: Timestamp,
     ) -> Result<Option<Verdict>, Error> {
         let name = &subject.verify.pod_template;
-        let template = self.templates.get_opt(name).await;
-        let template = template.map_err(|error| Error::ReadTemplate(Box::new(error)))?;
+        let template = match self.templates.get_opt(name).await {
+            Ok(template) => template,
+            Err(kube::Error::Api(status)) if is_refusal(&status) => {
+                let message = format!("PodTemplate {name} cannot be read: {}", status.message);
+                let verdict = Verdict::failed(Reason::RehearsalPodFailed, message);
+                return Ok(Some(verdict));
+            }
+            Err(error) => return Err(Error::ReadTemplate(Box::new(error))),
+        };
         let Some(template) = template else {
-            let began = known.and_then(|it| it.start_time.as_ref());
+            let began = known.start_time.as_ref();
             let waited = began.map_or(SignedDuration::ZERO, |it| now.duration_since(it.0));
             let late = waited.unsigned_abs() > GRACE;
             let message = format!(
@@ -272,35 +240,90 @@ impl<'a> Desk<'a> {
             return Ok(Some(verdict));
         };
         let made = self.pods.create(&PostParams::default(), &pod).await;
-        refused("pod", &subject.name(), made.map(|_| ()))
+        refused("pod", subject.name, made.map(|_| ()))
     }
 
     /// Makes the restore; how the rehearsal ends, if it cannot be made.
     async fn make_restore(&self, subject: &Subject<'_>) -> Result<Option<Verdict>, Error> {
         let restore = subject.restore();
         let made = self.restores.create(&PostParams::default(), &restore).await;
-        refused("CassandraRestore", &subject.name(), made.map(|_| ()))
+        refused("CassandraRestore", subject.name, made.map(|_| ()))
     }
 
-    /// Deletes all pods, and the restore if it is still at work.
-    async fn clean_up(
+    /// Says that another one begins, of which nothing is made yet, and leaves nothing of the last one.
+    async fn begin(
         &self,
-        pods: &[Pod],
         known: Option<&VerificationStatus>,
-    ) -> Result<(), Error> {
+        now: Timestamp,
+    ) -> Result<Action, Error> {
+        if let Some(known) = known {
+            self.remove(known).await?;
+        }
+        let request = request(self.backup);
+        let name = build::name(self.backup, &request, now);
+        let begun = decide::begun(known, &request, &name, now);
+        let why = (
+            Is::Unknown,
+            Reason::Running.as_str(),
+            "the rehearsal begins",
+        );
+        self.say(&begun, why, now).await?;
+        Ok(Action::requeue(LOOK))
+    }
+
+    /// Nobody asks for it any more, or the backup is no more.
+    async fn give_up(&self, known: &VerificationStatus, now: Timestamp) -> Result<Action, Error> {
+        let phase = self.backup.status.as_ref().and_then(|status| status.phase);
+        let (reason, message) = match phase {
+            Some(BackupPhase::Expired) => (Reason::Expired, "the backup is no more"),
+            _ => (
+                Reason::Cancelled,
+                "the rehearsal was given up: nobody asks for it any more",
+            ),
+        };
+        if known.completion_time.is_some() && reason != Reason::Expired {
+            return self.clean_up(known, now).await;
+        }
+        self.remove(known).await?;
+        let given_up = decide::given_up(known, now);
+        self.say(&given_up, (Is::Unknown, reason.as_str(), message), now)
+            .await?;
+        Ok(Action::await_change())
+    }
+
+    /// Leaves nothing of one that has ended.
+    async fn clean_up(&self, known: &VerificationStatus, now: Timestamp) -> Result<Action, Error> {
+        if known.cleaned_up {
+            return Ok(Action::await_change());
+        }
+        if self.remove(known).await? {
+            return Ok(Action::requeue(LOOK));
+        }
+        let conditions = self.backup.status.iter().flat_map(|it| &it.conditions);
+        let verified = conditions.into_iter().find(|it| it.type_ == VERIFIED);
+        let why = verified.map_or((Is::Unknown, "Unknown", ""), |it| {
+            (Is::of(&it.status), it.reason.as_str(), it.message.as_str())
+        });
+        let mut known = known.clone();
+        known.cleaned_up = true;
+        self.say(&known, why, now).await?;
+        Ok(Action::await_change())
+    }
+
+    /// Deletes all pods, and the restore if it is still at work. Whether there was anything to delete.
+    async fn remove(&self, known: &VerificationStatus) -> Result<bool, Error> {
         let parameters = DeleteParams {
             grace_period_seconds: Some(TERMINATION),
             ..DeleteParams::default()
         };
+        let pods = self.pods().await?;
         let leaving = |pod: &&Pod| pod.metadata.deletion_timestamp.is_none();
         for pod in pods.iter().filter(leaving) {
             let name = pod.name_any();
             let deleted = self.pods.delete(&name, &parameters).await;
-            gone_is_fine("pod", &name, deleted.map(|_| ()))?;
+            gone_is_fine(deleted).map_err(|cause| deletion("pod", &name, cause))?;
         }
-        let Some(name) = known.map(|known| known.restore.as_str()) else {
-            return Ok(());
-        };
+        let name = &known.restore;
         let left = self.restore(name).await?;
         let ours = |it: &CassandraRestore| {
             let uid = self.backup.uid();
@@ -311,26 +334,26 @@ impl<'a> Desk<'a> {
             let phase = it.status.as_ref().and_then(|status| status.phase);
             !phase.is_some_and(RestorePhase::is_final)
         };
-        if left.is_some_and(|it| ours(&it) && at_work(&it)) {
+        let left = left.is_some_and(|it| ours(&it) && at_work(&it));
+        if left {
             let deleted = self.restores.delete(name, &DeleteParams::default()).await;
-            gone_is_fine("CassandraRestore", name, deleted.map(|_| ()))?;
+            let failed = |cause| deletion("CassandraRestore", name, cause);
+            gone_is_fine(deleted).map_err(failed)?;
         }
-        Ok(())
+        Ok(left || !pods.is_empty())
     }
 
     /// Says how it ended, in the status and as an Event.
     async fn end(
         &self,
-        known: Option<&VerificationStatus>,
-        verdict: Verdict,
+        known: &VerificationStatus,
+        verdict: &Verdict,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let Some(known) = known else {
-            return Ok(());
-        };
-        let ended = decide::ended(known, &verdict, now);
+        let ended = decide::ended(known, verdict, now);
         let (reason, message) = (verdict.reason.as_str(), verdict.message.as_str());
         self.say(&ended, (verdict.is, reason, message), now).await?;
+        self.context.metrics.rehearsed(self.backup, reason);
         let event = Event {
             type_: match verdict.is {
                 Is::False => EventType::Warning,
@@ -411,18 +434,10 @@ fn refused(
     }
 }
 
-fn gone_is_fine(
-    what: &'static str,
-    name: &str,
-    deleted: Result<(), kube::Error>,
-) -> Result<(), Error> {
-    match deleted {
-        Ok(()) => Ok(()),
-        Err(kube::Error::Api(status)) if is_gone(&status) => Ok(()),
-        Err(error) => Err(Error::Delete {
-            what,
-            name: name.to_owned(),
-            cause: Box::new(error),
-        }),
+fn deletion(what: &'static str, name: &str, cause: kube::Error) -> Error {
+    Error::Delete {
+        what,
+        name: name.to_owned(),
+        cause: Box::new(cause),
     }
 }

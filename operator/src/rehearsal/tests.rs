@@ -4,7 +4,9 @@ use crds::{RehearsedStatus, RestorePhase, VerificationLevel, VerificationStatus}
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::decide::{Facts, Next, Performance, Stage, StageIs, Verdict, begun, ended, next};
+use super::decide::{
+    Facts, Next, Performance, Stage, StageIs, Verdict, begun, ended, given_up, next,
+};
 use crate::conditions::Is;
 
 const FOUND: RehearsedStatus = RehearsedStatus {
@@ -40,14 +42,13 @@ fn performance(phase: RestorePhase, rehearsed: Option<RehearsedStatus>) -> Optio
 
 /// What follows at a time.
 fn at_time(
-    known: Option<&VerificationStatus>,
+    known: &VerificationStatus,
     stage: Option<Stage>,
     performance: Option<Performance>,
     second: i64,
 ) -> Next {
     let facts = Facts {
         known,
-        request: "r",
         stage,
         performance,
         limit: SignedDuration::from_secs(3600),
@@ -58,8 +59,7 @@ fn at_time(
 #[test]
 fn it_goes_from_one_to_the_next() {
     let known = known("r");
-    let then = |stage, performance| at_time(Some(&known), stage, performance, 120);
-    assert_eq!(at_time(None, None, None, 120), Next::Begin);
+    let then = |stage, performance| at_time(&known, stage, performance, 120);
     assert_eq!(then(None, None), Next::MakePod);
     let waits = then(stage(StageIs::Waits("ImagePullBackOff".into())), None);
     assert_eq!(waits, Next::Wait("its pod starts: ImagePullBackOff".into()));
@@ -79,15 +79,18 @@ fn it_goes_from_one_to_the_next() {
     );
     let known = ended(&known, &verdict, at(130));
     assert_eq!(known.verified_time, Some(Time(at(130))));
-    let after = at_time(Some(&known), stage(StageIs::Ready), None, 140);
-    assert_eq!(after, Next::CleanUp);
     // Something else is asked for.
     let again = begun(Some(&known), "s", "another", at(150));
     assert_eq!(
         (again.completion_time.as_ref(), again.level),
         (None, Some(VerificationLevel::Restored))
     );
-    assert_eq!(at_time(Some(&again), None, None, 160), Next::Begin);
+    // Nobody asks any more: if somebody does later, it is another one.
+    let given_up = given_up(&again, at(160));
+    assert_eq!(
+        (given_up.request.as_str(), given_up.completion_time),
+        ("", Some(Time(at(160))))
+    );
 }
 
 /// How it ends.
@@ -107,7 +110,7 @@ fn end_of(next: Next) -> (Is, String, String) {
 fn a_pod_that_ends_or_does_not_start_or_takes_too_long_proves_nothing() {
     let known = known("r");
     let then = |stage, performance, second| {
-        let (is, reason, message) = end_of(at_time(Some(&known), stage, performance, second));
+        let (is, reason, message) = end_of(at_time(&known, stage, performance, second));
         assert_eq!(is, Is::False);
         (reason, message)
     };
@@ -122,7 +125,7 @@ fn a_pod_that_ends_or_does_not_start_or_takes_too_long_proves_nothing() {
     assert!(message.contains("deleted"), "{message}");
     let waits = || stage(StageIs::Waits("Unschedulable: 0/1".into()));
     assert!(matches!(
-        at_time(Some(&known), waits(), None, 110 + 1200),
+        at_time(&known, waits(), None, 110 + 1200),
         Next::Wait(_)
     ));
     let (reason, message) = then(waits(), None, 110 + 1201);
@@ -133,7 +136,7 @@ fn a_pod_that_ends_or_does_not_start_or_takes_too_long_proves_nothing() {
     assert!(message.contains("activeDeadlineSeconds"), "{message}");
     // What has ended in time counts, however late that is seen.
     let late = at_time(
-        Some(&known),
+        &known,
         None,
         performance(RestorePhase::Succeeded, Some(FOUND)),
         100 + 9000,
@@ -144,7 +147,7 @@ fn a_pod_that_ends_or_does_not_start_or_takes_too_long_proves_nothing() {
 #[test]
 fn only_a_restore_that_found_what_was_recorded_proves_anything() {
     let known = known("r");
-    let then = |phase, found| at_time(Some(&known), None, performance(phase, found), 120);
+    let then = |phase, found| at_time(&known, None, performance(phase, found), 120);
     for phase in [
         RestorePhase::Failed,
         RestorePhase::Cancelled,
@@ -171,4 +174,30 @@ fn only_a_restore_that_found_what_was_recorded_proves_anything() {
     let after = ended(&before, &verdict, at(130));
     assert_eq!(after.verified_time, Some(Time(at(50))));
     assert_eq!(after.completion_time, Some(Time(at(130))));
+}
+
+#[test]
+fn what_was_not_rehearsed_is_said() {
+    let verify = |more: serde_json::Value| {
+        let mut verify = serde_json::json!({"podTemplate": "small"});
+        verify
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        serde_json::from_value(verify).unwrap()
+    };
+    let proven = Verdict {
+        is: Is::True,
+        reason: "Restored".into(),
+        message: "all is there".into(),
+        found: Some(FOUND),
+    };
+    let all = proven.clone().within(&verify(serde_json::json!({})));
+    assert_eq!(all, proven);
+    let some = serde_json::json!({"keyspaces": ["a"], "tables": ["b.c"]});
+    let some = proven.within(&verify(some));
+    assert_eq!(
+        some.message,
+        "all is there; only a, b.c was rehearsed, as asked for"
+    );
 }

@@ -191,6 +191,7 @@ async fn write(
     match published.map_err(|error| Error::Write(Box::new(error)))? {
         Published::Rests(rest) => return Ok(Some(rest)),
         Published::Told(old) => {
+            context.metrics.restored(restore, old.as_ref(), status);
             let news = news::news(old.as_ref(), status);
             context.tell(restore, news).await;
         }

@@ -137,17 +137,30 @@ fn restored(status: &CassandraRestoreStatus) -> String {
     };
     let rehearsed = match &status.rehearsed {
         None => String::new(),
-        Some(RehearsedStatus {
-            sstables,
-            partitions,
-            rows,
-            keys,
-            ..
-        }) => format!(
-            "; Cassandra has read {sstables} SSTables with {partitions} partitions and {rows} rows, as the backup recorded them, and found {keys} keys"
-        ),
+        Some(rehearsed) => found(rehearsed),
     };
     format!("restored {}{rehearsed}{warnings}", what(status))
+}
+
+/// What a rehearsal has shown, and what it has not.
+fn found(rehearsed: &RehearsedStatus) -> String {
+    let RehearsedStatus {
+        sstables,
+        partitions,
+        rows,
+        keys,
+        unrecorded,
+        ..
+    } = rehearsed;
+    let mut text = format!(
+        "; Cassandra has read {sstables} SSTables. It has {partitions} partitions and {rows} rows, as the backup recorded them, and {keys} keys that were looked up"
+    );
+    if *unrecorded > 0 {
+        text.push_str(&format!(
+            "; of tables with {unrecorded} SSTables not all was recorded, so that only their number was compared"
+        ));
+    }
+    text
 }
 
 fn what(status: &CassandraRestoreStatus) -> String {

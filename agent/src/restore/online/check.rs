@@ -58,7 +58,21 @@ impl Ready<'_> {
 
     /// A rehearsal is for a node that is there for nothing else.
     fn check_stage(&self) -> Result<(), OnlineError> {
-        if self.order.mode != Mode::Rehearse || self.state.is_begun() {
+        if self.order.mode != Mode::Rehearse {
+            return Ok(());
+        }
+        if self.order.selection.has_roles() {
+            return Err(OnlineError::RehearsesRoles);
+        }
+        if self.plan.tables.is_empty() {
+            return Err(OnlineError::NothingToRehearse);
+        }
+        if let Some(table) = self.state.at_import() {
+            return Err(OnlineError::CutOff {
+                table: table.clone(),
+            });
+        }
+        if self.state.is_begun() {
             return Ok(());
         }
         let facts = &self.node.facts;

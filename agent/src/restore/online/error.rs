@@ -221,6 +221,22 @@ pub enum OnlineError {
         /// Keyspaces that are not Cassandra's.
         keyspaces: Vec<String>,
     },
+    /// Cassandra has roles of its own from the beginning.
+    #[error(
+        "system_auth cannot be rehearsed: each Cassandra makes roles of its own, so that what it has could not be compared"
+    )]
+    RehearsesRoles,
+    /// It would prove nothing.
+    #[error("nothing of the backup is to be rehearsed: it has no tables but Cassandra's own")]
+    NothingToRehearse,
+    /// It is not known whether Cassandra went on with an import.
+    #[error(
+        "the import of {table} was cut off, so that what Cassandra has cannot be compared any more: rehearse in a new one"
+    )]
+    CutOff {
+        /// The table, as it was.
+        table: TableName,
+    },
     /// What was restored is not what was backed up.
     #[error("after the rehearsal Cassandra does not have what the backup recorded: {}", .0.join("; "))]
     Differs(Vec<String>),
@@ -307,10 +323,10 @@ impl OnlineError {
         match self {
             Self::Restore(error) => error.reason(),
             Self::Node(error) => error.reason(),
-            Self::Unreadable { .. }
-            | Self::Tokens { .. }
-            | Self::OtherContent(_)
-            | Self::Differs(_) => Reason::ContentMismatch,
+            Self::Unreadable { .. } | Self::Tokens { .. } | Self::OtherContent(_) => {
+                Reason::ContentMismatch
+            }
+            Self::Differs(_) => Reason::RestoreDiffers,
             Self::NoCompleteBackup { .. } => Reason::BackupNotFound,
             Self::NotInBackup { .. } => Reason::TableNotFound,
             Self::Schema(_)
@@ -323,6 +339,8 @@ impl OnlineError {
             | Self::Degraded { .. }
             | Self::Steps { .. }
             | Self::NotForRehearsals { .. }
+            | Self::RehearsesRoles
+            | Self::NothingToRehearse
             | Self::NotTruncated { .. }
             | Self::NotPrepared { .. }
             | Self::OtherNode { .. }
@@ -342,6 +360,7 @@ impl OnlineError {
             | Self::Describe(_)
             | Self::Apply(_)
             | Self::Import { .. }
+            | Self::CutOff { .. }
             | Self::Emptied { .. }
             | Self::Cleanup { .. } => Reason::Failed,
         }

@@ -4,9 +4,10 @@
 //! Every file was compared with its hash when it was fetched, and Cassandra has read every row before it
 //! took an SSTable. What is left to find out is whether it has all of them: their number, their
 //! partitions and rows by Cassandra's own Statistics.db, and a sample of partition keys that it is asked
-//! for. Deletions count as rows here, so that nothing depends on what is shadowed by what.
+//! for. These count what files have, tombstones of rows with them, so that nothing depends on what is
+//! shadowed by what.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -30,8 +31,17 @@ const SAMPLE: usize = 128;
 /// Differences that are told one by one.
 const TOLD: usize = 10;
 
-/// Gives each keyspace one replica: the node has everything, whatever datacenters the source had.
+/// Gives each keyspace one replica: the node has everything, whatever datacenters the source had. A backup
+/// of some datacenters is whole without the others.
 pub(super) fn arrange(source: &mut Source, target: &mut Facts) {
+    let header = source.headers.values().next();
+    let datacenters = header.map_or_else(Vec::new, |it| it.scope.datacenters.clone());
+    if !datacenters.is_empty() {
+        let members = &mut source.cluster.members;
+        members.retain(|it| datacenters.contains(&it.datacenter));
+        let covered: BTreeSet<_> = members.iter().map(|it| it.host_id).collect();
+        source.missing.retain(|id| covered.contains(id));
+    }
     schema::with_single_replicas(&mut source.schema);
     for keyspace in source.cluster.replication.keys() {
         let of_target = target.cluster.replication.entry(keyspace.clone());
@@ -61,6 +71,11 @@ impl Sums {
         }
     }
 
+    /// Whether partitions and rows of both are known.
+    fn is_comparable(&self, found: &Self) -> bool {
+        self.unknown == 0 && found.unknown == 0
+    }
+
     /// How the table that was found differs, if it does.
     fn difference(&self, found: &Self) -> Option<String> {
         if self.sstables != found.sstables {
@@ -69,9 +84,8 @@ impl Sums {
                 found.sstables, self.sstables
             ));
         }
-        let comparable = self.unknown == 0 && found.unknown == 0;
         let same = (self.partitions, self.rows) == (found.partitions, found.rows);
-        (comparable && !same).then(|| {
+        (self.is_comparable(found) && !same).then(|| {
             format!(
                 "{} partitions and {} rows instead of {} and {}",
                 found.partitions, found.rows, self.partitions, self.rows
@@ -164,9 +178,12 @@ impl Ready<'_> {
             );
             sum.tables += 1;
             sum.sstables += found.sstables;
-            sum.partitions = sum.partitions.saturating_add(found.partitions);
-            sum.rows = sum.rows.saturating_add(found.rows);
-            sum.unrecorded += recorded.sums.unknown;
+            if recorded.sums.is_comparable(&found) {
+                sum.partitions = sum.partitions.saturating_add(found.partitions);
+                sum.rows = sum.rows.saturating_add(found.rows);
+            } else {
+                sum.unrecorded += found.sstables;
+            }
             sum.keys += recorded.sample.keys.len() as u64;
         }
         if differences.is_empty() {
@@ -262,11 +279,11 @@ pub fn told(rehearsed: &Rehearsed) -> String {
         unrecorded,
     } = rehearsed;
     let mut text = format!(
-        "Cassandra has imported and read all {tables} tables: {sstables} SSTables with {partitions} partitions and {rows} rows, as the backup recorded them, and has found all {keys} keys of a sample"
+        "Cassandra has imported and read all {tables} tables: {sstables} SSTables. It has {partitions} partitions and {rows} rows, as the backup recorded them, and has found all {keys} keys of a sample"
     );
     if *unrecorded > 0 {
         text.push_str(&format!(
-            "; of {unrecorded} SSTables the backup recorded neither partitions nor rows, so that only their number was compared"
+            "; of tables with {unrecorded} SSTables not all was recorded, so that only their number was compared"
         ));
     }
     text

@@ -98,6 +98,8 @@ pub struct State {
     /// By table as it was.
     imports: BTreeMap<TableName, Imports>,
     unclean: BTreeSet<TableName>,
+    /// Imports of which it is not known how they ended.
+    at_import: BTreeSet<TableName>,
     kept: BTreeSet<TableName>,
 }
 
@@ -122,7 +124,8 @@ impl State {
                     since: at,
                     sstables: BTreeSet::new(),
                 });
-                self.unclean.insert(table);
+                self.unclean.insert(table.clone());
+                self.at_import.insert(table);
             }
             Entry::Prepared { at, run } => {
                 self.prepared = Some(at);
@@ -134,6 +137,7 @@ impl State {
                 table,
                 sstables,
             } => {
+                self.at_import.remove(&table);
                 if let Some(imports) = self.imports.get_mut(&table) {
                     let named = sstables.into_iter().map(|it| (source, it));
                     imports.sstables.extend(named);
@@ -177,6 +181,12 @@ impl State {
         self.imports.get(table).map(|it| it.since)
     }
 
+    /// A table of which an import was begun that may have ended or not: Cassandra goes on with it when we
+    /// end.
+    pub fn at_import(&self) -> Option<&TableName> {
+        self.at_import.first()
+    }
+
     /// Whether anything is imported.
     pub fn has_imported(&self) -> bool {
         !self.imports.is_empty()
@@ -186,6 +196,7 @@ impl State {
     pub fn forget(&mut self, table: &TableName) {
         self.imports.remove(table);
         self.unclean.remove(table);
+        self.at_import.remove(table);
         self.loaded = None;
     }
 
