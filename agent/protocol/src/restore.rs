@@ -1,3 +1,5 @@
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -122,4 +124,28 @@ pub struct Rehearsed {
     /// SSTables of tables of which not all was recorded, so that only their number was compared; their
     /// partitions and rows are not counted above.
     pub unrecorded: u64,
+}
+
+impl fmt::Display for Rehearsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            tables,
+            sstables,
+            partitions,
+            rows,
+            keys,
+            unrecorded,
+        } = self;
+        write!(
+            f,
+            "Cassandra has read all {sstables} SSTables of {tables} tables. It has {partitions} partitions and {rows} rows, as the backup recorded them, and {keys} keys that were looked up"
+        )?;
+        if *unrecorded > 0 {
+            write!(
+                f,
+                "; of tables with {unrecorded} SSTables not all was recorded, so that only their number was compared"
+            )?;
+        }
+        Ok(())
+    }
 }

@@ -131,14 +131,28 @@ fn cancel_can_be_set_once_and_not_taken_back() {
 }
 
 #[test]
-fn no_field_of_a_spec_but_cancel_can_be_changed() {
+fn verify_can_be_set_changed_and_taken_back() {
+    let never = backup(|_| ());
+    let small = backup(|spec| spec["verify"] = json!({"podTemplate": "small"}));
+    let large = backup(|spec| spec["verify"] = json!({"podTemplate": "large"}));
+    for (old, new) in [(&never, &small), (&small, &large), (&large, &never)] {
+        assert_eq!(
+            messages::<CassandraBackup>(new, Some(old)),
+            Vec::<String>::new()
+        );
+    }
+}
+
+#[test]
+fn no_field_of_a_spec_but_cancel_and_verify_can_be_changed() {
     let crd = serde_json::to_value(CassandraBackup::crd()).unwrap();
     let fields =
         crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
             .as_object()
             .unwrap();
     assert!(fields.len() > 10, "{fields:?}");
-    for name in fields.keys().filter(|name| *name != "cancel") {
+    let fixed = |name: &&String| !["cancel", "verify"].contains(&name.as_str());
+    for name in fields.keys().filter(fixed) {
         let (old, mut new) = (backup(|_| ()), backup(|_| ()));
         // Another value of the same type, or one where there was none.
         new["spec"][name] = match &old["spec"][name] {

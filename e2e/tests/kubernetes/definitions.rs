@@ -108,6 +108,17 @@ fn wrong_backups() -> Vec<Case> {
             "exactly one of secretName",
         ),
         ("imported", json!(true), "set backupName to the name"),
+        ("verify", json!({}), "spec.verify.podTemplate"),
+        (
+            "verify",
+            json!({"podTemplate": "p", "activeDeadlineSeconds": 1}),
+            "spec.verify.activeDeadlineSeconds",
+        ),
+        (
+            "verify",
+            json!({"podTemplate": "p", "tables": ["orders"]}),
+            "keyspace.table",
+        ),
         ("keyspaces", json!(["shop.orders"]), "names of keyspaces"),
         ("tables", json!(["orders"]), "keyspace.table"),
         (
@@ -180,6 +191,16 @@ fn wrong_schedules() -> Vec<Case> {
             "spec.startingDeadlineSeconds",
         ),
         ("jitterSeconds", json!(-1), "spec.jitterSeconds"),
+        (
+            "verifySchedule",
+            json!("@weekly"),
+            "set template.spec.verify",
+        ),
+        (
+            "verifySchedule",
+            json!("every week"),
+            "verifySchedule must be five fields",
+        ),
         ("retry", json!({"limit": 11}), "spec.retry.limit"),
         (
             "successfulBackupsHistoryLimit",

@@ -1,6 +1,7 @@
 //! Conversations with an API server that is played.
 
 use http::Method;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
@@ -111,9 +112,23 @@ async fn a_backup_whose_proof_nobody_asks_for_any_more_leaves_nothing() {
             "mode": "Rehearse", "cassandra": {"podSelector": {"matchLabels": {"a": "b"}}},
         },
     });
+    let told = {
+        let played = said(&mut api, &backup, false);
+        let (went, status) = tokio::join!(bring_forward(&backup, &context, now()), played);
+        went.unwrap();
+        assert_eq!(status["conditions"][0]["reason"], "Cancelled");
+        // Asked for again, it is another one.
+        assert_eq!(status["verification"]["request"], "");
+        status
+    };
+    let mut status = backup.status.clone().unwrap();
+    status.conditions = serde_json::from_value(told["conditions"].clone()).unwrap();
+    status.verification = serde_json::from_value(told["verification"].clone()).unwrap();
+    backup.status = Some(status);
     let played = async {
-        let list = json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [pod]});
-        api.expect(Method::GET, PODS, Ok(list)).await;
+        let list =
+            |items| json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items});
+        api.expect(Method::GET, PODS, Ok(list(json!([pod])))).await;
         let path = format!("{PODS}/{name}");
         api.expect(Method::DELETE, &path, Ok(json!({"kind": "Status"})))
             .await;
@@ -121,13 +136,64 @@ async fn a_backup_whose_proof_nobody_asks_for_any_more_leaves_nothing() {
         api.expect(Method::GET, &path, Ok(restore)).await;
         api.expect(Method::DELETE, &path, Ok(json!({"kind": "Status"})))
             .await;
+        // Nothing is left: that is written down, and nothing is asked any more.
+        api.expect(Method::GET, PODS, Ok(list(json!([])))).await;
+        api.expect(Method::GET, &path, Err(404)).await;
         said(&mut api, &backup, false).await
     };
+    let twice = async {
+        bring_forward(&backup, &context, now()).await.unwrap();
+        bring_forward(&backup, &context, now()).await.unwrap();
+    };
+    let ((), status) = tokio::join!(twice, played);
+    assert_eq!(status["verification"]["cleanedUp"], true);
+    assert_eq!(status["conditions"], told["conditions"]);
+    let clean = serde_json::from_value(status["verification"].clone()).unwrap();
+    backup.status.as_mut().unwrap().verification = Some(clean);
+    let went = bring_forward(&backup, &context, now()).await.unwrap();
+    assert_eq!(went, Action::await_change());
+}
+
+#[tokio::test]
+async fn what_was_proven_is_so_no_more_when_the_backup_is_gone() {
+    let (context, mut api) = context();
+    let mut backup = backup();
+    let status = backup.status.as_mut().unwrap();
+    status.phase = Some(BackupPhase::Expired);
+    status.verification.as_mut().unwrap().completion_time = Some(Time(now()));
+    let played = said(&mut api, &backup, false);
     let (went, status) = tokio::join!(bring_forward(&backup, &context, now()), played);
     went.unwrap();
-    assert_eq!(status["conditions"][0]["reason"], "Cancelled");
-    // Asked for again, it is another one.
-    assert_eq!(status["verification"]["request"], "");
+    let condition = &status["conditions"][0];
+    assert_eq!(
+        (&condition["status"], &condition["reason"]),
+        (&json!("Unknown"), &json!("Expired"))
+    );
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_meanwhile_is_not_written_over() {
+    let (context, mut api) = context();
+    let mut backup = backup();
+    backup.metadata.resource_version = Some("7".into());
+    let restore = json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraRestore",
+        "metadata": {"name": restore_of(&backup)},
+        "spec": {
+            "cluster": "prod", "storage": {"name": "s3"}, "backup": {"name": "nightly-1"},
+            "mode": "Rehearse", "cassandra": {"podSelector": {"matchLabels": {"a": "b"}}},
+        },
+        "status": {"phase": "Failed"},
+    });
+    let played = async {
+        looked(&mut api, &backup, json!([]), Ok(restore)).await;
+        let path = format!("{GROUP}/cassandrabackups/nightly/status");
+        // No Event tells of what was not written.
+        api.expect(Method::PATCH, &path, Err(409)).await
+    };
+    let (went, patch) = tokio::join!(bring_forward(&backup, &context, now()), played);
+    assert_eq!(went.unwrap(), Action::requeue(LOOK));
+    assert_eq!(patch["metadata"]["resourceVersion"], "7");
 }
 
 #[tokio::test]

@@ -141,6 +141,19 @@ pub(super) fn found(rehearsed: &Rehearsed) -> RehearsedStatus {
     }
 }
 
+/// The same, as the agent told it.
+pub(super) fn as_told(status: &RehearsedStatus) -> Rehearsed {
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    Rehearsed {
+        tables: count(status.tables),
+        sstables: count(status.sstables),
+        partitions: count(status.partitions),
+        rows: count(status.rows),
+        keys: count(status.keys),
+        unrecorded: count(status.unrecorded),
+    }
+}
+
 fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -1,11 +1,12 @@
 //! What follows from how far the nodes are with the present step.
 
 use crds::{
-    CassandraRestoreSpec, CassandraRestoreStatus, RehearsedStatus, RestoreNodePhase,
-    RestoreNodeStatus, RestorePhase, RestoreStep,
+    CassandraRestoreSpec, CassandraRestoreStatus, RestoreNodePhase, RestoreNodeStatus,
+    RestorePhase, RestoreStep,
 };
 use protocol::Reason;
 
+use super::node;
 use super::plan::participants;
 use crate::humane;
 use crate::prerequisites::Obstacle;
@@ -135,32 +136,9 @@ fn restored(status: &CassandraRestoreStatus) -> String {
         0 => String::new(),
         _ => "; see the warnings".to_owned(),
     };
-    let rehearsed = match &status.rehearsed {
-        None => String::new(),
-        Some(rehearsed) => found(rehearsed),
-    };
+    let rehearsed = status.rehearsed.as_ref().map(node::as_told);
+    let rehearsed = rehearsed.map_or_else(String::new, |it| format!("; {it}"));
     format!("restored {}{rehearsed}{warnings}", what(status))
-}
-
-/// What a rehearsal has shown, and what it has not.
-fn found(rehearsed: &RehearsedStatus) -> String {
-    let RehearsedStatus {
-        sstables,
-        partitions,
-        rows,
-        keys,
-        unrecorded,
-        ..
-    } = rehearsed;
-    let mut text = format!(
-        "; Cassandra has read {sstables} SSTables. It has {partitions} partitions and {rows} rows, as the backup recorded them, and {keys} keys that were looked up"
-    );
-    if *unrecorded > 0 {
-        text.push_str(&format!(
-            "; of tables with {unrecorded} SSTables not all was recorded, so that only their number was compared"
-        ));
-    }
-    text
 }
 
 fn what(status: &CassandraRestoreStatus) -> String {

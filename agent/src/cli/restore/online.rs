@@ -11,7 +11,7 @@ use super::super::query::{self, Failure, Form};
 use super::super::{list, spinner::Spinner, table::Table};
 use super::{RestoreFlags, become_owner, progress};
 use crate::neighbour;
-use crate::restore::online::{Mode, Order, Plan, Ready, Selection, Step, Tell, told};
+use crate::restore::online::{Mode, Order, Plan, Ready, Selection, Step, Tell};
 use crate::restore::{Done, Which};
 use crate::serve::note;
 
@@ -178,7 +178,7 @@ fn text(ready: &Ready<'_>, order: &Order, done: Option<Done>, began: Instant) ->
         ));
     }
     if let Some(rehearsed) = &done.rehearsed {
-        text.push_str(&format!("{}\n", told(rehearsed)));
+        text.push_str(&format!("{rehearsed}\n"));
     }
     text.push_str(match order.step {
         Step::All if ready.schema.after.is_empty() => "the restore is done\n",

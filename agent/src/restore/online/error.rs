@@ -231,7 +231,7 @@ pub enum OnlineError {
     NothingToRehearse,
     /// It is not known whether Cassandra went on with an import.
     #[error(
-        "the import of {table} was cut off, so that what Cassandra has cannot be compared any more: rehearse in a new one"
+        "an import into {table} did not come to its end, so that what Cassandra has cannot be compared any more: rehearse in a new one"
     )]
     CutOff {
         /// The table, as it was.

@@ -283,6 +283,24 @@ mod tests {
     }
 
     #[test]
+    fn an_import_of_which_the_end_is_not_known_is_told() {
+        let data = tempfile::tempdir().unwrap();
+        let mut journal = open(data.path(), "one");
+        journal.write(begun("b1")).unwrap();
+        import(&mut journal, "a.b", "x", 2);
+        assert_eq!(journal.state.at_import(), None);
+        let (table, at) = (name("a.b"), at(3));
+        journal.write(Entry::Importing { table, at }).unwrap();
+        drop(journal);
+        let mut journal = open(data.path(), "one");
+        assert_eq!(journal.state.at_import(), Some(&name("a.b")));
+        // Nothing of it is there, so that it can be imported again.
+        let tables = vec![name("a.b")];
+        journal.write(Entry::Emptied { tables }).unwrap();
+        assert_eq!(journal.state.at_import(), None);
+    }
+
+    #[test]
     fn a_restore_that_did_not_end_is_told_and_one_that_did_goes() {
         let data = tempfile::tempdir().unwrap();
         let mut one = open(data.path(), "one");

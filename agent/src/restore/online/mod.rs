@@ -37,7 +37,6 @@ use super::{TableName, Which};
 
 pub use error::OnlineError;
 pub use protocol::{RestoreMode as Mode, RestoreStep as Step};
-pub use rehearse::told;
 pub use request::run;
 pub use selection::{Rename, Selection};
 pub use steps::Tell;

@@ -268,29 +268,13 @@ fn count(directory: &Path, sums: &mut Sums) -> Result<(), OnlineError> {
     Ok(())
 }
 
-/// What was found, for people.
-pub fn told(rehearsed: &Rehearsed) -> String {
-    let Rehearsed {
-        tables,
-        sstables,
-        partitions,
-        rows,
-        keys,
-        unrecorded,
-    } = rehearsed;
-    let mut text = format!(
-        "Cassandra has imported and read all {tables} tables: {sstables} SSTables. It has {partitions} partitions and {rows} rows, as the backup recorded them, and has found all {keys} keys of a sample"
-    );
-    if *unrecorded > 0 {
-        text.push_str(&format!(
-            "; of tables with {unrecorded} SSTables not all was recorded, so that only their number was compared"
-        ));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
+    use super::super::plan::Cluster;
+    use super::super::ring::Member;
+    use super::super::source::replications;
     use super::*;
 
     fn sums(all: &[Option<(u64, u64)>]) -> Sums {
@@ -299,6 +283,71 @@ mod tests {
             sums.add(one.map(|(partitions, rows)| Counts { partitions, rows }));
         }
         sums
+    }
+
+    fn member(id: u128, datacenter: &str) -> Member {
+        Member {
+            host_id: Uuid::from_u128(id),
+            datacenter: datacenter.into(),
+            rack: "r".into(),
+            tokens: vec![0],
+        }
+    }
+
+    /// A backup of a ring with a node in each of two datacenters, of which the second has no manifest.
+    fn source(datacenters: &[&str]) -> Source {
+        let header = serde_json::json!({
+            "formatVersion": "1.0", "backup": "b1", "runId": Uuid::nil(), "cluster": "c",
+            "scope": {"datacenters": datacenters}, "ringHash": {"before": "", "after": ""},
+            "expectedHostIds": [], "schemaVersion": {"before": "", "after": ""},
+            "node": {
+                "hostId": Uuid::from_u128(1), "datacenter": "dc1", "rack": "r", "addresses": [],
+                "cassandraVersion": "5.0.9", "partitioner": "p", "tokens": [], "dataDirectories": [],
+            },
+            "snapshot": {
+                "tag": "t", "startedAt": "2026-11-23T03:00:00Z", "endedAt": "2026-11-23T03:00:01Z",
+            },
+            "agentVersion": "0.1.0",
+        });
+        let text = "CREATE KEYSPACE \"Shop\" WITH replication = \
+            {'class': 'NetworkTopologyStrategy', 'dc1': '1', 'dc2': '1'};\n";
+        let schema = schema::split(text);
+        Source {
+            backup: "b1".parse().unwrap(),
+            taken: None,
+            manifests: BTreeMap::new(),
+            headers: [(Uuid::from_u128(1), serde_json::from_value(header).unwrap())].into(),
+            missing: [Uuid::from_u128(2)].into(),
+            partitioner: "p".into(),
+            cluster: Cluster {
+                members: vec![member(1, "dc1"), member(2, "dc2")],
+                replication: replications(&schema),
+            },
+            schema,
+        }
+    }
+
+    #[test]
+    fn keyspaces_get_one_replica_where_they_are_not_there() {
+        let (mut source, mut target) = (source(&[]), Facts::default());
+        arrange(&mut source, &mut target);
+        assert_eq!(target.cluster.replication["Shop"], schema::single());
+        let made = &source.schema[0];
+        assert_eq!(schema::replication(made), Some(schema::single()));
+        assert!(made.text.contains("\"Shop\""), "{}", made.text);
+        // Which replicas there were is still known: one without a manifest is missed.
+        assert_eq!(source.cluster.members.len(), 2);
+        assert_ne!(source.cluster.replication["Shop"], schema::single());
+        assert_eq!(source.missing.len(), 1);
+    }
+
+    #[test]
+    fn a_backup_of_one_datacenter_misses_nothing_of_another() {
+        let mut source = source(&["dc1"]);
+        arrange(&mut source, &mut Facts::default());
+        assert_eq!(source.cluster.members.len(), 1);
+        assert!(source.missing.is_empty());
+        assert_eq!(source.ranges_without_a_replica(["Shop"].into_iter()), 0);
     }
 
     #[test]

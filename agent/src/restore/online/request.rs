@@ -10,7 +10,7 @@ use protocol::{
 };
 use uuid::Uuid;
 
-use super::{OnlineError, Order, Ready, Selection, Tell, rehearse};
+use super::{OnlineError, Order, Ready, Selection, Tell};
 use crate::backup;
 use crate::field::{self, BadField};
 use crate::neighbour::{self, NoMemory, OwnerError};
@@ -139,7 +139,7 @@ async fn attempt(
     let done = done?;
     known.rehearsed = done.rehearsed;
     if let Some(rehearsed) = &done.rehearsed {
-        return Ok(rehearse::told(rehearsed));
+        return Ok(rehearsed.to_string());
     }
     Ok(match request.step {
         RestoreStep::Prepare => "the schema is there".to_owned(),

@@ -187,6 +187,9 @@ async fn a_ring_of_three_comes_back_into_rings_of_any_shape() {
         }
         one.restore(0, &storage, &MERGE).await.expect(0);
         check(&one).await;
+        one.run(&["DROP KEYSPACE alone", "DROP KEYSPACE shop"])
+            .await;
+        rehearsal::finds_what_cassandra_cannot_read(&one, &storage).await;
     }
 }
 

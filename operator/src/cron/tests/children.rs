@@ -1,6 +1,7 @@
 //! What children have to do with it: those at work, those that failed, those that are old.
 
 use super::*;
+use crate::cron::verify::Proof;
 
 #[test]
 fn forbid_lets_a_slot_wait_until_the_other_ends_or_it_is_too_late() {
@@ -172,6 +173,12 @@ fn children_beyond_the_limits_are_deleted_and_those_of_the_newest_slot_are_not()
     // A snapshot of it may be left on a node.
     children[1].sweeping = true;
     assert_eq!(deleted(&children), ["20", "23"]);
+    // It is being rehearsed.
+    children[0].proof = Some(Proof {
+        verified: None,
+        ended: None,
+    });
+    assert_eq!(deleted(&children), ["23"]);
 }
 
 #[test]
@@ -253,6 +260,20 @@ fn a_child_is_of_its_cron_backup_and_of_no_gitops_tool() {
     assert_eq!(made["spec"]["series"], "nightly");
     assert_eq!(made["spec"]["cluster"], "prod");
     assert_eq!(made["spec"]["deletionPolicy"], "Retain");
+}
+
+#[test]
+fn a_child_is_rehearsed_when_it_is_whole_or_when_its_time_comes() {
+    let made = |verify_schedule: Value| {
+        let cron = cron(|spec| {
+            spec["template"]["spec"]["verify"] = json!({"podTemplate": "small"});
+            spec["verifySchedule"] = verify_schedule;
+        });
+        let schedule = schedule(&cron).unwrap();
+        build(&cron, run(FIRST, 0), &schedule.shown(at(FIRST)))
+    };
+    assert!(made(Value::Null).spec.verify.is_some());
+    assert!(made("@weekly".into()).spec.verify.is_none());
 }
 
 #[test]
