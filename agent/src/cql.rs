@@ -4,10 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::CqlAccess;
+use protocol::{CqlAccess, Reason};
 use scylla::client::PoolSize;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{
+    ConnectionError, ConnectionPoolError, ConnectionSetupRequestErrorKind as Setup, DbError,
+    MetadataError, NewSessionError,
+};
 use scylla::policies::host_filter::AllowListHostFilter;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,6 +30,59 @@ pub enum CqlError {
         /// The driver's words.
         text: String,
     },
+    /// It wants to know who asks.
+    #[error("CQL at {address} asks for a user and a password, and there is none")]
+    NoCredentials {
+        /// Where.
+        address: String,
+    },
+    /// It does not believe who asks.
+    #[error("CQL at {address} does not take the user or the password: {text}")]
+    Denied {
+        /// Where.
+        address: String,
+        /// Cassandra's words.
+        text: String,
+    },
+}
+
+impl CqlError {
+    /// The word for it.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Address(_) => Reason::InvalidRequest,
+            Self::Connect { .. } => Reason::CqlUnreachable,
+            Self::NoCredentials { .. } | Self::Denied { .. } => Reason::CqlDenied,
+        }
+    }
+
+    fn of(address: SocketAddr, error: &NewSessionError) -> Self {
+        let address = address.to_string();
+        match setup(error) {
+            Some(Setup::MissingAuthentication) => Self::NoCredentials { address },
+            Some(Setup::DbError(DbError::AuthenticationError, text)) => Self::Denied {
+                address,
+                text: text.clone(),
+            },
+            _ => Self::Connect {
+                address,
+                text: error.to_string(),
+            },
+        }
+    }
+}
+
+/// What went wrong at the first words of the connection.
+fn setup(error: &NewSessionError) -> Option<&Setup> {
+    let NewSessionError::MetadataError(MetadataError::ConnectionPoolError(
+        ConnectionPoolError::Broken {
+            last_connection_error: ConnectionError::ConnectionSetupRequestError(error),
+        },
+    )) = error
+    else {
+        return None;
+    };
+    Some(error.get_error())
 }
 
 /// A session with the first address that answers.
@@ -88,8 +145,6 @@ async fn connect_to(access: &CqlAccess, address: SocketAddr) -> Result<Session, 
     if let Some(credentials) = &access.credentials {
         builder = builder.user(&credentials.username, credentials.password.reveal());
     }
-    builder
-        .build()
-        .await
-        .map_err(|error| connect(error.to_string()))
+    let built = builder.build().await;
+    built.map_err(|error| CqlError::of(address, &error))
 }

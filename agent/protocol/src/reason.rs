@@ -113,6 +113,7 @@ reasons! {
     ClusterBusy, Locked, "Another backup of this cluster is at work; the message names it. This one begins when that has ended.", "Wait, or cancel one of them.";
     StorageDenied, Denied, "The storage refused the credentials, or they lack a permission.", "Correct the secret or the policy.";
     JmxDenied, Denied, "Cassandra's JMX refused the password or the certificate, these lack a permission, or its own certificate is not trusted.", "Correct the secret.";
+    CqlDenied, Denied, "Cassandra's CQL refused the user or the password, or asks for one and there is none.", "Correct the secret.";
 
     CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum: the disk or the file is damaged.", "Scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
     ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.", "`cassandra-backup verify --repair` removes such objects; the next backup uploads them again if the node still has the file, so save first what you may need.";
@@ -121,6 +122,7 @@ reasons! {
 
     StorageUnavailable, Retry, "The storage does not answer, or answers that it is overloaded. The operator tries again; a command has to be run again.", "If it stays, look at the storage and at the network between.";
     JmxUnreachable, Retry, "Nothing that speaks JMX answers at the address. The operator tries again; a command has to be run again.", "See whether Cassandra is up and JMX is enabled there.";
+    CqlUnreachable, Retry, "Nothing that speaks CQL answers at the address, and a restore needs it for the schema. The operator tries again; a command has to be run again.", "See whether Cassandra is up and `start_native_transport` is on.";
     CassandraNotReady, Retry, "Cassandra is starting, joining, draining or drained, or its ring is not at rest, so that it cannot do now what was asked for. The operator tries again; a command has to be run again.", "If it stays, look at Cassandra's log.";
     SnapshotIncomplete, Retry, "After the snapshot call, a table or a file of it was missing on disk. The operator tries again; a command has to be run again.", "If it comes again, look at the disk and at Cassandra's log.";
     PurgeInProgress, Retry, "A purge is about to delete objects that this run needs. The operator tries again when that has ended; a command has to be run again then.", "";

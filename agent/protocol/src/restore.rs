@@ -38,8 +38,9 @@ pub struct RestoreRequest {
     /// Go on where replicas are missing in the backup.
     #[serde(default)]
     pub allow_degraded: bool,
-    /// Begin anew where it was begun before: with [`RestoreMode::Replace`], [`RestoreStep::Prepare`]
-    /// then empties the tables again, whatever was imported since.
+    /// Begin anew where it was begun before, and give up other restores that did not end on the node:
+    /// with [`RestoreMode::Replace`], [`RestoreStep::Prepare`] then empties the tables again, whatever
+    /// was imported since. [`RestoreStep::Load`] goes on with what it has imported into the same ring.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anew: bool,
     /// Only tell what would be done.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use rustix::fs::{Advice, fadvise};
 use store::{Key, Store};
 use tokio::time::sleep;
 
@@ -18,6 +19,8 @@ const PARTIAL: &str = ".restoring";
 /// How often one file is fetched at most: what is on its way for hours meets a broken connection.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(2);
+/// Bytes of a file that may wait in the page cache, which is Cassandra's, for their way to the disk.
+const WRITTEN_BEHIND: u64 = 16 << 20;
 
 /// A file as the manifest names it.
 #[derive(Clone, Debug)]
@@ -100,7 +103,7 @@ fn other_content(wanted: &Wanted, why: String) -> RestoreError {
 }
 
 /// Work that blocks, for a moment: no thread is held while the network is waited for.
-async fn on_disk<T: Send + 'static>(
+pub(super) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<T, RestoreError> {
     let failed = |error| file(Path::new("a thread"), io::Error::other(error));
@@ -125,6 +128,8 @@ struct Copy {
     path: PathBuf,
     out: fs::File,
     hasher: blake3::Hasher,
+    /// Bytes since the last that are on the disk.
+    behind: u64,
 }
 
 impl Copy {
@@ -134,13 +139,23 @@ impl Copy {
             path,
             out,
             hasher: blake3::Hasher::new(),
+            behind: 0,
         })
     }
 
     fn write(mut self, chunk: &[u8]) -> Result<Self, RestoreError> {
         self.hasher.update(chunk);
-        let written = self.out.write_all(chunk);
-        written.map_err(|source| file(&self.path, source))?;
+        let mut write = || {
+            self.out.write_all(chunk)?;
+            self.behind += chunk.len() as u64;
+            if self.behind >= WRITTEN_BEHIND {
+                self.out.sync_data()?;
+                fadvise(&self.out, 0, None, Advice::DontNeed)?;
+                self.behind = 0;
+            }
+            Ok(())
+        };
+        write().map_err(|source| file(&self.path, source))?;
         Ok(self)
     }
 }

@@ -2,6 +2,7 @@
 //! one, whatever happens to operator and pods meanwhile; and what cannot be done changes nothing.
 
 mod dead_node;
+mod faults;
 
 use std::time::Duration;
 
@@ -90,11 +91,18 @@ async fn what_was_lost_comes_back_whatever_happens_meanwhile_also_into_a_new_clu
         ground.backed_up().await;
         ground.a_dry_run_tells_and_changes_nothing().await;
         ground.a_pod_that_was_not_selected_is_missed().await;
+        ground.another_table_of_the_same_name_stays_as_it_is().await;
+        ground
+            .a_damaged_object_is_named_and_the_restore_goes_on_when_it_is_whole(&minio)
+            .await;
         ground
             .rows_that_were_changed_and_tables_that_were_dropped_come_back()
             .await;
         ground
             .backups_wait_and_a_restore_outlives_operator_and_pod()
+            .await;
+        ground
+            .an_operator_that_is_killed_at_every_turn_ends_it_all_the_same()
             .await;
         ground.a_cancelled_one_is_begun_anew_by_another().await;
         ground
@@ -302,6 +310,14 @@ impl Ground<'_> {
             .unwrap();
         let status = self.ended("cancelled").await;
         assert_eq!(status.phase, Some(RestorePhase::Cancelled), "{status:#?}");
+        // Also one of other tables; what was begun is given up on all nodes.
+        self.restore("other", json!({"tables": ["shop.people"]}))
+            .await;
+        let status = self.ended("other").await;
+        assert_eq!(status.phase, Some(RestorePhase::Succeeded), "{status:#?}");
+        let given_up = |text: &str| text.contains("did not end is given up");
+        let told = status.warnings.iter().filter(|it| given_up(&it.message));
+        assert!(told.count() > 0, "{:?}", status.warnings);
         self.restore("again", json!({})).await;
         self.succeeds("again").await;
         self.data.check(&self.cluster).await;

@@ -164,9 +164,9 @@ impl Job {
                 mode: restoring.mode,
                 step: restoring.step,
                 allow_degraded: restoring.allow_degraded,
-                // Another resource that failed, or a command, may have begun the same; nobody else is
-                // at work on it now.
-                anew: restoring.step == RestoreStep::Prepare,
+                // Another resource that failed, or a command, may have begun the same or another one;
+                // nobody else is at work on it now.
+                anew: true,
                 dry_run: restoring.dry_run,
                 limits,
             })),

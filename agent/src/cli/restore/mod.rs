@@ -84,9 +84,13 @@ pub(super) struct RestoreFlags {
     /// Go on where nodes of the backup have no manifest: writes that only they had are missing
     #[arg(long)]
     allow_degraded: bool,
+    /// Begin from the start, whatever was begun on this node: also another restore that did not end is
+    /// given up. What was imported counts as rows that were there
+    #[arg(long)]
+    anew: bool,
     /// Into the empty data directories of one node instead, while Cassandra is down
     #[arg(long)]
-    #[arg(conflicts_with_all = ["mode", "step", "keyspaces", "tables", "rename", "allow_degraded", "bandwidth", "batch"])]
+    #[arg(conflicts_with_all = ["mode", "step", "keyspaces", "tables", "rename", "allow_degraded", "anew", "bandwidth", "batch"])]
     offline: bool,
     /// offline: the node, by Cassandra's host id; not needed where a backup has one node
     #[arg(long, value_name = "ID")]

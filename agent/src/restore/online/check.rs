@@ -2,6 +2,7 @@
 
 use super::error::OnlineError;
 use super::journal::Journal;
+use super::state::State;
 use super::{Mode, Ready, Step};
 use crate::restore::names::is_cassandras_own;
 use crate::restore::schema::{self, Kind};
@@ -34,26 +35,30 @@ impl Ready<'_> {
     /// What was begun on this node before.
     fn check_journals(&self) -> Result<(), OnlineError> {
         let data = self.data_directory();
-        let path = Journal::home(data, &self.id);
-        if let Some((path, what)) = Journal::other(data, &self.id)? {
-            return Err(OnlineError::OtherRestore { what, path });
+        let anew = self.order.anew;
+        if let Some(other) = Journal::others(data, &self.id)?.first().filter(|_| !anew) {
+            return Err(other.refused());
         }
-        let other_ring = self.state.is_of_other_ring(&self.node.facts.ring);
-        if other_ring && self.state.has_imported() {
-            return Err(OnlineError::OtherRing { path });
+        if self.is_of_other_ring(&self.state) && !anew {
+            return Err(OnlineError::OtherRing);
         }
         let began = self.state.prepared.is_some() || self.state.has_imported();
         let done = self.state.is_done_by(self.order.step, self.order.run);
         match (self.order.step, self.order.mode) {
             // It would empty what other nodes may have imported by now.
-            (Step::Prepare, Mode::Replace) if began && !done && !self.order.anew => {
-                Err(OnlineError::AlreadyPrepared { path })
+            (Step::Prepare, Mode::Replace) if began && !done && !anew => {
+                Err(OnlineError::AlreadyPrepared)
             }
             (Step::Finish, _) if self.state.is_begun() && self.state.loaded.is_none() => {
                 Err(OnlineError::NotLoaded)
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether something was imported that was cut to another ring.
+    pub(super) fn is_of_other_ring(&self, state: &State) -> bool {
+        state.has_imported() && state.is_of_other_ring(&self.node.facts.ring)
     }
 
     /// A rehearsal is for a node that is there for nothing else.
@@ -200,12 +205,7 @@ impl Ready<'_> {
             }
             let ours = self.state.imported_since(from).is_some() || plan.sstables == 0;
             if into_any && self.order.mode == Mode::Replace && !ours {
-                let path = Journal::home(self.data_directory(), &self.id);
-                return Err(OnlineError::NotTruncated {
-                    table,
-                    sstables,
-                    path,
-                });
+                return Err(OnlineError::NotTruncated { table, sstables });
             }
             self.not_empty.push(table);
         }

@@ -156,30 +156,22 @@ pub enum OnlineError {
     },
     /// The ring is another one than when it began.
     #[error(
-        "the ring has changed since this restore began, and what was imported was cut to the old one: remove {path} on each node, and begin anew"
+        "the ring has changed since this restore began, and what was imported was cut to the old one: begin anew, with --anew on each node"
     )]
-    OtherRing {
-        /// Where it is at work.
-        path: PathBuf,
-    },
+    OtherRing,
     /// Another restore is under way on this node.
     #[error(
-        "a restore of {what} was begun on this node and did not end: give its command again, or remove {path} on each node and begin anew"
+        "a restore of {what} was begun on this node and did not end: give its command again, or give it up with --anew on each node; what it has imported then counts as rows that were there"
     )]
     OtherRestore {
         /// Which.
         what: String,
-        /// Where it is at work.
-        path: PathBuf,
     },
     /// It would empty what was imported.
     #[error(
-        "this restore was prepared or loaded on this node: go on with --step load on every node, then --step finish. To begin anew, remove {path} on each node; all tables are then emptied again"
+        "this restore was prepared or loaded on this node: go on with --step load on every node, then --step finish. --anew begins from the start and empties all tables again"
     )]
-    AlreadyPrepared {
-        /// Where it is at work.
-        path: PathBuf,
-    },
+    AlreadyPrepared,
     /// Somebody else has done something.
     #[error("another process has gone on with this restore meanwhile: give the command again")]
     Meanwhile,
@@ -263,15 +255,13 @@ pub enum OnlineError {
     Disagreement,
     /// There is something in a table that was to be empty.
     #[error(
-        "table {table} has {sstables} SSTables, and with --mode replace it was to be empty: run --step prepare on one node first. If that was done, it was written to since, also by a repair: remove {path} on this node and give --step load --mode merge here"
+        "table {table} has {sstables} SSTables, and with --mode replace it was to be empty: run --step prepare on one node first. If that was done, it was written to since, also by a repair: give --step load --mode merge --anew on this node"
     )]
     NotTruncated {
         /// The table.
         table: TableName,
         /// How many.
         sstables: u64,
-        /// Where it is at work.
-        path: PathBuf,
     },
     /// A table is not there yet.
     #[error("the target has no table {table}: run --step prepare on one node first")]
@@ -344,9 +334,9 @@ impl OnlineError {
             | Self::NotTruncated { .. }
             | Self::NotPrepared { .. }
             | Self::OtherNode { .. }
-            | Self::OtherRing { .. }
+            | Self::OtherRing
             | Self::OtherRestore { .. }
-            | Self::AlreadyPrepared { .. }
+            | Self::AlreadyPrepared
             | Self::NotLoaded
             | Self::ReplacesRoles
             | Self::LeftOut { .. }
@@ -356,8 +346,8 @@ impl OnlineError {
                 Reason::CassandraNotReady
             }
             Self::Locked { .. } | Self::Meanwhile => Reason::Locked,
-            Self::Cql(_)
-            | Self::Describe(_)
+            Self::Cql(error) | Self::Describe(SchemaError::Connect(error)) => error.reason(),
+            Self::Describe(_)
             | Self::Apply(_)
             | Self::Import { .. }
             | Self::CutOff { .. }

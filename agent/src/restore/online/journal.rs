@@ -26,8 +26,27 @@ pub struct Journal {
     file: fs::File,
     /// One restore at a time on a node, whatever it is of.
     _lock: fs::File,
+    /// Others that did not end, and are given up.
+    pub given_up: Vec<Unfinished>,
     /// How far it is.
     pub state: State,
+}
+
+/// A restore that was begun on a node and did not end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    home: PathBuf,
+    /// How far it came.
+    pub state: State,
+}
+
+impl Unfinished {
+    /// Why another one does not begin.
+    pub fn refused(&self) -> OnlineError {
+        OnlineError::OtherRestore {
+            what: self.state.what.clone(),
+        }
+    }
 }
 
 impl Journal {
@@ -41,23 +60,25 @@ impl Journal {
         read(&Self::home(data, id).join(FILE))
     }
 
-    /// Another restore that was begun there and did not end: its directory, and what it restores.
-    pub fn other(data: &Path, id: &str) -> Result<Option<(PathBuf, String)>, OnlineError> {
+    /// Other restores that were begun there and did not end.
+    pub fn others(data: &Path, id: &str) -> Result<Vec<Unfinished>, OnlineError> {
+        let mut others = Vec::new();
         for home in homes(data)? {
             if home.ends_with(id) {
                 continue;
             }
             let state = read(&home.join(FILE))?;
             if state.is_begun() && state.loaded.is_none() {
-                return Ok(Some((home, state.what)));
+                others.push(Unfinished { home, state });
             }
         }
-        Ok(None)
+        Ok(others)
     }
 
     /// Opens it, and makes it where there is none. Those of others that have ended go. An error if it is
-    /// not as it was when it was looked at, or if another restore is at work or was cut off.
-    pub fn open(data: &Path, id: &str, seen: &State) -> Result<Self, OnlineError> {
+    /// not as it was when it was looked at, or if another restore is at work, or was cut off and `anew`
+    /// does not say that it is given up; those that are stay until [`Journal::forget`].
+    pub fn open(data: &Path, id: &str, seen: &State, anew: bool) -> Result<Self, OnlineError> {
         let home = Self::home(data, id);
         fs::create_dir_all(&home).map_err(|source| file(&home, source))?;
         let path = data.join(HOME).join(LOCK);
@@ -67,8 +88,9 @@ impl Journal {
             Err(fs::TryLockError::WouldBlock) => return Err(OnlineError::Locked { path: home }),
             Err(fs::TryLockError::Error(source)) => return Err(file(&path, source).into()),
         }
-        if let Some((path, what)) = Self::other(data, id)? {
-            return Err(OnlineError::OtherRestore { what, path });
+        let given_up = Self::others(data, id)?;
+        if let Some(other) = given_up.first().filter(|_| !anew) {
+            return Err(other.refused());
         }
         let state = Self::peek(data, id)?;
         if state != *seen {
@@ -82,13 +104,15 @@ impl Journal {
         // What follows begins on a line of its own.
         let write = || (&journal).write_all(b"\n");
         write().map_err(failed)?;
-        for other in homes(data)?.iter().filter(|it| **it != home) {
+        let stays = |it: &PathBuf| *it == home || given_up.iter().any(|other| other.home == *it);
+        for other in homes(data)?.iter().filter(|it| !stays(it)) {
             remove(other)?;
         }
         Ok(Self {
             home,
             file: journal,
             _lock: lock,
+            given_up,
             state,
         })
     }
@@ -105,6 +129,19 @@ impl Journal {
         append().map_err(failed)?;
         self.state.learn(entry);
         Ok(())
+    }
+
+    /// Nothing is left in these data directories of a restore that is given up.
+    pub fn forget(&self, other: &Unfinished, directories: &[PathBuf]) -> Result<(), OnlineError> {
+        let Some(id) = other.home.file_name() else {
+            return Ok(());
+        };
+        let homes = directories.iter().map(|data| data.join(HOME).join(id));
+        // The journal last: until then it is known what there is to forget.
+        let staged = homes.filter(|home| *home != other.home);
+        staged
+            .chain([other.home.clone()])
+            .try_for_each(|it| remove(&it))
     }
 
     /// Nothing is staged any more in these data directories.
@@ -215,7 +252,7 @@ mod tests {
     }
 
     fn open(data: &Path, id: &str) -> Journal {
-        Journal::open(data, id, &Journal::peek(data, id).unwrap()).unwrap()
+        Journal::open(data, id, &Journal::peek(data, id).unwrap(), false).unwrap()
     }
 
     #[test]
@@ -305,21 +342,46 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let mut one = open(data.path(), "one");
         one.write(begun("b1")).unwrap();
-        let (home, what) = Journal::other(data.path(), "two").unwrap().unwrap();
-        assert_eq!(
-            (home, what.as_str()),
-            (Journal::home(data.path(), "one"), "b1")
-        );
-        assert_eq!(Journal::other(data.path(), "one").unwrap(), None);
+        let others = Journal::others(data.path(), "two").unwrap();
+        let [other] = others.as_slice() else {
+            panic!("{others:?}");
+        };
+        assert_eq!(other.home, Journal::home(data.path(), "one"));
+        assert!(other.refused().to_string().contains("restore of b1"));
+        assert_eq!(Journal::others(data.path(), "one").unwrap(), []);
         one.write(Entry::Loaded {
             at: at(3),
             run: None,
         })
         .unwrap();
         drop(one);
-        assert_eq!(Journal::other(data.path(), "two").unwrap(), None);
+        assert_eq!(Journal::others(data.path(), "two").unwrap(), []);
         open(data.path(), "two");
         assert!(!Journal::home(data.path(), "one").exists());
+    }
+
+    #[test]
+    fn one_that_is_given_up_is_known_until_it_is_forgotten() {
+        let (data, more) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut one = open(data.path(), "one");
+        one.write(begun("b1")).unwrap();
+        import(&mut one, "a.b", "x", 2);
+        drop(one);
+        let staged = Journal::home(more.path(), "one");
+        fs::create_dir_all(&staged).unwrap();
+        let refused = Journal::open(data.path(), "two", &State::default(), false);
+        assert!(matches!(refused, Err(OnlineError::OtherRestore { .. })));
+        for _ in 0..2 {
+            let two = Journal::open(data.path(), "two", &State::default(), true).unwrap();
+            let imported: Vec<_> = two.given_up[0].state.imported().collect();
+            assert_eq!(imported, [&name("a.b")]);
+        }
+        let two = Journal::open(data.path(), "two", &State::default(), true).unwrap();
+        let directories = [data.path().to_owned(), more.path().to_owned()];
+        two.forget(&two.given_up[0], &directories).unwrap();
+        assert!(!staged.exists() && !Journal::home(data.path(), "one").exists());
+        drop(two);
+        assert!(open(data.path(), "two").given_up.is_empty());
     }
 
     #[test]
@@ -327,7 +389,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let first = open(data.path(), "one");
         for id in ["one", "two"] {
-            let second = Journal::open(data.path(), id, &State::default());
+            let second = Journal::open(data.path(), id, &State::default(), true);
             assert!(matches!(second, Err(OnlineError::Locked { .. })), "{id}");
         }
         drop(first);
@@ -335,7 +397,7 @@ mod tests {
         first.write(begun("b1")).unwrap();
         drop(first);
         // It was looked at before that.
-        let late = Journal::open(data.path(), "one", &State::default());
+        let late = Journal::open(data.path(), "one", &State::default(), false);
         assert!(matches!(late, Err(OnlineError::Meanwhile)));
     }
 }

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use jmx::cassandra::ImportOptions;
 use manifest::{ClusterId, ClusterLayout, Line, ObjectKeys, SsTable};
-use rustix::fs::{Advice, fadvise};
 use store::Store;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::batch::Batches;
@@ -20,35 +19,19 @@ use super::journal::Journal;
 use super::node::{Node, jmx_table};
 use super::selection::Selection;
 use super::source::Source;
+use super::stage::{self, Batch, Item, Stage};
 use super::state::Entry;
 use super::survey::{Plan, name_of};
 use crate::bandwidth::Bandwidth;
 use crate::read::ManifestStream;
-use crate::restore::fetch::{Got, Wanted, fetch};
+use crate::restore::fetch::Wanted;
 use crate::restore::path::plain;
 use crate::restore::progress::Told;
 use crate::restore::target::file;
-use crate::restore::{Done, RestoreError, Seen, TableName};
+use crate::restore::{Done, Seen, TableName};
 
 /// Imports and cleanups take as long as they take; the connection is watched.
 const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// An SSTable that is to be imported.
-struct Item {
-    source: Uuid,
-    table: TableName,
-    sstable: String,
-    /// Where its files are staged: `…/<keyspace>/<table>-<id>`, with the names of the target.
-    folder: PathBuf,
-    files: Vec<Wanted>,
-}
-
-impl Item {
-    fn bytes(&self) -> u64 {
-        let bytes = self.files.iter().map(|it| it.bytes);
-        bytes.fold(0, u64::saturating_add)
-    }
-}
 
 /// A restore of a node at work.
 pub(super) struct Load<'a> {
@@ -78,7 +61,7 @@ impl Load<'_> {
         self.keep_tombstones(journal).await?;
         let done = self.import_all(journal).await?;
         // Not where it failed: the row may come with the next attempt.
-        self.give_tombstones_back(journal).await?;
+        self.node.drop_tombstones_again(&journal.state).await?;
         Ok(done)
     }
 
@@ -87,29 +70,18 @@ impl Load<'_> {
         let cassandra = &self.node.cassandra;
         let mut changed = Vec::new();
         for from in self.plan.tables.keys() {
-            let into = jmx_table(&self.selection.target(from));
-            if !cassandra.keeps_tombstones(&into).await.map_err(&failed)? {
-                changed.push((from.clone(), into));
+            let into = self.selection.target(from);
+            let kept = cassandra.keeps_tombstones(&jmx_table(&into)).await;
+            if !kept.map_err(&failed)? {
+                changed.push(into);
             }
         }
         journal.write(Entry::KeepsTombstones {
-            tables: changed.iter().map(|(from, _)| from.clone()).collect(),
+            tables: changed.clone(),
         })?;
-        for (_, into) in &changed {
-            cassandra
-                .keep_tombstones(into, true)
-                .await
-                .map_err(&failed)?;
-        }
-        Ok(())
-    }
-
-    async fn give_tombstones_back(&self, journal: &Journal) -> Result<(), OnlineError> {
-        let failed = OnlineError::jmx("cannot have Cassandra drop old tombstones again, over JMX");
-        for from in journal.state.kept() {
-            let into = jmx_table(&self.selection.target(&from));
-            let set = self.node.cassandra.keep_tombstones(&into, false);
-            set.await.map_err(&failed)?;
+        for into in changed.iter().map(jmx_table) {
+            let keep = cassandra.keep_tombstones(&into, true);
+            keep.await.map_err(&failed)?;
         }
         Ok(())
     }
@@ -205,86 +177,78 @@ impl Load<'_> {
         }))
     }
 
-    /// Stages, imports and cleans up SSTables of one keyspace from one node of the source.
+    /// Stages, imports and cleans up SSTables of one keyspace from one node of the source. What is whole
+    /// of a table is imported while the others are fetched.
     async fn batch(
         &self,
-        batch: Vec<Item>,
+        items: Vec<Item>,
         journal: &mut Journal,
         told: &Told,
         done: &mut Done,
     ) -> Result<(), OnlineError> {
-        if batch.is_empty() {
+        if items.is_empty() {
             return Ok(());
         }
-        self.stage(&batch, told, done).await?;
-        let mut by_table: BTreeMap<TableName, Vec<Item>> = BTreeMap::new();
-        for item in batch {
-            by_table.entry(item.table.clone()).or_default().push(item);
+        let mut batch = Batch::new();
+        for item in items {
+            batch.entry(item.table.clone()).or_default().push(item);
         }
-        for (table, items) in by_table {
+        let stage = Stage {
+            store: self.store,
+            concurrency: self.concurrency,
+            bandwidth: self.bandwidth,
+            seen: self.seen,
+        };
+        let (whole, mut staged) = mpsc::unbounded_channel();
+        let import = async {
+            let mut tables = Vec::new();
+            // Those that became whole during the last import go together.
+            while staged.recv_many(&mut tables, usize::MAX).await > 0 {
+                self.import_tables(&batch, std::mem::take(&mut tables), journal)
+                    .await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(stage.run(&batch, whole, told, done), import)?;
+        self.clean_up(journal).await
+    }
+
+    async fn import_tables(
+        &self,
+        batch: &Batch,
+        tables: Vec<TableName>,
+        journal: &mut Journal,
+    ) -> Result<(), OnlineError> {
+        let directories = &self.node.facts.directories;
+        stage::settle(directories).await?;
+        let staged = || tables.iter().filter_map(|table| batch.get_key_value(table));
+        for (table, items) in staged() {
+            stage::forget_pages(items)?;
             journal.write(Entry::Importing {
                 table: table.clone(),
                 at: Timestamp::now(),
             })?;
-            self.import(&table, &items).await?;
+            self.import(table, items).await?;
+        }
+        // Cassandra writes Statistics.db anew, and copies between file systems, without fsync.
+        stage::settle(directories).await?;
+        for (table, items) in staged() {
+            // What was copied, and the folders themselves.
+            for folder in folders(items) {
+                fs::remove_dir_all(folder).map_err(|source| file(folder, source))?;
+            }
             journal.write(Entry::Imported {
                 source: items[0].source,
-                table,
-                sstables: items.into_iter().map(|it| it.sstable).collect(),
+                table: table.clone(),
+                sstables: items.iter().map(|it| it.sstable.clone()).collect(),
             })?;
-        }
-        self.clean_up(journal).await
-    }
-
-    async fn stage(&self, batch: &[Item], told: &Told, done: &mut Done) -> Result<(), OnlineError> {
-        let mut wanted: BTreeMap<&Path, BTreeSet<&Path>> = BTreeMap::new();
-        for item in batch {
-            let paths = item.files.iter().map(|it| it.path.as_path());
-            wanted.entry(&item.folder).or_default().extend(paths);
-        }
-        for (folder, files) in wanted {
-            fs::create_dir_all(folder).map_err(|source| file(folder, source))?;
-            only(folder, &files)?;
-        }
-        let files = batch.iter().flat_map(|item| item.files.clone());
-        let fetched = stream::iter(files).map(|wanted| async {
-            let bytes = wanted.bytes;
-            let got = fetch(self.store, wanted, self.bandwidth).await?;
-            (self.seen)(told.add(1, bytes));
-            Ok::<_, RestoreError>(got)
-        });
-        let mut fetched = fetched.buffer_unordered(self.concurrency.max(1));
-        while let Some(got) = fetched.try_next().await? {
-            match got {
-                Got::Fetched => done.fetched += 1,
-                Got::Kept => done.kept += 1,
-            }
-        }
-        self.settle()?;
-        for wanted in batch.iter().flat_map(|item| &item.files) {
-            let advise = || {
-                let staged = fs::File::open(&wanted.path)?;
-                Ok(fadvise(&staged, 0, None, Advice::DontNeed)?)
-            };
-            // The page cache is Cassandra's, and what was written is on the disk.
-            advise().map_err(|source| file(&wanted.path, source))?;
-        }
-        Ok(())
-    }
-
-    /// Makes sure that all is on the disks.
-    fn settle(&self) -> Result<(), OnlineError> {
-        for directory in &self.node.facts.directories {
-            let settle = || Ok(rustix::fs::syncfs(fs::File::open(directory)?)?);
-            settle().map_err(|source| file(directory, source))?;
         }
         Ok(())
     }
 
     async fn import(&self, table: &TableName, items: &[Item]) -> Result<(), OnlineError> {
         let into = self.selection.target(table);
-        let folders: BTreeSet<_> = items.iter().map(|it| it.folder.as_path()).collect();
-        let folders: Vec<_> = folders.into_iter().collect();
+        let folders: Vec<_> = folders(items).into_iter().collect();
         let cassandra = &self.node.cassandra;
         let copies = self.plan.copies;
         (self.say)(format!("imports {} SSTables into {into}", items.len()));
@@ -308,16 +272,10 @@ impl Load<'_> {
             .filter(left)
             .map(|it| it.display().to_string())
             .collect();
-        if !left.is_empty() {
-            return Err(OnlineError::Import { directories: left });
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(OnlineError::Import { directories: left }),
         }
-        // Cassandra writes Statistics.db anew, and copies between file systems, without fsync.
-        self.settle()?;
-        // What was copied, and the folder itself.
-        for folder in folders {
-            fs::remove_dir_all(folder).map_err(|source| file(folder, source))?;
-        }
-        Ok(())
     }
 
     /// Removes what the node does not replicate from tables that were imported into.
@@ -348,16 +306,9 @@ impl Load<'_> {
     }
 }
 
-/// Removes what else is in a folder: Cassandra would import that, too, or fail at it.
-fn only(folder: &Path, files: &BTreeSet<&Path>) -> Result<(), OnlineError> {
-    let failed = |source| OnlineError::from(file(folder, source));
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        if !files.contains(path.as_path()) {
-            fs::remove_file(&path).map_err(|source| file(&path, source))?;
-        }
-    }
-    Ok(())
+/// Where SSTables are staged.
+fn folders(items: &[Item]) -> BTreeSet<&Path> {
+    items.iter().map(|it| it.folder.as_path()).collect()
 }
 
 /// Whether Cassandra has left a data file where it was staged.

@@ -18,6 +18,7 @@ mod request;
 mod ring;
 mod selection;
 mod source;
+mod stage;
 mod state;
 mod steps;
 mod survey;
@@ -55,7 +56,8 @@ pub struct Order {
     pub step: Step,
     /// Whether it is done although replicas are missing in the backup.
     pub allow_degraded: bool,
-    /// Whether it begins anew where it was begun before, so that tables are emptied again.
+    /// Whether it begins anew where it was begun before, so that tables are emptied again, and other
+    /// restores that did not end are given up.
     pub anew: bool,
     /// Who asks: what a run has done, it does not do twice.
     pub run: Option<Uuid>,

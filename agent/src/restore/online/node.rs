@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jmx::cassandra::{Cassandra, State, Status};
+use jmx::cassandra::{Cassandra, State as MemberState, Status};
 use protocol::{CqlAccess, JmxAccess, NodeIdentity, RingMember};
 use scylla::client::session::Session;
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use super::plan::Cluster;
 use super::ranges::{Range, Ranges};
 use super::ring::Member;
 use super::source::{parse, replications};
+use super::state::State;
 use crate::backup::node;
 use crate::restore::TableName;
 use crate::restore::schema::{self, Statement};
@@ -68,6 +69,20 @@ pub struct Facts {
 }
 
 impl Node {
+    /// Has Cassandra drop old tombstones again where a restore had it keep them.
+    pub async fn drop_tombstones_again(&self, state: &State) -> Result<(), OnlineError> {
+        let failed = OnlineError::jmx("cannot have Cassandra drop old tombstones again, over JMX");
+        for table in state.kept().iter().map(jmx_table) {
+            let set = self.cassandra.keep_tombstones(&table, false);
+            match set.await {
+                // It was dropped since, and its setting with it.
+                Err(jmx::Error::InstanceNotFound { .. }) => {}
+                other => other.map_err(&failed)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Reads it.
     pub async fn read(jmx: &JmxAccess, cql: &CqlAccess) -> Result<Self, OnlineError> {
         let cassandra = node::connect(jmx).await?;
@@ -90,7 +105,7 @@ impl Node {
             if member.status == Status::Down {
                 down.push(member.address.clone());
             }
-            if member.state != State::Normal {
+            if member.state != MemberState::Normal {
                 moving.push(member.address.clone());
             }
             let Some(host_id) = host_id else {

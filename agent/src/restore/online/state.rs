@@ -47,7 +47,7 @@ pub enum Entry {
     },
     /// Tombstones of these tables are kept, which was not so before.
     KeepsTombstones {
-        /// As they were.
+        /// As they are.
         tables: Vec<TableName>,
     },
     /// These SSTables of a node of the source are imported, and perhaps not cleaned up.
@@ -211,7 +211,12 @@ impl State {
         self.unclean.iter().cloned().collect()
     }
 
-    /// Tables, as they were, whose tombstones are kept since this restore began.
+    /// Tables, as they were, into which something was imported.
+    pub fn imported(&self) -> impl Iterator<Item = &TableName> {
+        self.imports.keys()
+    }
+
+    /// Tables, as they are, whose tombstones are kept since this restore began.
     pub fn kept(&self) -> Vec<TableName> {
         self.kept.iter().cloned().collect()
     }

@@ -51,7 +51,8 @@ impl Ready<'_> {
             Journal::end(data, &self.id)?;
             return Ok(Done::default());
         }
-        let mut journal = Journal::open(data, &self.id, &self.peeked)?;
+        let mut journal = Journal::open(data, &self.id, &self.peeked, self.order.anew)?;
+        self.give_up_others(&mut journal, tell.warn).await?;
         let run = self.order.run;
         if self.emptied.is_empty() && journal.state.is_done_by(step, run) {
             return self.done(Done::default(), step == Step::Load).await;
@@ -74,7 +75,8 @@ impl Ready<'_> {
         let again = self.order.mode == Mode::Merge && journal.state.loaded.is_some();
         let anew = self.order.anew && step != Step::Load;
         let empties = step != Step::Load && self.empties(&journal);
-        if again || empties || anew || !journal.state.is_begun() {
+        let elsewhere = self.is_of_other_ring(&journal.state);
+        if again || empties || anew || elsewhere || !journal.state.is_begun() {
             let what = self.source.backup.to_string();
             journal.write(Entry::Begun { what, ring })?;
         } else if journal.state.is_of_other_ring(&ring) {
@@ -118,6 +120,31 @@ impl Ready<'_> {
             Journal::end(data, &self.id)?;
         }
         Ok(done)
+    }
+
+    /// Leaves nothing of other restores that did not end but what they have imported.
+    async fn give_up_others(
+        &self,
+        journal: &mut Journal,
+        warn: &(dyn Fn(String) + Sync),
+    ) -> Result<(), OnlineError> {
+        for other in std::mem::take(&mut journal.given_up) {
+            self.node.drop_tombstones_again(&other.state).await?;
+            journal.forget(&other, &self.node.facts.directories)?;
+            let imported: Vec<_> = other.state.imported().map(TableName::to_string).collect();
+            let stays = match imported.as_slice() {
+                [] => "it had imported nothing".to_owned(),
+                some => format!(
+                    "what it had imported of {} counts as rows that were there",
+                    some.join(", ")
+                ),
+            };
+            let what = &other.state.what;
+            warn(format!(
+                "a restore of {what} that was begun on this node and did not end is given up: {stays}"
+            ));
+        }
+        Ok(())
     }
 
     /// What was done; of a rehearsal that is loaded also what the node has now, if that is right.

@@ -46,6 +46,8 @@ pub struct Options {
     pub initial_tokens: Vec<String>,
     /// How many data directories, `data`, `data2` and so on.
     pub data_directories: usize,
+    /// Where they are; beside all else of the node if it is not said.
+    pub data_below: Option<PathBuf>,
     /// What SSTables look like.
     pub format: Format,
     /// Whether SSTables are named by UUIDs instead of numbers.
@@ -67,6 +69,7 @@ impl Default for Options {
             num_tokens: 4,
             initial_tokens: Vec::new(),
             data_directories: 1,
+            data_below: None,
             format: Format::Nb,
             uuid_ids: false,
             jvm: Vec::new(),
@@ -111,13 +114,14 @@ impl HostCassandra {
         node.initial_tokens = options.initial_tokens;
         node.format = options.format;
         node.uuid_ids = options.uuid_ids;
+        let below = match &options.data_below {
+            Some(folder) => path(folder)?,
+            None => storage,
+        };
         node.data_directories = (1..=options.data_directories.max(1))
-            .map(|n| {
-                if n == 1 {
-                    format!("{storage}/data")
-                } else {
-                    format!("{storage}/data{n}")
-                }
+            .map(|n| match n {
+                1 => format!("{below}/data"),
+                _ => format!("{below}/data{n}"),
             })
             .collect();
         let (cql, jvm) = (options.cql, options.jvm);

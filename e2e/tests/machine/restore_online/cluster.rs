@@ -45,12 +45,21 @@ impl Cluster {
 
     /// A ring whose nodes have these tokens.
     pub async fn with_tokens(tokens: &[Vec<String>], options: &Options) -> Self {
+        let of_node = |tokens: &Vec<String>| Options {
+            initial_tokens: tokens.clone(),
+            ..options.clone()
+        };
+        let options: Vec<_> = tokens.iter().map(of_node).collect();
+        Self::of(&options).await
+    }
+
+    /// A ring of these nodes.
+    pub async fn of(options: &[Options]) -> Self {
         let mut nodes: Vec<HostCassandra> = Vec::new();
-        for tokens in tokens {
+        for options in options {
             let seed = nodes.first().map(|it| it.address().to_owned());
             let options = Options {
                 seed,
-                initial_tokens: tokens.clone(),
                 ..options.clone()
             };
             nodes.push(HostCassandra::start(options).await.unwrap());
@@ -93,12 +102,17 @@ impl Cluster {
 
     /// Backs up one node.
     pub async fn back_up_one(&self, node: usize, storage: &Storage, name: &str) {
+        self.back_up_with(node, storage, name, &[]).await;
+    }
+
+    /// Backs up one node, with these flags.
+    pub async fn back_up_with(&self, node: usize, storage: &Storage, name: &str, flags: &[&str]) {
         let agent = Agent {
             cassandra: &self.nodes[node],
             root: storage.root.path(),
             state: storage.state.path(),
         };
-        let ended = agent.back_up("prod", name, &[]).await.unwrap();
+        let ended = agent.back_up("prod", name, flags).await.unwrap();
         ended.expect(0, "Succeeded").unwrap();
     }
 
@@ -111,6 +125,7 @@ impl Cluster {
     /// The same, at work.
     pub async fn restoring(&self, node: usize, storage: &Storage, flags: &[&str]) -> Child {
         let mut command = self.command(node, storage, flags).await;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true).spawn().unwrap()
     }
 
@@ -187,6 +202,11 @@ impl Cluster {
 pub struct Restored(Output);
 
 impl Restored {
+    /// Waits for the end of one that is at work.
+    pub async fn of(at_work: Child) -> Self {
+        Self(at_work.wait_with_output().await.unwrap())
+    }
+
     /// Standard error.
     pub fn complaints(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()

@@ -1,6 +1,9 @@
 //! `restore` into clusters that are up: real rings, all rows read at consistency ALL.
 
+mod access;
 mod cluster;
+mod datacenters;
+mod faults;
 mod one_node;
 mod rehearsal;
 mod rings;

@@ -213,7 +213,8 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
     let flags = ["--backup=b1", "--mode=replace"];
     // The second keyspace takes 12 s so.
     let slowly = [&flags[..], &["--bandwidth=50KiB"]].concat();
-    let mut at_work = cluster.restoring(0, &storage, &slowly).await;
+    let slowly = slowly.as_slice();
+    let mut at_work = cluster.restoring(0, &storage, slowly).await;
     // The first keyspace is in its place before the second is fetched.
     let imported = async || {
         let restored = first.check(&session, 0..300).await.is_ok();
@@ -253,6 +254,27 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
     last.check(&session, 0..300).await.unwrap();
     let count = rows(&session, "SELECT JSON count(*) FROM alpha.orders").await;
     assert_eq!(count, [r#"{"count": 320}"#]);
+
+    // One that is not gone on with is given up, where that is said.
+    let mut at_work = cluster.restoring(0, &storage, slowly).await;
+    let staged = || fs::read_dir(cluster.nodes[0].data().join(".cassandra-backup-restore.d"));
+    e2e::bed::wait::until("alpha is restored", minute, imported)
+        .await
+        .unwrap();
+    at_work.kill().await.unwrap();
+    let anew = [
+        "--backup=b1",
+        "--mode=merge",
+        "--tables=omega.orders",
+        "--anew",
+    ];
+    let said = cluster.restore(0, &storage, &anew).await.expect(0);
+    let given_up = "a restore of b1 that was begun on this node and did not end is given up: what it had \
+                    imported of alpha.orders counts";
+    assert!(said.contains(given_up), "{said}");
+    assert!(!tombstones().await);
+    assert!(staged().is_err());
+    last.check(&session, 0..300).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

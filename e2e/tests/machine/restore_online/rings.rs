@@ -10,7 +10,7 @@ use super::rehearsal;
 
 const MERGE: [&str; 2] = ["--backup=b1", "--mode=merge"];
 
-/// What replicas do not agree on: rows that only some have, and deletions that only some have.
+/// What replicas do not agree on: rows, deletions and counts that only some have.
 async fn disagree(cluster: &mut Cluster) {
     let session = cluster.session().await;
     let everywhere = "CREATE TABLE shop.split (key int PRIMARY KEY, value text) \
@@ -21,6 +21,14 @@ async fn disagree(cluster: &mut Cluster) {
         let mut insert = Statement::new(insert);
         insert.set_consistency(Consistency::All);
         session.query_unpaged(insert, ()).await.unwrap();
+    }
+    let counters = "CREATE TABLE shop.hits (id int PRIMARY KEY, count counter)";
+    session.query_unpaged(counters, ()).await.unwrap();
+    for id in 0..4 {
+        let count = format!("UPDATE shop.hits SET count = count + 10 WHERE id = {id}");
+        let mut count = Statement::new(count);
+        count.set_consistency(Consistency::All);
+        session.query_unpaged(count, ()).await.unwrap();
     }
     // Kept out without a trace: nobody hands over what it misses.
     for node in &cluster.nodes {
@@ -42,6 +50,10 @@ async fn disagree(cluster: &mut Cluster) {
             change.set_consistency(Consistency::One);
             session.query_unpaged(change, ()).await.unwrap();
         }
+        let count = format!("UPDATE shop.hits SET count = count + 1 WHERE id = {down}");
+        let mut count = Statement::new(count);
+        count.set_consistency(Consistency::One);
+        session.query_unpaged(count, ()).await.unwrap();
         for node in [up, (down + 2) % 3] {
             cluster.nodes[node].nodetool(&["flush"]).await.unwrap();
         }
@@ -67,6 +79,14 @@ async fn check_split(cluster: &Cluster) {
         .collect();
     expected.sort();
     assert_eq!(found, expected);
+    let counted = rows(
+        &cluster.session().await,
+        "SELECT JSON id, count FROM shop.hits",
+    )
+    .await;
+    let expected = [(0, 11), (1, 11), (2, 11), (3, 10)];
+    let expected = expected.map(|(id, count)| format!(r#"{{"id": {id}, "count": {count}}}"#));
+    assert_eq!(counted, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
