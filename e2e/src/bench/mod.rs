@@ -51,7 +51,7 @@ impl Options {
     fn wants_s3(&self) -> bool {
         let new = cases::new_data::name(Kind::S3);
         let nothing = cases::nothing_new::name(Kind::S3);
-        [new, nothing, cases::reader::NAME]
+        [new, nothing, cases::reader::NAME, cases::restore::NAME]
             .into_iter()
             .any(|case| self.wants(case))
     }
@@ -118,16 +118,21 @@ async fn large(options: &Options, programs: &Programs) -> Result<Vec<Case>> {
         .filter(|kind| options.wants(cases::new_data::name(*kind)))
         .collect();
     let reader = options.wants(cases::reader::NAME);
+    let restore = options.wants(cases::restore::NAME);
     let mut done = Vec::new();
-    if wanted.is_empty() && !reader {
+    if wanted.is_empty() && !reader && !restore {
         return Ok(done);
     }
-    let ground = Ground::new(options, programs, data::large(options.bytes).await?).await?;
+    let mut ground = Ground::new(options, programs, data::large(options.bytes).await?).await?;
     for kind in wanted {
         done.push(cases::new_data::run(&ground, kind).await?);
     }
     if reader {
         done.push(cases::reader::run(&ground).await?);
+    }
+    // Last: afterwards the SSTables are others.
+    if restore {
+        done.push(cases::restore::run(&mut ground).await?);
     }
     Ok(done)
 }

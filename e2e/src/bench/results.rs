@@ -79,9 +79,17 @@ pub struct Case {
     pub files: u64,
     /// Seconds of bare calls on the same node: `takeSnapshot` and `clearSnapshot`.
     pub snapshots: Vec<(f64, f64)>,
+    /// Seconds of bare calls of `importNewSSTables`, one a table.
+    #[serde(default)]
+    pub imports: Vec<f64>,
 }
 
 impl Case {
+    /// Seconds of the bare imports of all tables; nothing where they were not measured.
+    pub fn import(&self) -> Option<f64> {
+        median(self.imports.clone())
+    }
+
     /// Seconds of a bare `takeSnapshot`; nothing where it was not measured.
     pub fn take_snapshot(&self) -> Option<f64> {
         median(self.snapshots.iter().map(|(taken, _)| *taken).collect())

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, bail};
 
-use super::bare;
+use super::bare::{self, curl::Way};
 use super::invocation::Invocation;
 use crate::parts::cassandra::host::HostCassandra;
 use crate::parts::medusa::{self, Speed};
@@ -13,16 +13,20 @@ use crate::parts::minio::{Minio, REGION};
 use crate::parts::python::Program;
 use crate::parts::{awscli, b3sum, binaries, esop, jdk, rclone};
 
+/// The cluster's name in our storages.
+pub const CLUSTER: &str = "bench";
 /// The bucket of every S3 server here.
 pub const BUCKET: &str = "bench";
 /// Files that each tool may have under way, where it can be told.
-const PARALLEL: usize = 4;
+pub const PARALLEL: usize = 4;
 
 /// The programs.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    agent: PathBuf,
-    medusa: Program,
+    /// Ours.
+    pub agent: PathBuf,
+    /// Medusa.
+    pub medusa: Program,
     aws: Program,
     esop: PathBuf,
     java: PathBuf,
@@ -140,6 +144,8 @@ pub struct Task<'a> {
     pub own: &'a Path,
     /// Where to.
     pub target: Target<'a>,
+    /// What the backup is called.
+    pub name: &'a str,
 }
 
 impl Tool {
@@ -180,6 +186,7 @@ impl Tool {
             raw,
             own,
             target,
+            name,
             ..
         } = *task;
         Ok(match (self, target) {
@@ -194,7 +201,7 @@ impl Tool {
                     .arg("--config-file")
                     .arg(ini)
                     .args(["backup-node", "--mode=differential"])
-                    .arg(format!("--backup-name={}", fresh_name()))
+                    .arg(format!("--backup-name={name}"))
             }
             (Self::Esop, Target::File(path)) => Invocation::new(&programs.java)
                 .arg("-jar")
@@ -204,16 +211,12 @@ impl Tool {
                 .arg(format!("file://{}/bucket/c/dc/node", path.display()))
                 .arg("--data-dir")
                 .arg(task.cassandra.data())
-                .args(["--snapshot-tag", &fresh_name()])
+                .args(["--snapshot-tag", name])
                 .arg("--jmx-service")
                 .arg(format!("127.0.0.1:{}", task.cassandra.jmx_port())),
             (Self::Curl, Target::S3(minio)) => {
-                bare::curl::configure(own, raw, minio, BUCKET, PARALLEL)?;
-                Invocation::shell(
-                    "for c in \"$1\"/*.curl; do curl --config $c & p=\"$p $!\"; done; \
-                     for c in $p; do wait $c || exit; done",
-                )
-                .arg(own)
+                bare::curl::configure(own, raw, Way::Up, (minio, BUCKET), PARALLEL)?;
+                curls(own)
             }
             (Self::Aws, Target::S3(minio)) => with_keys(
                 python(&programs.aws)
@@ -267,7 +270,7 @@ impl Tool {
 fn agent_invocation(agent: Agent, task: &Task<'_>) -> Invocation {
     let cassandra = task.cassandra;
     let invocation = Invocation::new(&task.programs.agent)
-        .args(["backup", "--cluster", "bench", "--name", &fresh_name()])
+        .args(["backup", "--cluster", CLUSTER, "--name", task.name])
         .args(["--output", "json", "--cql-host", cassandra.address()])
         .args(["--jmx-port", &cassandra.jmx_port().to_string()])
         .arg("--state-dir")
@@ -282,7 +285,12 @@ fn agent_invocation(agent: Agent, task: &Task<'_>) -> Invocation {
             invocation.args(["--bandwidth", "50MB", "--tables", &tables.join(",")])
         }
     };
-    match task.target {
+    told_storage(invocation, task.target)
+}
+
+/// `invocation` of ours with the flags and keys of a storage.
+pub fn told_storage(invocation: Invocation, target: Target<'_>) -> Invocation {
+    match target {
         Target::File(path) => invocation
             .args(["--blob-storage", "file", "--filebackup-location"])
             .arg(path),
@@ -295,7 +303,17 @@ fn agent_invocation(agent: Agent, task: &Task<'_>) -> Invocation {
     }
 }
 
-fn python(program: &Program) -> Invocation {
+/// All curl processes that are configured in `folder`, side by side.
+pub fn curls(folder: &Path) -> Invocation {
+    Invocation::shell(
+        "for c in \"$1\"/*.curl; do curl --config $c & p=\"$p $!\"; done; \
+         for c in $p; do wait $c || exit; done",
+    )
+    .arg(folder)
+}
+
+/// A program of Python's.
+pub fn python(program: &Program) -> Invocation {
     Invocation::new(&program.python).arg(&program.script)
 }
 
@@ -308,7 +326,7 @@ fn with_keys(invocation: Invocation, minio: &Minio) -> Invocation {
 }
 
 /// A name that no backup had before.
-fn fresh_name() -> String {
+pub fn fresh_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     format!("b{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }

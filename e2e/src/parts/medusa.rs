@@ -36,7 +36,8 @@ pub enum Speed {
     Tuned,
 }
 
-/// Writes a configuration into `folder`; returns its path.
+/// Writes a configuration into `folder`; returns its path. Cassandra is stopped by it, and not
+/// started: who called it does that.
 pub async fn configure(
     folder: &Path,
     cassandra: &HostCassandra,
@@ -47,6 +48,14 @@ pub async fn configure(
     let nodetool = folder.join("nodetool");
     fs::write(&nodetool, cassandra.nodetool_script().await?)?;
     fs::set_permissions(&nodetool, fs::Permissions::from_mode(0o755))?;
+    let stop = folder.join("stop");
+    if let Some(pid) = cassandra.pid() {
+        let script = format!(
+            "#!/bin/sh\nkill {pid}\nwhile kill -0 {pid} 2>/dev/null; do sleep 0.02; done\n"
+        );
+        fs::write(&stop, script)?;
+        fs::set_permissions(&stop, fs::Permissions::from_mode(0o755))?;
+    }
     let storage = match storage {
         Storage::Local(root) => {
             fs::create_dir_all(root)?;
@@ -86,10 +95,11 @@ pub async fn configure(
     let ini = folder.join("medusa.ini");
     let text = format!(
         "[cassandra]\nconfig_file = {}\nnodetool_executable = {}\nuse_sudo = False\n\
-         resolve_ip_addresses = False\n[storage]\nfqdn = {}\nuse_sudo_for_restore = False\n\
+         resolve_ip_addresses = False\nstop_cmd = {}\nstart_cmd = true\n[storage]\nfqdn = {}\nuse_sudo_for_restore = False\n\
          {storage}{speed}[monitoring]\nmonitoring_provider = None\n",
         cassandra.yaml().display(),
         nodetool.display(),
+        stop.display(),
         cassandra.address(),
     );
     fs::write(&ini, text)?;

@@ -51,5 +51,6 @@ pub async fn run(repeats: usize) -> Result<Case> {
         bytes: std::fs::metadata(&path)?.len(),
         files: COMPONENTS,
         snapshots: Vec::new(),
+        imports: Vec::new(),
     })
 }

@@ -4,6 +4,7 @@ pub mod manifest;
 pub mod new_data;
 pub mod nothing_new;
 pub mod reader;
+pub mod restore;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,10 @@ use rustix::fs::syncfs;
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use super::invocation::Invocation;
 use super::measure::measure;
 use super::results::{Sample, Series};
-use super::tools::{BUCKET, Programs, Target, Task, Tool};
+use super::tools::{BUCKET, Programs, Target, Task, Tool, fresh_name};
 use super::{Options, data, residency};
 use crate::parts::cassandra::host::HostCassandra;
 use crate::parts::minio::Minio;
@@ -99,8 +101,13 @@ impl<'a> Ground<'a> {
         })
     }
 
-    /// Runs `tool` once. Its command, as the report shows it, and what it cost.
+    /// Backs up by `tool` once. Its command, as the report shows it, and what it cost.
     pub async fn once(&self, tool: Tool, place: &Place) -> Result<(String, Sample)> {
+        self.backup(tool, place, &fresh_name()).await
+    }
+
+    /// The same, under this name.
+    pub async fn backup(&self, tool: Tool, place: &Place, name: &str) -> Result<(String, Sample)> {
         let own = place.own(tool)?;
         let task = Task {
             programs: self.programs,
@@ -108,10 +115,20 @@ impl<'a> Ground<'a> {
             raw: &self.raw,
             own: &own,
             target: place.target(),
+            name,
         };
         let invocation = tool.invocation(&task).await?;
+        let (mut sample, printed) = self.measured(&invocation, place).await?;
+        if let Tool::Agent(_) = tool {
+            sample.phases = phases(&printed);
+        }
+        Ok((invocation.shown(&self.names(place, &own)), sample))
+    }
+
+    /// What a command cost, with the requests that it made; and what it printed.
+    async fn measured(&self, invocation: &Invocation, place: &Place) -> Result<(Sample, String)> {
         let before = place.requests().await?;
-        let (cost, printed) = measure(&invocation).await?;
+        let (cost, printed) = measure(invocation).await?;
         let mut requests = place.requests().await?;
         for (kind, count) in before {
             *requests.entry(kind).or_default() -= count;
@@ -122,12 +139,9 @@ impl<'a> Ground<'a> {
             requests,
             pages: None,
             reader: None,
-            phases: match tool {
-                Tool::Agent(_) => phases(&printed),
-                _ => Vec::new(),
-            },
+            phases: Vec::new(),
         };
-        Ok((invocation.shown(&self.names(place, &own)), sample))
+        Ok((sample, printed))
     }
 
     /// The files of the data: one name each, the live one and the links of snapshots are the same

@@ -74,5 +74,6 @@ pub async fn run(ground: &Ground<'_>, kind: Kind) -> Result<Case> {
         bytes: ground.bytes,
         files: ground.files,
         snapshots,
+        imports: Vec::new(),
     })
 }

@@ -70,6 +70,7 @@ pub async fn run(ground: &Ground<'_>) -> Result<Case> {
         bytes: ground.bytes,
         files: ground.files,
         snapshots: Vec::new(),
+        imports: Vec::new(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::text::cell;
-use crate::bench::cases::{Kind, new_data, nothing_new};
+use crate::bench::cases::{Kind, new_data, nothing_new, restore};
 use crate::bench::results::{Results, Series};
 use crate::bench::tools::{Agent, Tool};
 
@@ -21,6 +21,7 @@ pub fn svg(results: &Results) -> String {
         new_data::name(Kind::File),
         nothing_new::name(Kind::S3),
         nothing_new::name(Kind::File),
+        restore::NAME,
     ] {
         let Some(case) = results.case(name) else {
             continue;

@@ -2,7 +2,7 @@
 
 use super::text::{cell, seconds};
 use crate::bench::cases::reader::{self, AGAIN, CONTROL};
-use crate::bench::cases::{Kind, manifest, new_data, nothing_new};
+use crate::bench::cases::{Kind, manifest, new_data, nothing_new, restore};
 use crate::bench::results::{Case, Results, Sample, Series};
 use crate::bench::tools::{Agent, Tool};
 use crate::parts::medusa::Speed;
@@ -21,7 +21,7 @@ pub struct Figure {
 
 const OURS: Tool = Tool::Agent(Agent::Default);
 
-/// All figures of issue 4.
+/// All figures that are to be reached.
 pub fn all(results: &Results) -> Vec<Figure> {
     let mut figures = Vec::new();
     for kind in [Kind::S3, Kind::File] {
@@ -33,6 +33,9 @@ pub fn all(results: &Results) -> Vec<Figure> {
         if let Some(case) = results.case(nothing_new::name(kind)) {
             nothing(&mut figures, case);
         }
+    }
+    if let Some(case) = results.case(restore::NAME) {
+        restored(&mut figures, case);
     }
     whole(&mut figures, results);
     if let Some(case) = results.case(manifest::NAME) {
@@ -203,6 +206,33 @@ fn nothing(figures: &mut Vec<Figure>, case: &Case) {
     jmx_part(figures, case, Tool::Agent(Agent::TouchAfter));
 }
 
+fn restored(figures: &mut Vec<Figure>, case: &Case) {
+    let wall = |tool: &str| case.of(tool).and_then(Series::wall);
+    let ratio = |a: Option<f64>, b: Option<f64>| Some(a? / b?);
+    let ours = wall(restore::OURS);
+    let parts = wall(restore::COPY).zip(case.import());
+    let goal = match parts {
+        Some((copy, import)) => format!(
+            "≤ 1.2 × ({} + import alone): {} + {}",
+            restore::COPY,
+            seconds(copy),
+            seconds(import)
+        ),
+        None => format!("≤ 1.2 × ({} + import alone)", restore::COPY),
+    };
+    let both = parts.map(|(copy, import)| copy + import);
+    most(figures, &case.name, &goal, ratio(ours, both), 1.2, "×");
+    let theirs = ratio(wall(restore::MEDUSA_UP), ours);
+    let goal = "≥ 3 × faster than Medusa's restore-node, tuned";
+    least(figures, &case.name, goal, theirs, 3.0);
+    figures.push(Figure {
+        case: case.name.clone(),
+        goal: "(the same without the start of Cassandra, which is down then)".into(),
+        measured: format!("{} ×", cell(ratio(wall(restore::MEDUSA), ours))),
+        reached: None,
+    });
+}
+
 fn whole(figures: &mut Vec<Figure>, results: &Results) {
     let ours = results
         .cases
@@ -326,6 +356,7 @@ mod tests {
             bytes: 2 << 30,
             files: 800,
             snapshots: vec![(snapshot, 9.0)],
+            imports: vec![0.5],
         };
         Results {
             facts: Vec::new(),
@@ -387,6 +418,28 @@ mod tests {
         // A bare clearSnapshot takes 9 s here, and a twentieth of 20 s is one.
         let clears = results(nothing_new::name(Kind::S3), 0.5, tools);
         assert!(measured(&clears, "clearSnapshot alone").is_some());
+    }
+
+    #[test]
+    fn a_restore_stands_beside_the_download_with_the_import_and_beside_the_whole_of_medusa() {
+        let of = |name: &str, wall: f64| Series {
+            tool: name.into(),
+            ..series(OURS, wall)
+        };
+        let figures = |ours: f64| {
+            let tools = vec![
+                of(restore::OURS, ours),
+                of(restore::COPY, 2.0),
+                of(restore::MEDUSA, 7.0),
+                of(restore::MEDUSA_UP, 9.0),
+            ];
+            all(&results(restore::NAME, 0.0, tools))
+        };
+        // The import alone takes half a second here.
+        assert_eq!(reached(&figures(3.0), "≤ 1.2 ×"), Some(true));
+        assert_eq!(reached(&figures(3.1), "≤ 1.2 ×"), Some(false));
+        assert_eq!(reached(&figures(3.0), "≥ 3 ×"), Some(true));
+        assert_eq!(reached(&figures(3.1), "≥ 3 ×"), Some(false));
     }
 
     #[test]

@@ -76,6 +76,13 @@ fn section(out: &mut String, case: &Case) -> Result<()> {
             seconds(cleared)
         )?;
     }
+    if let Some(import) = case.import() {
+        writeln!(
+            out,
+            "Bare calls of `importNewSSTables`, one a table: {}.",
+            seconds(import)
+        )?;
+    }
     out.push('\n');
     match case.name.as_str() {
         reader::NAME => readers(out, case)?,
