@@ -60,10 +60,15 @@ impl CqlError {
         let address = address.to_string();
         match setup(error) {
             Some(Setup::MissingAuthentication) => Self::NoCredentials { address },
-            Some(Setup::DbError(DbError::AuthenticationError, text)) => Self::Denied {
-                address,
-                text: text.clone(),
-            },
+            // "Unable to perform authentication": it could not read its roles, which may pass.
+            Some(Setup::DbError(DbError::AuthenticationError, text))
+                if !text.starts_with("Unable") =>
+            {
+                Self::Denied {
+                    address,
+                    text: text.clone(),
+                }
+            }
             _ => Self::Connect {
                 address,
                 text: error.to_string(),
@@ -94,8 +99,10 @@ pub async fn connect(access: &CqlAccess, fallbacks: &[IpAddr]) -> Result<Session
     for address in addresses(access, fallbacks).await? {
         match connect_to(access, address).await {
             Ok(session) => return Ok(session),
-            Err(error @ CqlError::Connect { .. }) => last = error,
-            Err(error) => return Err(error),
+            Err(error @ CqlError::Address(_)) => return Err(error),
+            // That somebody answers, and refuses, says more.
+            Err(error) if !last.reason().is_denial() => last = error,
+            Err(_) => {}
         }
     }
     Err(last)

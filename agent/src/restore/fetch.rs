@@ -134,7 +134,15 @@ struct Copy {
 
 impl Copy {
     fn begin(path: PathBuf) -> Result<Self, RestoreError> {
-        let out = fs::File::create(&path).map_err(|source| file(&path, source))?;
+        // Another file than the one that an attempt before may still be writing to.
+        let create = || {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            fs::File::create_new(&path)
+        };
+        let out = create().map_err(|source| file(&path, source))?;
         Ok(Self {
             path,
             out,

@@ -84,8 +84,8 @@ pub(super) struct RestoreFlags {
     /// Go on where nodes of the backup have no manifest: writes that only they had are missing
     #[arg(long)]
     allow_degraded: bool,
-    /// Begin from the start, whatever was begun on this node: also another restore that did not end is
-    /// given up. What was imported counts as rows that were there
+    /// Begin anew, whatever was begun on this node: prepare empties again, and another restore that did
+    /// not end is given up. What that has imported counts as rows that were there
     #[arg(long)]
     anew: bool,
     /// Into the empty data directories of one node instead, while Cassandra is down

@@ -3,7 +3,7 @@
 use super::error::OnlineError;
 use super::journal::Journal;
 use super::state::State;
-use super::{Mode, Ready, Step};
+use super::{Mode, Order, Ready, Step};
 use crate::restore::names::is_cassandras_own;
 use crate::restore::schema::{self, Kind};
 
@@ -22,31 +22,43 @@ impl Ready<'_> {
             self.check_cover()?;
             self.check_truncation()?;
         }
-        let cut_off = self.state.is_cut_off();
-        if self.loads() && !cut_off && self.plan.peak > self.plan.free {
-            return Err(OnlineError::NoSpace {
-                free: self.plan.free,
-                needed: self.plan.peak,
-            });
-        }
+        self.check_room()?;
         self.check_tables().await
+    }
+
+    /// Whether there is room, once nothing is left of restores that are given up.
+    fn check_room(&self) -> Result<(), OnlineError> {
+        let cut_off = self.state.is_cut_off() && !self.order.begins_anew();
+        if !self.loads() || cut_off {
+            return Ok(());
+        }
+        let others = match self.order.anew {
+            true => Journal::staged_by_others(&self.node.facts.directories, &self.id)?,
+            false => 0,
+        };
+        let (free, needed) = (self.plan.free.saturating_add(others), self.plan.peak);
+        match needed > free {
+            true => Err(OnlineError::NoSpace { free, needed }),
+            false => Ok(()),
+        }
     }
 
     /// What was begun on this node before.
     fn check_journals(&self) -> Result<(), OnlineError> {
         let data = self.data_directory();
-        let anew = self.order.anew;
-        if let Some(other) = Journal::others(data, &self.id)?.first().filter(|_| !anew) {
+        let gives_up = self.order.anew && self.order.step != Step::Finish;
+        let others = Journal::others(data, &self.id)?;
+        if let Some(other) = others.first().filter(|_| !gives_up) {
             return Err(other.refused());
         }
-        if self.is_of_other_ring(&self.state) && !anew {
+        if self.is_of_other_ring(&self.state) && !self.order.cuts_again(&self.state) {
             return Err(OnlineError::OtherRing);
         }
         let began = self.state.prepared.is_some() || self.state.has_imported();
         let done = self.state.is_done_by(self.order.step, self.order.run);
         match (self.order.step, self.order.mode) {
             // It would empty what other nodes may have imported by now.
-            (Step::Prepare, Mode::Replace) if began && !done && !anew => {
+            (Step::Prepare, Mode::Replace) if began && !done && !self.order.anew => {
                 Err(OnlineError::AlreadyPrepared)
             }
             (Step::Finish, _) if self.state.is_begun() && self.state.loaded.is_none() => {
@@ -72,7 +84,7 @@ impl Ready<'_> {
         if self.plan.tables.is_empty() {
             return Err(OnlineError::NothingToRehearse);
         }
-        if let Some(table) = self.state.at_import() {
+        if let Some(table) = self.state.at_import().next() {
             return Err(OnlineError::CutOff {
                 table: table.clone(),
             });
@@ -214,6 +226,73 @@ impl Ready<'_> {
             Some(table) => Err(OnlineError::NotPrepared {
                 table: table.clone(),
             }),
+        }
+    }
+}
+
+impl Order {
+    /// Whether what was cut to another ring may be imported once more, cut to this one. Not by the run
+    /// that cut it: the nodes that were loaded before stay as they are. And not after a truncation that
+    /// should have left nothing of it.
+    fn cuts_again(&self, state: &State) -> bool {
+        let again = self.mode == Mode::Merge && !state.was_imported_by(self.run);
+        self.begins_anew() || (self.anew && again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::restore::Which;
+    use crate::restore::online::Selection;
+    use crate::restore::online::state::Entry;
+
+    const ONE: Uuid = Uuid::from_u128(1);
+    const TWO: Uuid = Uuid::from_u128(2);
+
+    fn order(mode: Mode, step: Step, run: Option<Uuid>) -> Order {
+        Order {
+            which: Which::Named("b1".parse().unwrap()),
+            selection: Selection::new(Vec::new(), Vec::new(), Vec::new()).unwrap(),
+            mode,
+            step,
+            allow_degraded: false,
+            anew: true,
+            run,
+            dry_run: false,
+            concurrency: 1,
+            batch: None,
+            bandwidth: None,
+        }
+    }
+
+    #[test]
+    fn what_was_cut_to_another_ring_is_cut_again_by_others_only() {
+        let mut state = State::default();
+        state.learn(Entry::Importing {
+            table: "a.b".parse().unwrap(),
+            at: Timestamp::UNIX_EPOCH,
+            run: Some(ONE),
+        });
+        for (mode, step, run, again) in [
+            (Mode::Merge, Step::Load, Some(ONE), false),
+            (Mode::Merge, Step::Load, Some(TWO), true),
+            (Mode::Merge, Step::Load, None, true),
+            (Mode::Replace, Step::Load, Some(TWO), false),
+            (Mode::Replace, Step::Prepare, Some(TWO), true),
+            (Mode::Replace, Step::All, None, true),
+            (Mode::Rehearse, Step::All, Some(TWO), false),
+        ] {
+            let order = order(mode, step, run);
+            assert_eq!(order.cuts_again(&state), again, "{mode:?} {step:?} {run:?}");
+            let not_said = Order {
+                anew: false,
+                ..order
+            };
+            assert!(!not_said.cuts_again(&state));
         }
     }
 }

@@ -278,7 +278,7 @@ pub enum OnlineError {
         what: String,
     },
     /// Another process restores the same.
-    #[error("another process is at work on this restore, in {path}: wait for its end")]
+    #[error("another process is restoring on this node, in {path}: wait for its end")]
     Locked {
         /// Where it is at work.
         path: PathBuf,

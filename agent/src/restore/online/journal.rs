@@ -35,7 +35,8 @@ pub struct Journal {
 /// A restore that was begun on a node and did not end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
-    home: PathBuf,
+    /// Its directory.
+    pub home: PathBuf,
     /// How far it came.
     pub state: State,
 }
@@ -75,18 +76,40 @@ impl Journal {
         Ok(others)
     }
 
-    /// Opens it, and makes it where there is none. Those of others that have ended go. An error if it is
-    /// not as it was when it was looked at, or if another restore is at work, or was cut off and `anew`
-    /// does not say that it is given up; those that are stay until [`Journal::forget`].
+    /// Whether a restore is at work there.
+    pub fn is_at_work(data: &Path) -> Result<bool, OnlineError> {
+        let path = data.join(HOME).join(LOCK);
+        match fs::File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(file(&path, source).into()),
+            Ok(lock) => Ok(matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock))),
+        }
+    }
+
+    /// Bytes of what other restores have staged in these data directories.
+    pub fn staged_by_others(directories: &[PathBuf], id: &str) -> Result<u64, OnlineError> {
+        let mut bytes = 0u64;
+        for data in directories {
+            for home in homes(data)?.iter().filter(|it| !it.ends_with(id)) {
+                bytes = bytes.saturating_add(size(home).map_err(|source| file(home, source))?);
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Opens it, and makes it where there is none. An error if it is not as it was when it was looked at,
+    /// or if another restore is at work, or was cut off and `anew` does not say that it is given up. What
+    /// is left of others stays until [`Journal::clear_others`].
     pub fn open(data: &Path, id: &str, seen: &State, anew: bool) -> Result<Self, OnlineError> {
         let home = Self::home(data, id);
         fs::create_dir_all(&home).map_err(|source| file(&home, source))?;
-        let path = data.join(HOME).join(LOCK);
-        let lock = fs::File::create(&path).map_err(|source| file(&path, source))?;
-        match lock.try_lock() {
+        let path = data.join(HOME);
+        let lock = path.join(LOCK);
+        let held = fs::File::create(&lock).map_err(|source| file(&lock, source))?;
+        match held.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(OnlineError::Locked { path: home }),
-            Err(fs::TryLockError::Error(source)) => return Err(file(&path, source).into()),
+            Err(fs::TryLockError::WouldBlock) => return Err(OnlineError::Locked { path }),
+            Err(fs::TryLockError::Error(source)) => return Err(file(&lock, source).into()),
         }
         let given_up = Self::others(data, id)?;
         if let Some(other) = given_up.first().filter(|_| !anew) {
@@ -104,17 +127,25 @@ impl Journal {
         // What follows begins on a line of its own.
         let write = || (&journal).write_all(b"\n");
         write().map_err(failed)?;
-        let stays = |it: &PathBuf| *it == home || given_up.iter().any(|other| other.home == *it);
-        for other in homes(data)?.iter().filter(|it| !stays(it)) {
-            remove(other)?;
-        }
         Ok(Self {
             home,
             file: journal,
-            _lock: lock,
+            _lock: held,
             given_up,
             state,
         })
+    }
+
+    /// Leaves nothing of other restores in these data directories, with their journals, in the first one,
+    /// last: until then it is known what there is to undo.
+    pub fn clear_others(&self, directories: &[PathBuf]) -> Result<(), OnlineError> {
+        let id = self.home.file_name().unwrap_or_default();
+        for data in directories.iter().rev() {
+            for other in homes(data)?.iter().filter(|it| !it.ends_with(id)) {
+                remove(other)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes down that something is done. It is on the disk when this returns.
@@ -129,19 +160,6 @@ impl Journal {
         append().map_err(failed)?;
         self.state.learn(entry);
         Ok(())
-    }
-
-    /// Nothing is left in these data directories of a restore that is given up.
-    pub fn forget(&self, other: &Unfinished, directories: &[PathBuf]) -> Result<(), OnlineError> {
-        let Some(id) = other.home.file_name() else {
-            return Ok(());
-        };
-        let homes = directories.iter().map(|data| data.join(HOME).join(id));
-        // The journal last: until then it is known what there is to forget.
-        let staged = homes.filter(|home| *home != other.home);
-        staged
-            .chain([other.home.clone()])
-            .try_for_each(|it| remove(&it))
     }
 
     /// Nothing is staged any more in these data directories.
@@ -205,6 +223,21 @@ fn homes(data: &Path) -> Result<Vec<PathBuf>, OnlineError> {
     Ok(paths.filter(|path| path.is_dir()).collect())
 }
 
+/// Bytes of all files below a folder; what goes meanwhile does not count.
+fn size(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)?.flatten() {
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        bytes += match metadata.is_dir() {
+            true => size(&entry.path())?,
+            false => metadata.len(),
+        };
+    }
+    Ok(bytes)
+}
+
 fn remove(folder: &Path) -> Result<(), OnlineError> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -241,6 +274,7 @@ mod tests {
         let importing = Entry::Importing {
             table: name(table),
             at: at(second),
+            run: None,
         };
         journal.write(importing).unwrap();
         let imported = Entry::Imported {
@@ -325,16 +359,17 @@ mod tests {
         let mut journal = open(data.path(), "one");
         journal.write(begun("b1")).unwrap();
         import(&mut journal, "a.b", "x", 2);
-        assert_eq!(journal.state.at_import(), None);
+        assert_eq!(journal.state.at_import().count(), 0);
         let (table, at) = (name("a.b"), at(3));
-        journal.write(Entry::Importing { table, at }).unwrap();
+        let run = Some(Uuid::from_u128(7));
+        journal.write(Entry::Importing { table, at, run }).unwrap();
         drop(journal);
         let mut journal = open(data.path(), "one");
-        assert_eq!(journal.state.at_import(), Some(&name("a.b")));
+        assert!(journal.state.at_import().eq([&name("a.b")]));
         // Nothing of it is there, so that it can be imported again.
         let tables = vec![name("a.b")];
         journal.write(Entry::Emptied { tables }).unwrap();
-        assert_eq!(journal.state.at_import(), None);
+        assert_eq!(journal.state.at_import().count(), 0);
     }
 
     #[test]
@@ -356,7 +391,8 @@ mod tests {
         .unwrap();
         drop(one);
         assert_eq!(Journal::others(data.path(), "two").unwrap(), []);
-        open(data.path(), "two");
+        let two = open(data.path(), "two");
+        two.clear_others(&[data.path().to_owned()]).unwrap();
         assert!(!Journal::home(data.path(), "one").exists());
     }
 
@@ -369,16 +405,21 @@ mod tests {
         drop(one);
         let staged = Journal::home(more.path(), "one");
         fs::create_dir_all(&staged).unwrap();
+        fs::write(staged.join("x"), "abc").unwrap();
         let refused = Journal::open(data.path(), "two", &State::default(), false);
         assert!(matches!(refused, Err(OnlineError::OtherRestore { .. })));
         for _ in 0..2 {
             let two = Journal::open(data.path(), "two", &State::default(), true).unwrap();
-            let imported: Vec<_> = two.given_up[0].state.imported().collect();
-            assert_eq!(imported, [&name("a.b")]);
+            let touched: Vec<_> = two.given_up[0].state.touched().collect();
+            assert_eq!(touched, [&name("a.b")]);
         }
         let two = Journal::open(data.path(), "two", &State::default(), true).unwrap();
         let directories = [data.path().to_owned(), more.path().to_owned()];
-        two.forget(&two.given_up[0], &directories).unwrap();
+        assert_eq!(
+            Journal::staged_by_others(&directories[1..], "two").unwrap(),
+            3
+        );
+        two.clear_others(&directories).unwrap();
         assert!(!staged.exists() && !Journal::home(data.path(), "one").exists());
         drop(two);
         assert!(open(data.path(), "two").given_up.is_empty());

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use jmx::cassandra::ImportOptions;
@@ -16,10 +15,10 @@ use super::batch::Batches;
 use super::error::OnlineError;
 use super::files::imported;
 use super::journal::Journal;
-use super::node::{Node, jmx_table};
+use super::node::{Node, PATIENCE, jmx_table};
 use super::selection::Selection;
 use super::source::Source;
-use super::stage::{self, Batch, Item, Stage};
+use super::stage::{self, Batch, Item, Stage, Whole};
 use super::state::Entry;
 use super::survey::{Plan, name_of};
 use crate::bandwidth::Bandwidth;
@@ -30,9 +29,6 @@ use crate::restore::progress::Told;
 use crate::restore::target::file;
 use crate::restore::{Done, Seen, TableName};
 
-/// Imports and cleanups take as long as they take; the connection is watched.
-const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// A restore of a node at work.
 pub(super) struct Load<'a> {
     pub(super) store: &'a dyn Store,
@@ -42,6 +38,8 @@ pub(super) struct Load<'a> {
     pub(super) plan: &'a Plan,
     pub(super) selection: &'a Selection,
     pub(super) id: &'a str,
+    /// Who asks.
+    pub(super) run: Option<Uuid>,
     /// Bytes that are staged before an import; by default it follows from what is free.
     pub(super) batch: Option<u64>,
     /// Whether Cassandra reads every row before it takes an SSTable.
@@ -204,35 +202,44 @@ impl Load<'_> {
             let mut tables = Vec::new();
             // Those that became whole during the last import go together.
             while staged.recv_many(&mut tables, usize::MAX).await > 0 {
-                self.import_tables(&batch, std::mem::take(&mut tables), journal)
+                self.import_tables(std::mem::take(&mut tables), journal)
                     .await?;
             }
             Ok(())
         };
-        tokio::try_join!(stage.run(&batch, whole, told, done), import)?;
+        // What Cassandra has begun to import it ends; so where a fetch fails, that is waited for.
+        let fetch = async { Ok::<_, OnlineError>(stage.run(&batch, whole, told, done).await) };
+        let (fetched, ()) = tokio::try_join!(fetch, import)?;
+        fetched?;
         self.clean_up(journal).await
     }
 
     async fn import_tables(
         &self,
-        batch: &Batch,
-        tables: Vec<TableName>,
+        tables: Vec<Whole<'_>>,
         journal: &mut Journal,
     ) -> Result<(), OnlineError> {
         let directories = &self.node.facts.directories;
         stage::settle(directories).await?;
-        let staged = || tables.iter().filter_map(|table| batch.get_key_value(table));
-        for (table, items) in staged() {
-            stage::forget_pages(items)?;
+        let (mut imported, mut failed) = (Vec::new(), None);
+        for (table, items) in tables {
+            stage::forget_pages(items).await?;
             journal.write(Entry::Importing {
                 table: table.clone(),
                 at: Timestamp::now(),
+                run: self.run,
             })?;
-            self.import(table, items).await?;
+            match self.import(table, items).await {
+                Ok(()) => imported.push((table, items)),
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
         // Cassandra writes Statistics.db anew, and copies between file systems, without fsync.
         stage::settle(directories).await?;
-        for (table, items) in staged() {
+        for (table, items) in imported {
             // What was copied, and the folders themselves.
             for folder in folders(items) {
                 fs::remove_dir_all(folder).map_err(|source| file(folder, source))?;
@@ -243,12 +250,12 @@ impl Load<'_> {
                 sstables: items.iter().map(|it| it.sstable.clone()).collect(),
             })?;
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn import(&self, table: &TableName, items: &[Item]) -> Result<(), OnlineError> {
         let into = self.selection.target(table);
-        let folders: Vec<_> = folders(items).into_iter().collect();
+        let staged: Vec<_> = folders(items).into_iter().collect();
         let cassandra = &self.node.cassandra;
         let copies = self.plan.copies;
         (self.say)(format!("imports {} SSTables into {into}", items.len()));
@@ -257,7 +264,7 @@ impl Load<'_> {
             copy: copies,
             read_all: self.read_all,
         };
-        let failed = cassandra.import(&into, &folders, how, PATIENCE);
+        let failed = cassandra.import(&into, &staged, how, PATIENCE);
         let failed = failed.await;
         let failed = failed.map_err(OnlineError::jmx("cannot import SSTables over JMX"))?;
         if !failed.is_empty() {
@@ -266,7 +273,7 @@ impl Load<'_> {
             });
         }
         let left = |folder: &&Path| !copies && has_data(folder);
-        let left: Vec<String> = folders
+        let left: Vec<String> = staged
             .iter()
             .copied()
             .filter(left)

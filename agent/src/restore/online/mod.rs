@@ -71,6 +71,14 @@ pub struct Order {
     pub bandwidth: Option<u64>,
 }
 
+impl Order {
+    /// Whether what was begun of this very restore counts no more. A load goes on with it, and so does a
+    /// rehearsal: what is imported twice would be counted twice.
+    fn begins_anew(&self) -> bool {
+        self.anew && self.step != Step::Load && self.mode != Mode::Rehearse
+    }
+}
+
 /// A restore that is ready to be done: all was looked at, and nothing changed.
 pub struct Ready<'a> {
     store: &'a dyn Store,
@@ -119,13 +127,17 @@ impl<'a> Ready<'a> {
         node.facts.ring = plan.ring(&source, &node.facts);
         let id = id(cluster, &source.backup, &order);
         let state = Journal::peek(node.facts.data_directory(), &id)?;
+        wait_for_imports(&node, &id, &state, &order).await?;
         let mut there = node.facts.schema.clone();
-        if order.step == Step::Finish || (order.step == Step::All && state.loaded.is_some()) {
+        if order.step == Step::Finish
+            || (order.step == Step::All && state.loaded.is_some() && !order.begins_anew())
+        {
             // The last time may have made some of the views.
             there.retain(|it| it.kind != Kind::View);
         }
         let schema = schema::plan(&source.schema, &there, &plan.wanted())?;
         let settings = schema::settings(&node.session).await?;
+        let resumes = state.is_begun() && !order.begins_anew();
         let mut ready = Self {
             store,
             cluster: cluster.clone(),
@@ -136,7 +148,7 @@ impl<'a> Ready<'a> {
             schema,
             settings,
             not_empty: Vec::new(),
-            resumes: state.is_begun(),
+            resumes,
             peeked: state.clone(),
             state,
             emptied: Vec::new(),
@@ -185,6 +197,38 @@ impl<'a> Ready<'a> {
     pub fn loads(&self) -> bool {
         matches!(self.order.step, Step::All | Step::Load)
     }
+}
+
+/// Waits for imports that were cut off, of this restore and of those that are given up: what Cassandra
+/// imports yet is in no table that can be looked at, and would come after a truncation.
+async fn wait_for_imports(
+    node: &Node,
+    id: &str,
+    state: &State,
+    order: &Order,
+) -> Result<(), OnlineError> {
+    let data = node.facts.data_directory();
+    if Journal::is_at_work(data)? {
+        return Ok(());
+    }
+    let home = Journal::home(data, id);
+    for table in state.at_import() {
+        let into = order.selection.target(table);
+        node.wait_for_import(&into, &home).await?;
+    }
+    if !order.anew {
+        return Ok(());
+    }
+    for other in Journal::others(data, id)? {
+        if other.state.at_import().next().is_none() {
+            continue;
+        }
+        // Those at which it was have other names there, where it renamed them; these are as they are.
+        for into in other.state.kept() {
+            node.wait_for_import(&into, &other.home).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Names a restore by what it is: the same command is the same restore.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jmx::cassandra::{Cassandra, State as MemberState, Status};
+use jmx::cassandra::{Cassandra, ImportOptions, State as MemberState, Status};
 use protocol::{CqlAccess, JmxAccess, NodeIdentity, RingMember};
 use scylla::client::session::Session;
 use uuid::Uuid;
@@ -24,6 +24,8 @@ use crate::restore::TableName;
 use crate::restore::schema::{self, Statement};
 use crate::restore::target::file;
 
+/// Imports and cleanups take as long as they take; the connection is watched.
+pub(super) const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a flush may take.
 const FLUSH: Duration = Duration::from_secs(600);
 
@@ -81,6 +83,38 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Waits until Cassandra has ended an import into a table that was cut off on our side. It goes on
+    /// with that, and does one after the other (`SSTableImporter` is synchronized), also one of nothing.
+    /// `home` is the directory of the restore that was.
+    pub async fn wait_for_import(&self, table: &TableName, home: &Path) -> Result<(), OnlineError> {
+        let nothing = home.join("nothing");
+        // As Cassandra wants directories to be called.
+        let of_keyspace = nothing.join(&table.keyspace);
+        let folder = of_keyspace.join(format!("{}-{:032}", table.table, 0));
+        fs::create_dir_all(&folder).map_err(|source| file(&folder, source))?;
+        for folder in [&nothing, &of_keyspace, &folder] {
+            // Root may have made them, and Cassandra has to read them.
+            let readable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(folder, readable).map_err(|source| file(folder, source))?;
+        }
+        let how = ImportOptions {
+            copy: false,
+            read_all: false,
+        };
+        let waited = self
+            .cassandra
+            .import(&jmx_table(table), &[&folder], how, PATIENCE)
+            .await;
+        fs::remove_dir_all(&nothing).map_err(|source| file(&nothing, source))?;
+        match waited {
+            // It was dropped since.
+            Err(jmx::Error::InstanceNotFound { .. }) => Ok(()),
+            other => other
+                .map(drop)
+                .map_err(OnlineError::jmx("cannot import SSTables over JMX")),
+        }
     }
 
     /// Reads it.

@@ -37,6 +37,9 @@ impl Item {
 /// The SSTables of a batch, by their table.
 pub(super) type Batch = BTreeMap<TableName, Vec<Item>>;
 
+/// A table of a batch, and its SSTables there, all files of which are staged.
+pub(super) type Whole<'b> = (&'b TableName, &'b [Item]);
+
 /// How SSTables are staged.
 pub(super) struct Stage<'a> {
     pub(super) store: &'a dyn Store,
@@ -48,10 +51,10 @@ pub(super) struct Stage<'a> {
 impl Stage<'_> {
     /// Fetches all files of a batch, and says of each table when its files are there: whole, but not
     /// yet sure to outlive a loss of power.
-    pub(super) async fn run(
+    pub(super) async fn run<'b>(
         &self,
-        batch: &Batch,
-        whole: UnboundedSender<TableName>,
+        batch: &'b Batch,
+        whole: UnboundedSender<Whole<'b>>,
         told: &Told,
         done: &mut Done,
     ) -> Result<(), OnlineError> {
@@ -60,10 +63,11 @@ impl Stage<'_> {
             let files = items.iter().flat_map(|it| &it.files);
             files.map(move |wanted| (table, wanted.clone()))
         });
-        let mut missing: BTreeMap<&TableName, usize> = BTreeMap::new();
-        for (table, _) in files.clone() {
-            *missing.entry(table).or_default() += 1;
-        }
+        let counted = batch.iter().map(|(table, items)| {
+            let files = items.iter().map(|it| it.files.len()).sum::<usize>();
+            (table, (files, items.as_slice()))
+        });
+        let mut missing: BTreeMap<&TableName, (usize, &[Item])> = counted.collect();
         let fetched = stream::iter(files).map(|(table, wanted)| async move {
             let bytes = wanted.bytes;
             let got = fetch(self.store, wanted, self.bandwidth).await?;
@@ -76,11 +80,11 @@ impl Stage<'_> {
                 Got::Fetched => done.fetched += 1,
                 Got::Kept => done.kept += 1,
             }
-            if let Some(left) = missing.get_mut(table) {
+            if let Some((left, items)) = missing.get_mut(table) {
                 *left -= 1;
                 if *left == 0 {
-                    // Whoever imports has failed, if nobody listens any more.
-                    let _ = whole.send(table.clone());
+                    // Whoever imports listens until this ends.
+                    let _ = whole.send((table, *items));
                 }
             }
         }
@@ -122,13 +126,14 @@ pub(super) async fn settle(directories: &[PathBuf]) -> Result<(), OnlineError> {
 }
 
 /// Takes files that are on the disk out of the page cache, which is Cassandra's.
-pub(super) fn forget_pages(items: &[Item]) -> Result<(), OnlineError> {
-    for wanted in items.iter().flat_map(|item| &item.files) {
-        let advise = || {
-            let staged = fs::File::open(&wanted.path)?;
-            Ok(fadvise(&staged, 0, None, Advice::DontNeed)?)
-        };
-        advise().map_err(|source| file(&wanted.path, source))?;
-    }
-    Ok(())
+pub(super) async fn forget_pages(items: &[Item]) -> Result<(), OnlineError> {
+    let files = items.iter().flat_map(|item| &item.files);
+    let paths: Vec<PathBuf> = files.map(|wanted| wanted.path.clone()).collect();
+    let forgotten = on_disk(move || {
+        paths.iter().try_for_each(|path| {
+            let advise = || Ok(fadvise(fs::File::open(path)?, 0, None, Advice::DontNeed)?);
+            advise().map_err(|source| file(path, source))
+        })
+    });
+    Ok(forgotten.await?)
 }

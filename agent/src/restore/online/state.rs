@@ -36,6 +36,9 @@ pub enum Entry {
         table: TableName,
         /// When.
         at: Timestamp,
+        /// By whom.
+        #[serde(default)]
+        run: Option<Uuid>,
     },
     /// The schema is there, and in mode `replace` the tables are empty.
     Prepared {
@@ -95,6 +98,8 @@ pub struct State {
     /// Who did which of them last.
     prepared_by: Option<Uuid>,
     loaded_by: Option<Uuid>,
+    /// Who imported last.
+    imported_by: Option<Uuid>,
     /// By table as it was.
     imports: BTreeMap<TableName, Imports>,
     unclean: BTreeSet<TableName>,
@@ -119,7 +124,8 @@ impl State {
             }
             Entry::Ring { ring } => self.ring = ring,
             Entry::Emptied { tables } => tables.iter().for_each(|it| self.forget(it)),
-            Entry::Importing { table, at } => {
+            Entry::Importing { table, at, run } => {
+                self.imported_by = run;
                 self.imports.entry(table.clone()).or_insert(Imports {
                     since: at,
                     sstables: BTreeSet::new(),
@@ -181,10 +187,10 @@ impl State {
         self.imports.get(table).map(|it| it.since)
     }
 
-    /// A table of which an import was begun that may have ended or not: Cassandra goes on with it when we
-    /// end.
-    pub fn at_import(&self) -> Option<&TableName> {
-        self.at_import.first()
+    /// Tables, as they were, of which an import was begun that may have ended or not: Cassandra goes on
+    /// with it when we end.
+    pub fn at_import(&self) -> impl Iterator<Item = &TableName> {
+        self.at_import.iter()
     }
 
     /// Whether anything is imported.
@@ -211,9 +217,14 @@ impl State {
         self.unclean.iter().cloned().collect()
     }
 
-    /// Tables, as they were, into which something was imported.
-    pub fn imported(&self) -> impl Iterator<Item = &TableName> {
+    /// Tables, as they were, into which something was imported, or may have been.
+    pub fn touched(&self) -> impl Iterator<Item = &TableName> {
         self.imports.keys()
+    }
+
+    /// Whether this run has imported what was imported last.
+    pub fn was_imported_by(&self, run: Option<Uuid>) -> bool {
+        run.is_some() && self.imported_by == run
     }
 
     /// Tables, as they are, whose tombstones are kept since this restore began.

@@ -62,7 +62,8 @@ impl Ready<'_> {
                 tables: self.emptied.clone(),
             })?;
         }
-        if step == Step::All && journal.state.loaded.is_some() {
+        let anew = self.order.begins_anew();
+        if step == Step::All && journal.state.loaded.is_some() && !anew {
             // Only its end was cut off.
             let done = self.done(Done::default(), true).await?;
             self.finish().await?;
@@ -73,7 +74,6 @@ impl Ready<'_> {
         // A merge that was done is done again: what was deleted since stays deleted all the same. And
         // what is emptied now has nothing of what was imported before.
         let again = self.order.mode == Mode::Merge && journal.state.loaded.is_some();
-        let anew = self.order.anew && step != Step::Load;
         let empties = step != Step::Load && self.empties(&journal);
         let elsewhere = self.is_of_other_ring(&journal.state);
         if again || empties || anew || elsewhere || !journal.state.is_begun() {
@@ -99,6 +99,7 @@ impl Ready<'_> {
             plan: &self.plan,
             selection: &self.order.selection,
             id: &self.id,
+            run,
             batch: self.order.batch,
             read_all: self.order.mode == Mode::Rehearse,
             concurrency: self.order.concurrency,
@@ -130,9 +131,11 @@ impl Ready<'_> {
     ) -> Result<(), OnlineError> {
         for other in std::mem::take(&mut journal.given_up) {
             self.node.drop_tombstones_again(&other.state).await?;
-            journal.forget(&other, &self.node.facts.directories)?;
-            let imported: Vec<_> = other.state.imported().map(TableName::to_string).collect();
-            let stays = match imported.as_slice() {
+            let touched: Vec<_> = other.state.touched().map(TableName::to_string).collect();
+            let stays = match touched.as_slice() {
+                [] if other.state.prepared.is_some() => {
+                    "it had prepared the tables, and imported nothing".to_owned()
+                }
                 [] => "it had imported nothing".to_owned(),
                 some => format!(
                     "what it had imported of {} counts as rows that were there",
@@ -144,7 +147,7 @@ impl Ready<'_> {
                 "a restore of {what} that was begun on this node and did not end is given up: {stays}"
             ));
         }
-        Ok(())
+        journal.clear_others(&self.node.facts.directories)
     }
 
     /// What was done; of a rehearsal that is loaded also what the node has now, if that is right.

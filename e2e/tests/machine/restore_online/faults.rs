@@ -35,11 +35,18 @@ async fn a_full_disk_and_a_lost_cassandra_are_told_and_the_same_command_goes_on(
     let mut cluster = Cluster { nodes: vec![node] };
     let storage = Storage::new();
     let orders = Rows::new("shop", "orders").with_bytes(16_000);
+    // Fetched and imported before the others are fetched.
+    let first = Rows::new("shop", "a_few");
     let session = cluster.session().await;
-    orders.create(&session, "dc1", 1).await.unwrap();
+    for table in [&first, &orders] {
+        table.create(&session, "dc1", 1).await.unwrap();
+    }
+    first.write(&session, 0..100).await.unwrap();
     orders.write(&session, KEYS).await.unwrap();
     cluster.back_up(&storage, "b1").await;
-    cluster.run(&["TRUNCATE shop.orders"]).await;
+    cluster
+        .run(&["TRUNCATE shop.a_few", "TRUNCATE shop.orders"])
+        .await;
     let clear = ["clearsnapshot", "--all"];
     cluster.nodes[0].nodetool(&clear).await.unwrap();
     let is_empty = async || {
@@ -57,6 +64,11 @@ async fn a_full_disk_and_a_lost_cassandra_are_told_and_the_same_command_goes_on(
     // Not to be foreseen: somebody else fills it meanwhile.
     let slowly = [&MERGE[..], &[SLOWLY]].concat();
     let at_work = cluster.restoring(0, &storage, &slowly).await;
+    let imported = async || anyhow::Ok(first.check(&session, 0..100).await.ok());
+    let minute = Duration::from_secs(60);
+    until("the small table is there", minute, imported)
+        .await
+        .unwrap();
     has_staged(&data).await;
     signal(&at_work, Signal::STOP);
     // It takes all that there is, and fails at what it needs itself to keep account of that.
@@ -66,6 +78,7 @@ async fn a_full_disk_and_a_lost_cassandra_are_told_and_the_same_command_goes_on(
     let said = Restored::of(at_work).await.expect(14);
     assert!(said.contains("No space left on device"), "{said}");
     is_empty().await;
+    first.check(&session, 0..100).await.unwrap();
     disk.relieve().unwrap();
     goes_on(&cluster, &storage, &MERGE).await;
     orders.check(&session, KEYS).await.unwrap();

@@ -200,8 +200,9 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
     let storage = Storage::new();
     let cluster = Cluster::start(1, &Options::default()).await;
     let session = cluster.session().await;
-    let first = Rows::new("alpha", "orders");
-    let last = Rows::new("omega", "orders").with_bytes(2000);
+    // Of one batch.
+    let first = Rows::new("shop", "early");
+    let last = Rows::new("shop", "late").with_bytes(2000);
     for table in [&first, &last] {
         table.create(&session, "dc1", 1).await.unwrap();
         table.write(&session, 0..300).await.unwrap();
@@ -211,28 +212,28 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
     newer.write(&session, 0..300).await.unwrap();
 
     let flags = ["--backup=b1", "--mode=replace"];
-    // The second keyspace takes 12 s so.
+    // The second table takes 12 s so.
     let slowly = [&flags[..], &["--bandwidth=50KiB"]].concat();
     let slowly = slowly.as_slice();
     let mut at_work = cluster.restoring(0, &storage, slowly).await;
-    // The first keyspace is in its place before the second is fetched.
+    // The first table is in its place before the second is fetched.
     let imported = async || {
         let restored = first.check(&session, 0..300).await.is_ok();
         anyhow::Ok(restored.then_some(()))
     };
     let minute = std::time::Duration::from_secs(60);
-    e2e::bed::wait::until("alpha is restored", minute, imported)
+    e2e::bed::wait::until("the first is restored", minute, imported)
         .await
         .unwrap();
     // Nobody else does the same meanwhile.
     let said = cluster.restore(0, &storage, &flags).await.expect(11);
-    assert!(said.contains("another process is at work"), "{said}");
+    assert!(said.contains("another process is restoring"), "{said}");
     let tombstones = async || {
         let endpoint = jmx::Endpoint::new("127.0.0.1", cluster.nodes[0].jmx_port());
         let cassandra = jmx::cassandra::Cassandra::connect(&endpoint).await.unwrap();
         let table = jmx::cassandra::Table {
-            keyspace: "omega".into(),
-            table: "orders".into(),
+            keyspace: "shop".into(),
+            table: "late".into(),
         };
         cassandra.keeps_tombstones(&table).await.unwrap()
     };
@@ -252,25 +253,25 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
     assert_eq!(done["resumed"], true, "{done}");
     assert!(!tombstones().await);
     last.check(&session, 0..300).await.unwrap();
-    let count = rows(&session, "SELECT JSON count(*) FROM alpha.orders").await;
+    let count = rows(&session, "SELECT JSON count(*) FROM shop.early").await;
     assert_eq!(count, [r#"{"count": 320}"#]);
 
     // One that is not gone on with is given up, where that is said.
     let mut at_work = cluster.restoring(0, &storage, slowly).await;
     let staged = || fs::read_dir(cluster.nodes[0].data().join(".cassandra-backup-restore.d"));
-    e2e::bed::wait::until("alpha is restored", minute, imported)
+    e2e::bed::wait::until("the first is restored", minute, imported)
         .await
         .unwrap();
     at_work.kill().await.unwrap();
     let anew = [
         "--backup=b1",
         "--mode=merge",
-        "--tables=omega.orders",
+        "--tables=shop.late",
         "--anew",
     ];
     let said = cluster.restore(0, &storage, &anew).await.expect(0);
     let given_up = "a restore of b1 that was begun on this node and did not end is given up: what it had \
-                    imported of alpha.orders counts";
+                    imported of shop.early counts";
     assert!(said.contains(given_up), "{said}");
     assert!(!tombstones().await);
     assert!(staged().is_err());

@@ -52,7 +52,7 @@ pub async fn shows_what_is_and_what_is_not_there(one: &Cluster, storage: &Storag
             .all(|(partitions, rows)| partitions == rows)
     );
     let sum = |of: fn(&Contents) -> u64| recorded.iter().map(|(_, it)| of(it)).sum::<u64>();
-    assert_eq!(found["tables"], 3, "{found}");
+    assert_eq!(found["tables"], 4, "{found}");
     assert_eq!(found["sstables"], recorded.len(), "{found}");
     assert_eq!(found["partitions"], sum(|it| it.partitions), "{found}");
     assert_eq!(found["rows"], sum(|it| it.rows), "{found}");
