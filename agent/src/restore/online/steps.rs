@@ -182,7 +182,7 @@ impl Ready<'_> {
         let session = &self.node.session;
         let alone = self.node.facts.cluster.members.len() == 1;
         let tables = &self.schema.existing;
-        let tag = format!("before-restore-{}", Timestamp::now().as_second());
+        let tag = format!("before-restore-{}", Timestamp::now().as_millisecond());
         let failed = |_| OnlineError::from(crate::backup::error::Error::Request(tag.clone()));
         let parsed: Tag = tag.parse().map_err(failed)?;
         let entities = Entities::Tables(tables.iter().map(jmx_table).collect());

@@ -1,12 +1,12 @@
 //! What goes wrong on the way: a schema that differs, a damaged object, an operator that is killed at
 //! every turn.
 
-use crds::{CassandraRestore, CassandraRestoreStatus, RestorePhase};
+use crds::{CassandraRestore, RestorePhase};
 use e2e::parts::minio::Minio;
 use e2e::product::BUCKET;
 use serde_json::json;
 
-use super::{DB, Ground, MINUTES};
+use super::{DB, Ground, MINUTES, why};
 
 impl Ground<'_> {
     pub(super) async fn another_table_of_the_same_name_stays_as_it_is(&self) {
@@ -103,12 +103,4 @@ impl Ground<'_> {
         assert!(status.nodes.iter().all(|it| it.attempt == 1), "{status:#?}");
         self.data.check(&self.cluster).await;
     }
-}
-
-/// Reason and message of one that failed.
-fn why(status: &CassandraRestoreStatus) -> (&str, &str) {
-    assert_eq!(status.phase, Some(RestorePhase::Failed), "{status:#?}");
-    let mut conditions = status.conditions.iter();
-    let complete = conditions.find(|it| it.type_ == "Complete").unwrap();
-    (&complete.reason, &complete.message)
 }

@@ -1,6 +1,7 @@
 //! Nodes on this machine, their backups, and restores into them.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use e2e::parts::binaries;
@@ -245,4 +246,14 @@ pub async fn rows(session: &Session, question: &str) -> Vec<String> {
     let mut rows: Vec<String> = rows.map(|row| row.unwrap().0).collect();
     rows.sort();
     rows
+}
+
+/// All files below a folder; what goes meanwhile is none of them.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let below = entries.flat_map(|entry| match entry.path() {
+        folder if folder.is_dir() => files(&folder),
+        file => vec![file],
+    });
+    below.collect()
 }

@@ -11,7 +11,7 @@ use e2e::parts::filesystem::{Filesystem, Kind};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 
-use super::cluster::{Cluster, Restored, Storage, rows};
+use super::cluster::{Cluster, Restored, Storage, files, rows};
 
 const KEYS: std::ops::Range<i64> = 0..2000;
 const MERGE: [&str; 2] = ["--backup=b1", "--mode=merge"];
@@ -69,7 +69,7 @@ async fn a_full_disk_and_a_lost_cassandra_are_told_and_the_same_command_goes_on(
     until("the small table is there", minute, imported)
         .await
         .unwrap();
-    has_staged(&data).await;
+    has_staged(&data, 0).await;
     signal(&at_work, Signal::STOP);
     // It takes all that there is, and fails at what it needs itself to keep account of that.
     let _ = disk.fill(0);
@@ -86,7 +86,7 @@ async fn a_full_disk_and_a_lost_cassandra_are_told_and_the_same_command_goes_on(
     // Cassandra goes while its table is empty, and nothing of it is in its place.
     let slowly = [&REPLACE[..], &[SLOWLY]].concat();
     let at_work = cluster.restoring(0, &storage, &slowly).await;
-    has_staged(&data).await;
+    has_staged(&data, 0).await;
     cluster.nodes[0].kill().await.unwrap();
     let said = Restored::of(at_work).await.expect(75);
     assert!(said.contains("JMX"), "{said}");
@@ -96,6 +96,21 @@ async fn a_full_disk_and_a_lost_cassandra_are_told_and_the_same_command_goes_on(
     goes_on(&cluster, &storage, &REPLACE).await;
     let session = cluster.session().await;
     orders.check(&session, KEYS).await.unwrap();
+
+    // There is room only where nothing is left of one that is given up.
+    let mut at_work = cluster.restoring(0, &storage, &slowly).await;
+    has_staged(&data, 16 << 20).await;
+    at_work.kill().await.unwrap();
+    cluster.nodes[0].nodetool(&clear).await.unwrap();
+    disk.fill(26 << 20).unwrap();
+    let other = [
+        "--backup=b1",
+        "--mode=merge",
+        "--tables=shop.orders",
+        "--anew",
+    ];
+    cluster.restore(0, &storage, &other).await.expect(0);
+    orders.check(&session, KEYS).await.unwrap();
 }
 
 async fn goes_on(cluster: &Cluster, storage: &Storage, flags: &[&str]) {
@@ -104,31 +119,21 @@ async fn goes_on(cluster: &Cluster, storage: &Storage, flags: &[&str]) {
     assert_eq!(done["resumed"], true, "{done}");
 }
 
-async fn has_staged(data: &Path) {
-    let some = async || anyhow::Ok((staged(data) > 0).then_some(()));
+/// Waits until so many bytes of a table are staged.
+async fn has_staged(data: &Path, bytes: u64) {
+    let some = async || anyhow::Ok((staged(data) > bytes).then_some(()));
     let minute = Duration::from_secs(60);
     until("something is staged", minute, some).await.unwrap();
 }
 
-/// Files of a restore that stand beside the data.
-fn staged(data: &Path) -> usize {
-    let all = walk(data);
-    let of_restore = |path: &&std::path::PathBuf| {
-        let below = path.strip_prefix(data).unwrap();
-        let first = below.iter().next().unwrap().to_string_lossy();
-        first.starts_with('.') && path.to_string_lossy().contains("-Data.db")
-    };
-    all.iter().filter(of_restore).count()
-}
-
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
-    // What goes meanwhile is none of it.
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let below = entries.flat_map(|entry| match entry.path() {
-        folder if folder.is_dir() => walk(&folder),
-        file => vec![file],
-    });
-    below.collect()
+/// Bytes of data files that stand beside the data.
+fn staged(data: &Path) -> u64 {
+    let staged = files(&data.join(".cassandra-backup-restore.d"));
+    let data = staged
+        .iter()
+        .filter(|path| path.to_string_lossy().contains("-Data.db"));
+    data.filter_map(|path| Some(fs::metadata(path).ok()?.len()))
+        .sum()
 }
 
 fn signal(child: &Child, signal: Signal) {

@@ -18,17 +18,13 @@ async fn disagree(cluster: &mut Cluster) {
     session.query_unpaged(everywhere, ()).await.unwrap();
     for key in 0..60 {
         let insert = format!("INSERT INTO shop.split (key, value) VALUES ({key}, 'old')");
-        let mut insert = Statement::new(insert);
-        insert.set_consistency(Consistency::All);
-        session.query_unpaged(insert, ()).await.unwrap();
+        change(&session, insert, Consistency::All).await;
     }
     let counters = "CREATE TABLE shop.hits (id int PRIMARY KEY, count counter)";
     session.query_unpaged(counters, ()).await.unwrap();
     for id in 0..4 {
         let count = format!("UPDATE shop.hits SET count = count + 10 WHERE id = {id}");
-        let mut count = Statement::new(count);
-        count.set_consistency(Consistency::All);
-        session.query_unpaged(count, ()).await.unwrap();
+        change(&session, count, Consistency::All).await;
     }
     // Kept out without a trace: nobody hands over what it misses.
     for node in &cluster.nodes {
@@ -42,18 +38,14 @@ async fn disagree(cluster: &mut Cluster) {
             .await
             .unwrap();
         for key in down * 20..down * 20 + 20 {
-            let change = match key % 2 {
+            let one = match key % 2 {
                 0 => format!("DELETE FROM shop.split WHERE key = {key}"),
                 _ => format!("UPDATE shop.split SET value = 'new' WHERE key = {key}"),
             };
-            let mut change = Statement::new(change);
-            change.set_consistency(Consistency::One);
-            session.query_unpaged(change, ()).await.unwrap();
+            change(&session, one, Consistency::One).await;
         }
         let count = format!("UPDATE shop.hits SET count = count + 1 WHERE id = {down}");
-        let mut count = Statement::new(count);
-        count.set_consistency(Consistency::One);
-        session.query_unpaged(count, ()).await.unwrap();
+        change(&session, count, Consistency::One).await;
         for node in [up, (down + 2) % 3] {
             cluster.nodes[node].nodetool(&["flush"]).await.unwrap();
         }
@@ -66,24 +58,23 @@ async fn disagree(cluster: &mut Cluster) {
     }
 }
 
+async fn change(session: &cql::Session, statement: String, consistency: Consistency) {
+    let mut statement = Statement::new(statement);
+    statement.set_consistency(consistency);
+    session.query_unpaged(statement, ()).await.unwrap();
+}
+
 /// What a read of all replicas finds after that.
 async fn check_split(cluster: &Cluster) {
-    let found = rows(
-        &cluster.session().await,
-        "SELECT JSON key, value FROM shop.split",
-    )
-    .await;
+    let session = cluster.session().await;
+    let found = rows(&session, "SELECT JSON key, value FROM shop.split").await;
     let expected = (0..60).filter(|key| key % 2 == 1);
     let mut expected: Vec<String> = expected
         .map(|key| format!(r#"{{"key": {key}, "value": "new"}}"#))
         .collect();
     expected.sort();
     assert_eq!(found, expected);
-    let counted = rows(
-        &cluster.session().await,
-        "SELECT JSON id, count FROM shop.hits",
-    )
-    .await;
+    let counted = rows(&session, "SELECT JSON id, count FROM shop.hits").await;
     let expected = [(0, 11), (1, 11), (2, 11), (3, 10)];
     let expected = expected.map(|(id, count)| format!(r#"{{"id": {id}, "count": {count}}}"#));
     assert_eq!(counted, expected);

@@ -2,7 +2,8 @@
 //! dropped column, a view, the three kinds of index; and from one release into the next.
 
 use e2e::parts::cassandra::Version;
-use e2e::parts::cassandra::host::Options;
+use e2e::parts::cassandra::host::{HostCassandra, Options};
+use jmx::cassandra::ImportOptions;
 
 use super::cluster::{Cluster, Storage, rows, run};
 
@@ -112,6 +113,25 @@ async fn wait_for(cluster: &Cluster, sai: bool, expected: &[Vec<String>]) {
     }
 }
 
+/// By an import of nothing it is waited for one that was cut off: each release has to take it.
+async fn imports_nothing(node: &HostCassandra) {
+    let endpoint = jmx::Endpoint::new("127.0.0.1", node.jmx_port());
+    let cassandra = jmx::cassandra::Cassandra::connect(&endpoint).await.unwrap();
+    let table = jmx::cassandra::Table {
+        keyspace: "shop".into(),
+        table: "hits".into(),
+    };
+    let folder = node.home().join(format!("shop/hits-{:032}", 0));
+    std::fs::create_dir_all(&folder).unwrap();
+    let how = ImportOptions {
+        copy: false,
+        read_all: false,
+    };
+    let minute = std::time::Duration::from_secs(60);
+    let refused = cassandra.import(&table, &[&folder], how, minute).await;
+    assert_eq!(refused.unwrap(), Vec::<String>::new());
+}
+
 async fn from_into(from: &Options, into: &Options, sai: bool) {
     let storage = Storage::new();
     let before = {
@@ -125,6 +145,7 @@ async fn from_into(from: &Options, into: &Options, sai: bool) {
     let flags = ["--backup=b1", "--mode=merge"];
     target.restore(0, &storage, &flags).await.expect(0);
     wait_for(&target, sai, &before).await;
+    imports_nothing(&target.nodes[0]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
