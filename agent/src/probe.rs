@@ -74,7 +74,11 @@ async fn probe(request: &ProbeRequest) -> (String, Probed) {
 pub(crate) fn of_kept(kept: &Kept) -> Seen {
     let lasting = |lasts: &Duration| format!("{} days", lasts.as_secs().div_ceil(24 * 3600));
     match kept {
-        Kept::Versions => yes(KEEPS_VERSIONS),
+        Kept::Versions { touched: true } => yes(KEEPS_VERSIONS),
+        Kept::Versions { touched: false } => no(
+            Reason::Probed,
+            "touching leaves no copies behind; what is deleted is kept as a version (versioning) and paid for".into(),
+        ),
         Kept::Deleted {
             lasts,
             touched: true,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use protocol::{AzureAccess, GcsAccess, Reason, S3Access, S3Encryption, StorageAccess};
 use store::{
     AzureConfig, AzureCredentials, AzureStore, Credentials, Encryption, FileStore, FileSystem,
-    GcsConfig, GcsCredentials, GcsStore, S3Config, S3Store, Store,
+    GcsConfig, GcsCredentials, GcsStore, GcsTouch, S3Config, S3Store, Store,
 };
 
 /// A directory that must not hold a storage.
@@ -150,5 +150,9 @@ fn gcs_config(access: &GcsAccess) -> GcsConfig {
     config.endpoint = access.endpoint.clone();
     config.ca_pem = access.ca_pem.clone();
     config.storage_class = access.storage_class.clone();
+    config.touch = match access.touch {
+        protocol::GcsTouch::Rewrite => GcsTouch::Rewrite,
+        protocol::GcsTouch::CustomTime => GcsTouch::CustomTime,
+    };
     config
 }

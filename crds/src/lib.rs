@@ -41,9 +41,9 @@ pub use status::{
 };
 pub use storage::{
     AzureCredentialKeys, AzureCredentialSource, AzureStorage, BackupStorage, BackupStorageSpec,
-    BackupStorageStatus, FilePods, FileStorage, GcsCredentialSource, GcsStorage, MaintenancePod,
-    RestorablePoint, S3CredentialKeys, S3CredentialSource, S3Encryption, S3EncryptionType,
-    S3Storage, SourceKind, SourceVersion, StoredCluster,
+    BackupStorageStatus, FilePods, FileStorage, GcsCredentialSource, GcsStorage, GcsTouch,
+    MaintenancePod, RestorablePoint, S3CredentialKeys, S3CredentialSource, S3Encryption,
+    S3EncryptionType, S3Storage, SourceKind, SourceVersion, StoredCluster,
 };
 pub use tls::{CaCertificateSource, ClientCertificateSource, JmxTlsSettings};
 pub use verify::{Rehearsal, RehearsedStatus, VerificationLevel, VerificationStatus};

@@ -31,7 +31,7 @@ pub use request::{
 pub use restore::{Rehearsed, RestoreMode, RestorePlan, RestoreRequest, RestoreStep};
 pub use secret::Secret;
 pub use storage::{
-    AzureAccess, AzureCredentials, GcsAccess, GcsCredentials, S3Access, S3Credentials,
+    AzureAccess, AzureCredentials, GcsAccess, GcsCredentials, GcsTouch, S3Access, S3Credentials,
     S3Encryption, StorageAccess,
 };
 pub use values::{KeyspaceCoverage, NodeIdentity, RingMember, Scope, SnapshotTimes};

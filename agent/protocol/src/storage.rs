@@ -90,8 +90,21 @@ pub struct GcsAccess {
     pub ca_pem: Option<String>,
     /// Storage class of data objects.
     pub storage_class: Option<String>,
+    /// How the times of objects are renewed.
+    pub touch: GcsTouch,
     /// Without them, the identity of the environment is used.
     pub credentials: Option<GcsCredentials>,
+}
+
+/// How the time of an object in Google Cloud Storage is renewed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GcsTouch {
+    /// The server rewrites it onto itself.
+    #[default]
+    Rewrite,
+    /// Its customTime is set.
+    CustomTime,
 }
 
 /// Who uses a bucket of Google Cloud Storage.

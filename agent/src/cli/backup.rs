@@ -268,6 +268,7 @@ mod tests {
             "--prefix=p",
             "--endpoint=https://gcs.example",
             "--storage-class=NEARLINE",
+            "--gcs-touch=custom-time",
             "--ca-file",
             ca.to_str().unwrap(),
         ];
@@ -278,6 +279,7 @@ mod tests {
             endpoint: Some("https://gcs.example".into()),
             ca_pem: Some("a certificate".into()),
             storage_class: Some("NEARLINE".into()),
+            touch: protocol::GcsTouch::CustomTime,
             credentials: None,
         };
         assert_eq!(request.storage, StorageAccess::Gcs(expected));

@@ -58,6 +58,10 @@ pub(super) struct StorageFlags {
     /// s3, gcp: storage class of the data, such as STANDARD_IA or NEARLINE
     #[arg(long, value_name = "CLASS")]
     storage_class: Option<String>,
+    /// gcp: how times are renewed: rewrite, for lifecycle rules by age, or custom-time, for rules by
+    /// daysSinceCustomTime [default: rewrite]
+    #[arg(long, value_enum, value_name = "HOW", hide_possible_values = true)]
+    gcs_touch: Option<GcsTouch>,
     /// s3: encryption by the server [default: as the bucket is set up]
     #[arg(long, value_enum, value_name = "KIND")]
     sse: Option<Sse>,
@@ -75,6 +79,15 @@ enum Sse {
     /// With a key of KMS
     #[value(name = "aws:kms")]
     Kms,
+}
+
+/// How the times of objects are renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum GcsTouch {
+    /// The server rewrites them
+    Rewrite,
+    /// Their custom time is set
+    CustomTime,
 }
 
 impl StorageFlags {
@@ -145,6 +158,7 @@ impl StorageFlags {
             "--endpoint",
             "--ca-file",
             "--storage-class",
+            "--gcs-touch",
         ])?;
         Ok(StorageAccess::Gcs(GcsAccess {
             bucket: self.bucket()?,
@@ -152,6 +166,10 @@ impl StorageFlags {
             endpoint: self.endpoint.clone(),
             ca_pem: self.ca_pem()?,
             storage_class: self.storage_class.clone(),
+            touch: match self.gcs_touch {
+                None | Some(GcsTouch::Rewrite) => protocol::GcsTouch::Rewrite,
+                Some(GcsTouch::CustomTime) => protocol::GcsTouch::CustomTime,
+            },
             credentials: None,
         }))
     }
@@ -210,6 +228,7 @@ impl StorageFlags {
             ("--path-style", self.path_style),
             ("--ca-file", self.ca_file.is_some()),
             ("--storage-class", self.storage_class.is_some()),
+            ("--gcs-touch", self.gcs_touch.is_some()),
             ("--sse", self.sse.is_some()),
             ("--sse-kms-key-id", self.sse_kms_key_id.is_some()),
         ];

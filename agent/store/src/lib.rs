@@ -29,7 +29,7 @@ mod tls;
 pub use azure::{AzureConfig, AzureCredentials, AzureStore};
 pub use error::{At, Cause, Error};
 pub use file::{FileConfig, FileStore};
-pub use gcs::{GcsConfig, GcsCredentials, GcsStore};
+pub use gcs::{GcsConfig, GcsCredentials, GcsStore, GcsTouch};
 pub use key::{InvalidKey, Key};
 pub use probe::{FileSystem, ProbeReport, ProbeSteps, WriteReport, probe_left, probe_steps};
 pub use s3::{Credentials, Encryption, S3Config, S3Store};

@@ -63,7 +63,10 @@ pub enum Kept {
     /// Nothing.
     Nothing,
     /// What is replaced or deleted, as versions, until a rule of the storage deletes them.
-    Versions,
+    Versions {
+        /// A touch leaves such a copy, too.
+        touched: bool,
+    },
     /// What is deleted, for a time.
     Deleted {
         /// How long.

@@ -38,6 +38,13 @@ pub struct GcsStorage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub storage_class: Option<String>,
+    /// How the times of objects are renewed, by which a lifecycle rule may delete what no backup
+    /// uses any more: `Rewrite` for rules with the condition `age`, `CustomTime` for
+    /// `daysSinceCustomTime`. CustomTime needs the right `storage.objects.update` instead of
+    /// `storage.objects.delete`, and costs nothing in NEARLINE, COLDLINE and ARCHIVE, nor with soft
+    /// delete or versioning.
+    #[serde(default)]
+    pub touch: GcsTouch,
     /// Where the service account's key is. Without it, the Cassandra pods use the identity of their
     /// environment, such as workload identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +56,16 @@ pub struct GcsStorage {
     /// Use no identity at all; for a server at `endpoint` that asks for none.
     #[serde(default)]
     pub anonymous: bool,
+}
+
+/// How the time of an object is renewed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GcsTouch {
+    /// The server rewrites it onto itself.
+    #[default]
+    Rewrite,
+    /// Its custom time is set.
+    CustomTime,
 }
 
 /// A secret with credentials of Google Cloud.

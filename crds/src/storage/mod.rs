@@ -9,7 +9,7 @@ mod status;
 
 pub use azure::{AzureCredentialKeys, AzureCredentialSource, AzureStorage};
 pub use file::{FilePods, FileStorage};
-pub use gcs::{GcsCredentialSource, GcsStorage};
+pub use gcs::{GcsCredentialSource, GcsStorage, GcsTouch};
 pub use maintenance_pod::MaintenancePod;
 pub use s3::{S3CredentialKeys, S3CredentialSource, S3Encryption, S3EncryptionType, S3Storage};
 pub use status::{BackupStorageStatus, RestorablePoint, SourceKind, SourceVersion, StoredCluster};

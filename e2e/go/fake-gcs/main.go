@@ -5,6 +5,7 @@
 //     what came before a connection broke in multiples of 256 KiB.
 //     https://cloud.google.com/storage/docs/performing-resumable-uploads
 //   - It does every rewrite in one call. Here it takes two.
+//   - It answers a patch in a form of its own, and sets a customTime back. Here it does neither.
 //   - It lets everyone do everything. Here, where identities are given, a token is needed: it is
 //     given for a JWT that a service account signed, for the token of another provider that is
 //     federated, or by what GKE has for workload identity, the metadata server.
@@ -52,7 +53,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler := guarded(identities, stepwise(resumable(fake.HTTPHandler())))
+	handler := guarded(identities, stepwise(patching(resumable(fake.HTTPHandler()))))
 	server := &http.Server{Addr: *address, Handler: logged(handler)}
 	if *cert != "" {
 		log.Fatal(server.ListenAndServeTLS(*cert, *key))

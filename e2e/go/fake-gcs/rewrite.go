@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strings"
 )
 
@@ -17,16 +15,11 @@ func stepwise(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		look := httptest.NewRecorder()
-		from := &url.URL{RawPath: source}
-		from.Path, _ = url.PathUnescape(source)
-		get := r.Clone(r.Context())
-		get.Method, get.URL, get.RequestURI, get.Body = http.MethodGet, from, source, http.NoBody
-		next.ServeHTTP(look, get)
+		found := look(next, r, source)
 		var object struct {
 			Size string `json:"size"`
 		}
-		if look.Code != http.StatusOK || json.Unmarshal(look.Body.Bytes(), &object) != nil {
+		if found.Code != http.StatusOK || json.Unmarshal(found.Body.Bytes(), &object) != nil {
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -23,6 +23,7 @@ pub async fn ensure() -> Result<PathBuf> {
         ("go.sum", include_str!("../../go/fake-gcs/go.sum")),
         ("main.go", include_str!("../../go/fake-gcs/main.go")),
         ("identity.go", include_str!("../../go/fake-gcs/identity.go")),
+        ("patch.go", include_str!("../../go/fake-gcs/patch.go")),
         ("rewrite.go", include_str!("../../go/fake-gcs/rewrite.go")),
         (
             "resumable.go",

@@ -2,7 +2,7 @@
 
 use crds::{
     AzureCredentialSource, AzureStorage, BackupStorageSpec, CaCertificateSource, GcsStorage,
-    S3EncryptionType, S3Storage,
+    GcsTouch, S3EncryptionType, S3Storage,
 };
 use protocol::{
     AzureAccess, AzureCredentials, GcsAccess, GcsCredentials, S3Access, S3Credentials,
@@ -181,6 +181,10 @@ async fn gcs(
         endpoint: place.endpoint.clone(),
         ca_pem: ca_pem(cluster, namespace, place.ca_certificate.as_ref()).await?,
         storage_class: place.storage_class.clone(),
+        touch: match place.touch {
+            GcsTouch::Rewrite => protocol::GcsTouch::Rewrite,
+            GcsTouch::CustomTime => protocol::GcsTouch::CustomTime,
+        },
         credentials,
     })
 }

@@ -37,7 +37,7 @@ impl Client {
 pub(super) async fn kept(client: &Client) -> Result<Option<Kept>, Error> {
     let versions = client.versions.get();
     if versions == Some(&true) {
-        return Ok(Some(Kept::Versions));
+        return Ok(Some(Kept::Versions { touched: true }));
     }
     let asked = Request::account(client, Method::GET).query("restype=service&comp=properties");
     let reply = asked.brief().send().await;
@@ -102,6 +102,7 @@ mod tests {
         headers.insert("x-ms-version-id", version);
         client.wrote(&headers);
         // Nobody is asked.
-        assert_eq!(kept(&client).await.unwrap(), Some(Kept::Versions));
+        let versions = Kept::Versions { touched: true };
+        assert_eq!(kept(&client).await.unwrap(), Some(versions));
     }
 }

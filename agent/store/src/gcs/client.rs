@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use gcloud_storage::client::google_cloud_auth::credentials::CredentialsFile;
 use gcloud_storage::client::google_cloud_auth::project::Config as AuthConfig;
@@ -16,7 +16,8 @@ use reqwest::header::{AUTHORIZATION, HeaderValue, RANGE};
 use reqwest::{Response, Url};
 use token_source::{TokenSource, TokenSourceProvider};
 
-use super::config::{GcsConfig, GcsCredentials};
+use super::clock::Clock;
+use super::config::{GcsConfig, GcsCredentials, GcsTouch};
 use super::error::{Answer, Failure};
 use crate::bucket;
 use crate::budget::{Budget, Share};
@@ -58,6 +59,7 @@ pub(super) struct Client {
     pub bucket: String,
     pub name: Arc<str>,
     pub storage_class: Option<String>,
+    pub touch: GcsTouch,
     /// The size of a part, which fits into memory.
     pub part: u64,
     http: reqwest::Client,
@@ -65,6 +67,7 @@ pub(super) struct Client {
     address: String,
     prefix: String,
     budget: Budget,
+    clock: Clock,
 }
 
 /// What became of a request that was sent once or more.
@@ -100,6 +103,8 @@ impl Client {
             },
             bucket: config.bucket,
             storage_class: config.storage_class,
+            touch: config.touch,
+            clock: Clock::default(),
             http,
             address,
             tokens: None,
@@ -255,6 +260,14 @@ impl Client {
                 Err(Failure::Answer(Answer::read(status, &content)))
             }
             _ => Ok(response),
+        }
+    }
+
+    /// What customTime is to be set to, where that renews the times of objects.
+    pub async fn custom_time(&self) -> Result<Option<SystemTime>, Error> {
+        match self.touch {
+            GcsTouch::Rewrite => Ok(None),
+            GcsTouch::CustomTime => self.clock.now(self).await.map(Some),
         }
     }
 

@@ -24,10 +24,26 @@ pub struct GcsConfig {
     pub ca_pem: Option<String>,
     /// The storage class of new and touched objects (`NEARLINE`); the bucket's if absent.
     pub storage_class: Option<String>,
+    /// How the times of objects are renewed.
+    pub touch: GcsTouch,
     /// How many bytes of all uploads together may be in memory.
     pub max_in_flight: u64,
     /// The size above which objects go in parts, and the size of a part: a multiple of 256 KiB.
     pub part_size: u64,
+}
+
+/// How the time of an object is renewed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum GcsTouch {
+    /// The server rewrites it onto itself, which moves `timeCreated`: what the condition `age` of a
+    /// lifecycle rule goes by. Replacing needs `storage.objects.delete`, leaves a copy where the
+    /// bucket has versioning or soft delete, and costs early deletion in classes that have it.
+    #[default]
+    Rewrite,
+    /// Its `customTime` is set, from its creation on: what the condition `daysSinceCustomTime`
+    /// goes by. Needs `storage.objects.update`, and leaves and costs nothing besides the request.
+    /// <https://cloud.google.com/storage/docs/metadata#custom-time>
+    CustomTime,
 }
 
 /// Where the identity comes from.
@@ -52,6 +68,7 @@ impl GcsConfig {
             credentials,
             ca_pem: None,
             storage_class: None,
+            touch: GcsTouch::default(),
             max_in_flight: 32 * 1024 * 1024,
             part_size: 8 * 1024 * 1024,
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::client::{BRIEF, Client};
+use super::config::GcsTouch;
 use crate::{Error, Kept};
 
 /// What the library leaves out: it was made before there was soft delete.
@@ -40,19 +41,19 @@ pub(super) async fn kept(client: &Client) -> Result<Kept, Error> {
         at: client.at(None),
         reason: format!("what the server says of the bucket cannot be read: {error}"),
     })?;
-    Ok(of(&bucket))
+    Ok(of(&bucket, client.touch == GcsTouch::Rewrite))
 }
 
-fn of(bucket: &Bucket) -> Kept {
+fn of(bucket: &Bucket, touched: bool) -> Kept {
     if bucket.versioning.enabled {
-        return Kept::Versions;
+        return Kept::Versions { touched };
     }
     let seconds = &bucket.soft_delete_policy.retention_duration_seconds;
     match seconds.as_deref().and_then(|text| text.parse().ok()) {
         None | Some(0) => Kept::Nothing,
         Some(seconds) => Kept::Deleted {
             lasts: Duration::from_secs(seconds),
-            touched: true,
+            touched,
         },
     }
 }
@@ -63,17 +64,19 @@ mod tests {
 
     #[test]
     fn a_bucket_tells_its_versioning_and_soft_delete() {
-        let week = Kept::Deleted {
+        let week = |touched| Kept::Deleted {
             lasts: Duration::from_secs(7 * 24 * 3600),
-            touched: true,
+            touched,
         };
+        let nothing: fn(bool) -> Kept = |_| Kept::Nothing;
+        let versions: fn(bool) -> Kept = |touched| Kept::Versions { touched };
         for (answer, expected) in [
-            ("{}", Kept::Nothing),
-            (r#"{"versioning":{"enabled":false}}"#, Kept::Nothing),
-            (r#"{"versioning":{"enabled":true}}"#, Kept::Versions),
+            ("{}", nothing),
+            (r#"{"versioning":{"enabled":false}}"#, nothing),
+            (r#"{"versioning":{"enabled":true}}"#, versions),
             (
                 r#"{"softDeletePolicy":{"retentionDurationSeconds":"0"}}"#,
-                Kept::Nothing,
+                nothing,
             ),
             (
                 r#"{"softDeletePolicy":{"retentionDurationSeconds":"604800","effectiveTime":"2026-11-01T00:00:00Z"}}"#,
@@ -81,11 +84,13 @@ mod tests {
             ),
             (
                 r#"{"versioning":{"enabled":true},"softDeletePolicy":{"retentionDurationSeconds":"604800"}}"#,
-                Kept::Versions,
+                versions,
             ),
         ] {
             let bucket = serde_json::from_str(answer).unwrap();
-            assert_eq!(of(&bucket), expected, "{answer}");
+            for touched in [true, false] {
+                assert_eq!(of(&bucket, touched), expected(touched), "{answer}");
+            }
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Google Cloud Storage: a bucket, by the JSON API.
 //!
-//! The time of an object is its `timeCreated`: what lifecycle rules count its age from, and what
-//! only new content or a rewrite moves. `updated` also moves when someone edits metadata.
+//! The time of an object is its `timeCreated`, what lifecycle rules count its age from and only new
+//! content or a rewrite moves, or its `customTime` where that is later. `updated` also moves when
+//! someone edits metadata.
 
 mod client;
+mod clock;
 mod config;
 mod error;
 mod kept;
@@ -22,7 +24,7 @@ use bytes::Bytes;
 use gcloud_storage::http::objects::delete::DeleteObjectRequest;
 
 use self::client::{BRIEF, Client};
-pub use self::config::{GcsConfig, GcsCredentials};
+pub use self::config::{GcsConfig, GcsCredentials, GcsTouch};
 use self::put::Body;
 use crate::feed::Feed;
 use crate::probe::FileSystem;
@@ -103,7 +105,7 @@ impl Store for GcsStore {
     }
 
     async fn now(&self) -> Result<SystemTime, Error> {
-        read::now(&self.client).await
+        read::now(&self.client, BRIEF).await
     }
 
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {

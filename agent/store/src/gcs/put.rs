@@ -116,7 +116,7 @@ pub(super) async fn already_there(
 async fn put(client: &Client, key: &Key, body: &Body) -> Result<Sent<Object>, Error> {
     let object = Object {
         crc32c: Some(body.crc.clone()),
-        ..metadata(client, key)?
+        ..metadata(client, key).await?
     };
     let (request, kind) = (only_new(client), UploadType::Multipart(Box::new(object)));
     let mut sent = client
@@ -142,11 +142,12 @@ pub(super) fn only_new(client: &Client) -> UploadObjectRequest {
 }
 
 /// What an object is called and how it is kept.
-pub(super) fn metadata(client: &Client, key: &Key) -> Result<Object, Error> {
+pub(super) async fn metadata(client: &Client, key: &Key) -> Result<Object, Error> {
     Ok(Object {
         name: client.path(key)?,
         content_type: Some(CONTENT_TYPE.to_owned()),
         storage_class: client.storage_class.clone(),
+        custom_time: client.custom_time().await?.map(Into::into),
         ..Default::default()
     })
 }

@@ -13,7 +13,7 @@ use gcloud_storage::http::objects::get::GetObjectRequest;
 use reqwest::Response;
 use reqwest::header::{CONTENT_RANGE, DATE, HeaderValue};
 
-use super::client::{BRIEF, Client, NORMAL};
+use super::client::{Client, NORMAL, Patience};
 use super::error::{Answer, Failure};
 use crate::bucket;
 use crate::{Content, Error, Key, Object};
@@ -35,14 +35,13 @@ pub(super) async fn stat(client: &Client, key: &Key) -> Result<Object, Error> {
 }
 
 /// An object as the library gives it. A time that is missing is the oldest, which is never taken
-/// for fresh.
+/// for fresh. Its customTime counts whoever asks: purge has to see what another configuration renewed.
 pub(super) fn object(key: Key, known: &Known) -> Object {
+    let renewed = known.time_created.max(known.custom_time);
     Object {
         key,
         size: size(known),
-        modified: known
-            .time_created
-            .map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
+        modified: renewed.map_or(SystemTime::UNIX_EPOCH, SystemTime::from),
     }
 }
 
@@ -224,9 +223,9 @@ impl Reading {
 }
 
 /// The server's clock. Any answer tells it, a refusal as well, so it is asked as nobody.
-pub(super) async fn now(client: &Client) -> Result<SystemTime, Error> {
+pub(super) async fn now(client: &Client, patience: Patience) -> Result<SystemTime, Error> {
     let url = client.url(&[])?;
-    let asked = client.send(None, BRIEF, || client.get_anyhow(url.clone()));
+    let asked = client.send(None, patience, || client.get_anyhow(url.clone()));
     let answer = asked.await.result?;
     let date = answer.headers().get(DATE);
     date.and_then(|date| DateTime::from_str(date.to_str().ok()?, Format::HttpDate).ok())
@@ -240,4 +239,32 @@ pub(super) async fn now(client: &Client) -> Result<SystemTime, Error> {
 /// The size in `bytes 0-9/4711`.
 fn total(header: &HeaderValue) -> Option<u64> {
     header.to_str().ok()?.rsplit_once('/')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_object_is_the_later_of_its_two() {
+        let at = |seconds| Some((SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).into());
+        for (created, custom, expected) in [
+            (None, None, 0),
+            (at(5), None, 5),
+            (at(5), at(7), 7),
+            (at(7), at(5), 7),
+        ] {
+            let known = Known {
+                time_created: created,
+                custom_time: custom,
+                ..Known::default()
+            };
+            let key = Key::parse("c/x").unwrap();
+            let modified = object(key, &known).modified;
+            let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(since, Duration::from_secs(expected));
+        }
+    }
 }

@@ -56,7 +56,7 @@ struct Session {
 
 impl Session {
     async fn start(client: &Arc<Client>, key: &Key, size: u64) -> Result<Self, Error> {
-        let object = UploadType::Multipart(Box::new(put::metadata(client, key)?));
+        let object = UploadType::Multipart(Box::new(put::metadata(client, key).await?));
         let request = put::only_new(client);
         let started = client.send_to(key, || {
             client.sdk.prepare_resumable_upload(&request, &object)

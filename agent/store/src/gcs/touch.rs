@@ -1,15 +1,48 @@
-//! Renewing an object's time: the server rewrites it onto itself.
+//! Renewing an object's time: the server rewrites it onto itself, or its customTime is set.
+
+use std::time::SystemTime;
 
 use gcloud_storage::http::objects::Object;
+use gcloud_storage::http::objects::patch::PatchObjectRequest;
 use gcloud_storage::http::objects::rewrite::RewriteObjectRequest;
 
 use super::client::Client;
 use super::put::CONTENT_TYPE;
+use super::read;
 use crate::{Error, Key};
 
-/// Moves the time of an object to now. The size does not matter: within one bucket and class the
-/// server copies no bytes, and where it does it says how far it came and is asked again.
+/// Moves the time of an object to now.
 pub(super) async fn touch(client: &Client, key: &Key, size: u64) -> Result<(), Error> {
+    match client.custom_time().await? {
+        None => rewrite(client, key, size).await,
+        Some(now) => set_custom_time(client, key, now).await,
+    }
+}
+
+/// The server refuses to set it back, which is well where another node has set it to later.
+async fn set_custom_time(client: &Client, key: &Key, now: SystemTime) -> Result<(), Error> {
+    let request = PatchObjectRequest {
+        bucket: client.bucket.clone(),
+        object: client.path(key)?,
+        metadata: Some(Object {
+            custom_time: Some(now.into()),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let patched = client.send_to(key, || client.sdk.patch_object(&request));
+    match patched.await {
+        Err(refused @ Error::Refused { .. }) => {
+            let later = read::stat(client, key).await?.modified >= now;
+            if later { Ok(()) } else { Err(refused) }
+        }
+        patched => patched.map(|_| ()),
+    }
+}
+
+/// The size does not matter: within one bucket and class the server copies no bytes, and where it
+/// does it says how far it came and is asked again.
+async fn rewrite(client: &Client, key: &Key, size: u64) -> Result<(), Error> {
     let path = client.path(key)?;
     // Without a class the server takes the bucket's, as it did when the object was uploaded.
     let kept = client.storage_class.clone().map(|class| Object {

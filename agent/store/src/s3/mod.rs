@@ -137,7 +137,7 @@ impl Store for S3Store {
         let answer = request.send().await.map_err(|e| client.failed(None, e))?;
         // Suspended keeps the versions there are and makes no more.
         Ok(Some(match answer.status() {
-            Some(&BucketVersioningStatus::Enabled) => Kept::Versions,
+            Some(&BucketVersioningStatus::Enabled) => Kept::Versions { touched: true },
             _ => Kept::Nothing,
         }))
     }
@@ -200,7 +200,10 @@ mod tests {
         };
         for (body, expected) in [
             (with(""), Kept::Nothing),
-            (with("<Status>Enabled</Status>"), Kept::Versions),
+            (
+                with("<Status>Enabled</Status>"),
+                Kept::Versions { touched: true },
+            ),
             (with("<Status>Suspended</Status>"), Kept::Nothing),
         ] {
             assert_eq!(

@@ -18,7 +18,9 @@ use e2e::parts::fake_gcs::{Account, FakeGcs, Identity, Setup, Tls};
 use futures::TryStreamExt as _;
 use store::conformance::{self, Subject};
 use store::testing::{content, key, told, upload};
-use store::{Error, GcsConfig, GcsCredentials, GcsStore, Kept, Outcome, Store};
+use store::{Error, GcsConfig, GcsCredentials, GcsStore, GcsTouch, Kept, Outcome, Store};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const MIB: u64 = 1 << 20;
@@ -260,6 +262,103 @@ async fn a_workload_identity_federation_exchanges_the_token_in_its_file() {
     let busy = GcsStore::connect(exchanged(proxy.endpoint(), text)).await;
     let error = busy.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_conformance_suite_passes_with_custom_times() {
+    let (_server, mut config) = server().await;
+    config.touch = GcsTouch::CustomTime;
+    let store = connect(&config).await;
+    conformance::all(Subject {
+        store: &store,
+        part_size: config.part_size,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_custom_time_is_set_without_the_right_to_delete_and_by_the_servers_clock() {
+    let mut server = FakeGcs::start(LOOPBACK).await.unwrap();
+    server.bucket("backups").unwrap();
+    let who = account(&server.endpoint(), "writer", &["GET", "POST", "PATCH"]);
+    server.admit(&[&who.identity]).await.unwrap();
+    let proxy = Proxy::start(server.address()).await.unwrap();
+    let mut config = config(proxy.endpoint(), explicit(&who));
+    config.touch = GcsTouch::CustomTime;
+    let store = connect(&config).await;
+
+    // It is set when an object is made, of each size: the answer is lost, and it is sent again.
+    let stated = r#""customTime":""#;
+    for (path, size) in [("c/small", 10), ("c/large", 3 * MIB)] {
+        proxy.lose(stated);
+        upload(&store, path, &content(size)).await.unwrap();
+        let custom = of_json(&server, path, "customTime").await;
+        let created = of_json(&server, path, "timeCreated").await;
+        // The clock tells whole seconds.
+        assert!(at(&custom) <= at(&created), "{custom} {created}");
+    }
+    assert_eq!(proxy.hits(), 2);
+
+    let before = of_json(&server, "c/large", "customTime").await;
+    let report = store.probe(Some(&key("c/probe"))).await.unwrap();
+    let write = report.write.unwrap();
+    assert!(write.touch_moves && !write.may_delete, "{write:?}");
+    store.touch(&key("c/large"), 3 * MIB).await.unwrap();
+    let after = of_json(&server, "c/large", "customTime").await;
+    assert!(at(&after) > at(&before), "{before} {after}");
+    let log = std::fs::read_to_string(server.log()).unwrap();
+    assert!(!log.contains("rewriteTo"), "{log}");
+
+    // Another node was faster: the server refuses to set it back, and the object is young enough.
+    let later = "2100-01-01T00:00:00Z";
+    patch(
+        &server,
+        "c/small",
+        &format!(r#"{{"customTime":"{later}"}}"#),
+    )
+    .await;
+    store.touch(&key("c/small"), 10).await.unwrap();
+    assert_eq!(of_json(&server, "c/small", "customTime").await, later);
+    // Whoever renews in another way sees it, too.
+    config.touch = GcsTouch::Rewrite;
+    let other = connect(&config).await;
+    for store in [&store, &other] {
+        let young = store.stat(&key("c/small")).await.unwrap().modified;
+        assert!(young > std::time::SystemTime::now() + Duration::from_secs(365 * 24 * 3600));
+    }
+}
+
+fn at(time: &str) -> jiff::Timestamp {
+    time.parse().unwrap()
+}
+
+/// A field of what the server says of an object.
+async fn of_json(server: &FakeGcs, path: &str, field: &str) -> String {
+    let answer = ask(server, "GET", path, "").await;
+    let json: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    json[field].as_str().unwrap_or_default().to_owned()
+}
+
+async fn patch(server: &FakeGcs, path: &str, json: &str) {
+    ask(server, "PATCH", path, json).await;
+}
+
+/// The content of the answer.
+async fn ask(server: &FakeGcs, method: &str, path: &str, json: &str) -> String {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let path = path.replace('/', "%2F");
+    let request = format!(
+        "{method} /storage/v1/b/backups/o/{path} HTTP/1.0\r\n\
+         Authorization: Bearer token-of-writer@bed.iam.gserviceaccount.com\r\n\
+         Content-Length: {}\r\n\r\n{json}",
+        json.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, content) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("200 OK"), "{answer}");
+    content.to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
