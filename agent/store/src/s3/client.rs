@@ -14,16 +14,15 @@ use aws_sdk_s3::config::{
     ResponseChecksumValidation, RuntimeComponents, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::BoxError;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
 use super::config::{AtRest, Credentials, S3Config};
+use super::connection;
 use super::touch::SelfCopy;
 use crate::bucket;
 use crate::budget::{Budget, Share};
-use crate::{At, Error, Key, tls};
+use crate::{At, Error, Key};
 
 /// Where nobody names a region; servers other than AWS mostly do not care.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -158,10 +157,7 @@ pub(super) fn brief() -> aws_sdk_s3::config::Builder {
 }
 
 async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(trust(config.ca_pem.as_deref())?)
-        .build_https();
+    let trust = connection::trust(config.ca_pem.as_deref())?;
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .read_timeout(ANSWER);
@@ -190,8 +186,8 @@ async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
                 .credentials_provider(credentials)
         }
         Credentials::Ambient => {
-            let mut loader =
-                aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
+            let mut loader = aws_config::defaults(BehaviorVersion::latest())
+                .http_client(connection::to_identities(trust.clone()));
             if let Some(region) = &config.region {
                 loader = loader.region(Region::new(region.clone()));
             }
@@ -202,7 +198,7 @@ async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
         }
     };
     let mut builder = builder
-        .http_client(http)
+        .http_client(connection::to_storage(trust))
         .force_path_style(config.path_style)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts.build())
@@ -218,30 +214,6 @@ async fn sdk_client(config: &S3Config) -> Result<aws_sdk_s3::Client, String> {
         builder = builder.endpoint_url(endpoint);
     }
     Ok(aws_sdk_s3::Client::from_conf(builder.build()))
-}
-
-/// Whom to trust: the system's roots, where there are any, the bundled ones (the program also runs
-/// where there is no `/etc/ssl`), and the user's own.
-fn trust(ca_pem: Option<&str>) -> Result<TlsContext, String> {
-    let system = !rustls_native_certs::load_native_certs().certs.is_empty();
-    let mut bundled = String::new();
-    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        bundled.push_str("-----BEGIN CERTIFICATE-----\n");
-        bundled.push_str(&aws_smithy_types::base64::encode(root));
-        bundled.push_str("\n-----END CERTIFICATE-----\n");
-    }
-    let mut store = TrustStore::empty()
-        .with_native_roots(system)
-        .with_pem_certificate(bundled);
-    if let Some(pem) = ca_pem {
-        // The SDK's client panics on certificates that cannot be read.
-        tls::certificates(pem)?;
-        store = store.with_pem_certificate(pem);
-    }
-    TlsContext::builder()
-        .with_trust_store(store)
-        .build()
-        .map_err(|error| error.to_string())
 }
 
 /// What outputs do not tell: how often a request was sent, and the server's time.

@@ -3,6 +3,7 @@
 mod body;
 mod client;
 mod config;
+mod connection;
 mod error;
 mod list;
 mod multipart;

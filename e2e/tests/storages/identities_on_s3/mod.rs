@@ -30,6 +30,8 @@ struct Ground {
     minio: Minio,
     issuer: Issuer,
     home: TempDir,
+    /// Where the agent is told that the storage is.
+    endpoint: String,
 }
 
 impl Ground {
@@ -41,6 +43,7 @@ impl Ground {
             .unwrap();
         minio.bucket(BUCKET).await.unwrap();
         Self {
+            endpoint: minio.endpoint(),
             minio,
             issuer,
             home: tempfile::tempdir().unwrap(),
@@ -68,7 +71,7 @@ impl Ground {
         command
             .args(["check", "--no-cassandra", "--cluster", "prod"])
             .args(["--blob-storage", "s3", "--bucket", BUCKET, "--path-style"])
-            .args(["--endpoint", &self.minio.endpoint(), "--output", "json"])
+            .args(["--endpoint", &self.endpoint, "--output", "json"])
             .env_clear()
             .env("HOME", self.home.path());
         // Else every identity that is not found is also looked for on the network of the cloud.
@@ -190,12 +193,35 @@ async fn the_role_of_a_machine_is_used_by_its_metadata_service_in_version_two() 
     let service = service.await;
     let endpoint = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", service.endpoint());
     ground.works(&[endpoint]).await;
+    // Machines are asked without the proxy. Here it is the storage itself, which would not know.
+    let proxy = ground.minio.endpoint();
+    ground.works(&[endpoint, ("HTTP_PROXY", &proxy)]).await;
     let role = "GET /latest/meta-data/iam/security-credentials/backup-role";
     assert!(
         service.asked().iter().any(|asked| asked == role),
         "{:?}",
         service.asked()
     );
+}
+
+/// A server is a proxy for itself: it takes the whole address in the first line of a request.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_proxy_of_the_environment_is_used_but_for_what_it_excepts() {
+    let mut ground = Ground::new().await;
+    ground.endpoint = "http://storage.invalid:9000".into();
+    let keys = ground.temporary_keys().await;
+    let key = |name: &str| keys[name].as_str().unwrap();
+    let proxy = ground.minio.endpoint();
+    let mut environment = vec![
+        ("AWS_ACCESS_KEY_ID", key("AccessKeyId")),
+        ("AWS_SECRET_ACCESS_KEY", key("SecretAccessKey")),
+        ("AWS_SESSION_TOKEN", key("Token")),
+        ("HTTP_PROXY", proxy.as_str()),
+    ];
+    ground.works(&environment).await;
+    environment.push(("NO_PROXY", "storage.invalid"));
+    let output = ground.check(&environment).await;
+    assert_eq!(output.status.code(), Some(75), "{output:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
