@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crds::BackupPhase;
@@ -17,7 +18,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chart_is_installed_upgraded_and_removed() {
@@ -64,6 +65,20 @@ async fn a_chart_is_installed_upgraded_and_removed() {
     namespace.done().await.unwrap();
 }
 
+/// The chart of 2026-11-26, packed by helm.
+fn chart_before() -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    fixtures.join("chart-before.tgz")
+}
+
+/// Whether the definition of a BackupStorage has a field that came after [`chart_before`].
+async fn knows_touch(definitions: &Api<CustomResourceDefinition>) -> bool {
+    let name = "backupstorages.cassandrabackup.io";
+    let definition = definitions.get(name).await.unwrap();
+    let text = serde_json::to_string(&definition).unwrap();
+    text.contains("daysSinceCustomTime")
+}
+
 /// The others are kept away: this operator watches every namespace.
 #[tokio::test(flavor = "multi_thread")]
 async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definitions_outlive_it() {
@@ -89,11 +104,14 @@ async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definiti
         replicas: 1,
         ..Options::new("db")
     };
-    let (cluster, installed) = tokio::join!(
-        Cluster::start(&bed, &namespace, options),
-        Operator::install_with(&bed, &own, json!({}))
-    );
+    let (cluster, installed) = tokio::join!(Cluster::start(&bed, &namespace, options), async {
+        // First as it was some time ago: an upgrade brings the definitions up to date.
+        Operator::install_from(&bed, &own, &chart_before(), json!({})).await?;
+        assert!(!knows_touch(&definitions).await);
+        Operator::install_with(&bed, &own, json!({})).await
+    });
     let (_cluster, _operator) = (cluster.unwrap(), installed.unwrap());
+    assert!(knows_touch(&definitions).await);
     s3_storage(&namespace, "main", &minio, BUCKET, minio.root())
         .await
         .unwrap();
@@ -112,4 +130,105 @@ async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definiti
     assert!(ended(&namespace, "first").await.is_ok());
     namespace.done().await.unwrap();
     own.done().await.unwrap();
+}
+
+/// All that the chart can make, but for the definitions, which are in the folder `crds` as they are.
+const EVERYTHING: &str = r#"
+image: {repository: registry.example.org/backup/cassandra-backup, tag: "1.2.3"}
+imagePullSecrets: [pull]
+watchNamespaces: [shop, crm]
+secretNames: [backup-keys]
+crds: {install: false}
+serviceAccount: {annotations: {example.org/role: keeper}}
+replicas: 2
+networkPolicy: {enabled: true, metricsFrom: [{namespaceSelector: {matchLabels: {team: monitoring}}}]}
+metrics:
+  podMonitor: {enabled: true, labels: {release: prometheus}}
+  rules:
+    enabled: true
+    labels: {release: prometheus}
+    alertLabels: {team: data, severity: page}
+    disabled: [CassandraBackupNotVerified]
+    recoveryPointHours: 200
+    runbookUrl: https://docs.example.org/runbooks/
+proxy: {https: "http://proxy.example.org:3128", except: .example.org}
+caCertificates: {configMap: corporate}
+env: [{name: RUST_BACKTRACE, value: "1"}]
+tolerations: [{key: infra, operator: Exists}]
+nodeSelector: {infra: "true"}
+priorityClassName: high
+commonLabels: {owner: data}
+commonAnnotations: {example.org/change: "1"}
+"#;
+
+/// `INSTA_UPDATE=always cargo test --workspace --test helm rendered` writes them anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rendered_is_what_was_looked_at() {
+    let chart = operator::chart().unwrap();
+    let defaults = "crds: {install: false}\n";
+    for (name, values) in [("defaults", defaults), ("everything", EVERYTHING)] {
+        let rendered = helm::template(&chart, operator::RELEASE, values).await;
+        insta::assert_snapshot!(name, rendered.unwrap());
+    }
+    // The dashboard as it is in the chart.
+    let values = "crds: {install: false}\nmetrics: {dashboard: {enabled: true}}\n";
+    let rendered = helm::template(&chart, operator::RELEASE, values)
+        .await
+        .unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
+    let map = documents
+        .iter()
+        .find(|one| one["kind"] == "ConfigMap")
+        .unwrap();
+    assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+    let shown = map["data"]["cassandra-backup.json"].as_str().unwrap();
+    let file = fs::read_to_string(chart.join("dashboards/cassandra-backup.json")).unwrap();
+    assert_eq!(shown, file.trim_end());
+    helm::lint(&chart).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_are_none_are_refused_with_their_names() {
+    let chart = operator::chart().unwrap();
+    for (values, told) in [
+        ("replica: 2", "replica"),
+        ("replicas: two", "/replicas"),
+        ("replicas: -1", "/replicas"),
+        ("image: {repository: \"\"}", "/image/repository"),
+        ("image: {pullPolicy: Sometimes}", "/image/pullPolicy"),
+        ("watchNamespaces: shop", "/watchNamespaces"),
+        ("watchNamespaces: [Shop]", "/watchNamespaces/0"),
+        ("secretNames: [a, a]", "/secretNames"),
+        ("crds: {keep: maybe}", "/crds/keep"),
+        ("podDisruptionBudget: 1", "/podDisruptionBudget"),
+        ("networkPolicy: {from: []}", "from"),
+        (
+            "metrics: {podMonitor: {interval: often}}",
+            "/metrics/podMonitor/interval",
+        ),
+        (
+            "metrics: {rules: {disabled: [NoSuchAlert]}}",
+            "/metrics/rules/disabled/0",
+        ),
+        (
+            "metrics: {rules: {recoveryPointHours: 0}}",
+            "/metrics/rules/recoveryPointHours",
+        ),
+        (
+            "metrics: {rules: {runbookUrl: docs}}",
+            "/metrics/rules/runbookUrl",
+        ),
+        ("proxy: {https: \"proxy:3128\"}", "/proxy/https"),
+        ("caCertificates: {secret: x}", "secret"),
+        ("env: [{value: x}]", "/env/0"),
+        ("commonLabels: {a: 1}", "/commonLabels/a"),
+    ] {
+        let refused = helm::template(&chart, operator::RELEASE, values).await;
+        let error = format!("{:#}", refused.expect_err(values));
+        assert!(error.contains(told), "{values}: {error}");
+    }
+    let accounts = "serviceAccount: {create: false}";
+    let refused = helm::template(&chart, operator::RELEASE, accounts).await;
+    let error = format!("{:#}", refused.unwrap_err());
+    assert!(error.contains("serviceAccount.name is needed"), "{error}");
 }

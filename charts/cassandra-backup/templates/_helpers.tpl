@@ -26,6 +26,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "cassandra-backup.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels and annotations of an object: those of all, and with `root` those of this one. */}}
+{{- define "cassandra-backup.metadata" -}}
+{{- $root := .root | default . -}}
+{{- $own := ternary . (dict) (hasKey . "root") -}}
+labels:
+  {{- include "cassandra-backup.labels" $root | nindent 2 }}
+  {{- with $own.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) ($own.annotations | default dict) ($root.Values.commonAnnotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "cassandra-backup.image" -}}

@@ -43,11 +43,20 @@ async fn build_now() -> Result<Binaries> {
 
 /// An example of the agent's, as the tests have it: not optimised.
 pub async fn example(name: &str) -> Result<PathBuf> {
+    build_as_tests("--example", name).await
+}
+
+/// kubectl's plugin, as the tests have it.
+pub async fn plugin() -> Result<PathBuf> {
+    build_as_tests("--bin", "kubectl-cassandra_backup").await
+}
+
+async fn build_as_tests(kind: &str, name: &str) -> Result<PathBuf> {
     tools::require(&[tools::CARGO])?;
     let cargo = cargo()?
         // Of no package: with the features that the tests are built with, else most is built anew.
         .args(["build", "--message-format=json-render-diagnostics"])
-        .args(["--example", name]);
+        .args([kind, name]);
     let messages = step(format!("build {name}"), cargo.output()).await?;
     executable(&messages, name)
 }

@@ -9,6 +9,9 @@ use crate::host::go::{Program, Source};
 use crate::host::progress::step;
 use crate::host::run::Run;
 
+/// What helm takes for the cluster's version where it has none is older than charts allow.
+const KUBE: &str = "1.34.4";
+
 /// The program, built when it is not in the cache: 2 minutes on two idle cores.
 pub async fn ensure() -> Result<PathBuf> {
     let source = Source::Package("helm.sh/helm/v3/cmd/helm@v3.22.0");
@@ -63,13 +66,18 @@ pub async fn template(chart: &Path, release: &str, values: &str) -> Result<Strin
     let helm = Run::new(ensure().await?)
         .args(["template", release])
         .arg(chart);
-    // What helm takes for the cluster's version where it has none is older than charts allow.
     Ok(helm
-        .args(["--kube-version", "1.34.4"])
+        .args(["--kube-version", KUBE])
         .args(["--include-crds", "--values", "-"])
         .input(values)
         .output()
         .await?)
+}
+
+/// An error unless helm finds the chart well formed.
+pub async fn lint(chart: &Path) -> Result<()> {
+    let helm = Run::new(ensure().await?).args(["lint", "--strict"]);
+    Ok(helm.arg(chart).args(["--kube-version", KUBE]).ok().await?)
 }
 
 async fn helm(bed: &Bed, namespace: &str) -> Result<Run> {

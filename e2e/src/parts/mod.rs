@@ -22,6 +22,7 @@ pub mod preloaded;
 pub mod python;
 pub mod rclone;
 pub mod versitygw;
+pub mod vmalert;
 
 use std::collections::BTreeMap;
 

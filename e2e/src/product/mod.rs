@@ -2,9 +2,11 @@
 //! that its users apply, and the agent as a command line.
 
 pub mod agent;
+pub mod alerts;
 pub mod ground;
 pub mod operator;
 pub mod resources;
+pub mod sbom;
 
 pub use ground::{BUCKET, DISK, OneNode, STORAGE, bucket_server, one_node, shared_disk, start};
 pub use operator::Operator;

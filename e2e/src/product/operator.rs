@@ -1,5 +1,6 @@
 //! The operator in a namespace of the bed.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -39,6 +40,11 @@ pub struct Operator<'n> {
     namespace: &'n Namespace,
 }
 
+/// The folder of the chart.
+pub fn chart() -> Result<PathBuf> {
+    Ok(binaries::workspace()?.join(CHART))
+}
+
 impl<'n> Operator<'n> {
     /// The operator of one namespace: it watches that one and has rights in no other, so that
     /// several run beside each other. Builds it, gives its image to the node and installs the
@@ -50,6 +56,16 @@ impl<'n> Operator<'n> {
 
     /// An operator with these values of the chart, besides its image.
     pub async fn install_with(bed: &Bed, namespace: &'n Namespace, values: Value) -> Result<Self> {
+        Self::install_from(bed, namespace, &chart()?, values).await
+    }
+
+    /// The same with another chart than ours of today: a folder, or a packed one.
+    pub async fn install_from(
+        bed: &Bed,
+        namespace: &'n Namespace,
+        chart: &Path,
+        values: Value,
+    ) -> Result<Self> {
         let image = images::operator(&binaries::build().await?).await?;
         bed.import(&image).await?;
         let (repository, tag) = image
@@ -60,8 +76,7 @@ impl<'n> Operator<'n> {
         values["image"] = json!({"repository": repository, "tag": tag, "pullPolicy": "Never"});
         // The definitions belong to no namespace: two releases must not make them at once.
         let _one_at_a_time = lock(&bed.ground().state().join("helm.lock")).await?;
-        let chart = binaries::workspace()?.join(CHART);
-        helm::install(bed, &chart, RELEASE, namespace.name(), &values.to_string()).await?;
+        helm::install(bed, chart, RELEASE, namespace.name(), &values.to_string()).await?;
         Ok(Self { namespace })
     }
 

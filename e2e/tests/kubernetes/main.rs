@@ -5,11 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent_in_other_images;
+mod alerts;
 mod ambient_identity;
 mod backup_of_three_nodes;
 mod backups_that_fail;
 mod definitions;
 mod operator_is_killed;
+mod plugin;
 mod rehearsals;
 mod restore_from_storage;
 mod restores;

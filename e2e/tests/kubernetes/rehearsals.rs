@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crds::{CassandraBackup, CassandraRestore, CronBackup, RestorePhase, VerificationStatus};
 use e2e::bed::{Bed, Namespace};
+use e2e::product::alerts::{Alerts, Expected};
 use e2e::product::{OneNode, STORAGE, back_up, ended, one_node, resources};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -211,6 +212,32 @@ impl Ground<'_> {
         assert!(message.contains("PodTemplate nowhere"), "{message}");
     }
 
+    async fn alerts_fire_for_what_failed_and_for_what_is_old(&self) {
+        let shown = self.parts.operator.metrics().await.unwrap();
+        let now = jiff::Timestamp::now().as_second();
+        let alerts = Alerts::over(["", &shown], now).await.unwrap();
+        let here = self.namespace.name();
+        let failed = (
+            json!({"namespace": here, "cluster": DB, "severity": "critical"}),
+            format!("A backup of cluster {DB} in {here} could not be proven"),
+            "The condition Verified of the CassandraBackup says why.".into(),
+        );
+        let old = (
+            json!({"namespace": here, "schedule": "nightly", "severity": "warning"}),
+            format!("No backup of {here}/nightly was proven for a month"),
+            "The last rehearsal that went well ended 32d 0h 0m 0s ago.".into(),
+        );
+        let at = |alert, at, fires| Expected { alert, at, fires };
+        let expected = [
+            at("CassandraBackupRehearsalFailed", "0m", vec![]),
+            at("CassandraBackupRehearsalFailed", "10m", vec![failed]),
+            at("CassandraBackupRehearsalFailed", "25h", vec![]),
+            at("CassandraBackupNotVerified", "31d", vec![]),
+            at("CassandraBackupNotVerified", "768h10m", vec![old]),
+        ];
+        alerts.check(&expected).await.unwrap();
+    }
+
     async fn a_schedule_has_the_newest_proven(&self) {
         let cron = json!({
             "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CronBackup",
@@ -240,6 +267,7 @@ impl Ground<'_> {
             .unwrap();
         assert_eq!(verified.status, "True", "{verified:?}");
         assert!(verified.message.starts_with("nightly-"), "{verified:?}");
+        self.alerts_fire_for_what_failed_and_for_what_is_old().await;
         // It goes with the schedule, and so does what is at work.
         let crons = self.namespace.api::<CronBackup>();
         crons

@@ -36,7 +36,9 @@ async fn another_leads(namespace: &Namespace, old: &str) -> Duration {
 async fn another_operator_goes_on_where_the_one_that_worked_is_killed_or_told_to_end() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("several").await.unwrap();
-    let two = json!({"replicas": 2});
+    let two = json!({
+        "replicas": 2, "networkPolicy": {"enabled": true}, "metrics": {"dashboard": {"enabled": true}},
+    });
     let parts = one_node(&bed, &namespace, DB, two).await.unwrap();
 
     // A minute's work.

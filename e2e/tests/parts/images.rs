@@ -50,6 +50,30 @@ async fn our_own_programs_run_where_there_is_nothing_else() {
         assert!(help.contains("Usage"), "{help}");
     }
     assert!(!operator.path("lib64").exists() && !operator.path("lib").exists());
+    let trusted = std::fs::read_to_string(operator.path("etc/ssl/certs/ca-certificates.crt"));
+    assert!(trusted.unwrap().contains("BEGIN CERTIFICATE"));
+    let bytes = std::fs::metadata(&image.archive).unwrap().len();
+    assert!(bytes < 60 << 20, "{bytes} bytes");
+    let config = config(&image);
+    assert_eq!(config["config"]["User"], images::OPERATOR_UID.to_string());
+
+    let bom = e2e::product::sbom::of_the_workspace().await.unwrap();
+    let components = bom["components"].as_array().unwrap();
+    let has = |name: &str| components.iter().any(|one| one["name"] == name);
+    assert!(has("kube") && has("aws-sdk-s3") && has("rustls"));
+    assert!(!has("e2e") && !has("insta"), "what tests need is not in it");
+}
+
+/// How a container of the image is configured.
+fn config(image: &Image) -> serde_json::Value {
+    let read = |path: &str| {
+        let mut archive = tar::Archive::new(std::fs::File::open(&image.archive).unwrap());
+        let mut entries = archive.entries().unwrap().map(Result::unwrap);
+        let entry = entries.find(|entry| entry.path().unwrap().to_str() == Some(path));
+        serde_json::from_reader::<_, serde_json::Value>(entry.unwrap()).unwrap()
+    };
+    let manifest = read("manifest.json");
+    read(manifest[0]["Config"].as_str().unwrap())
 }
 
 /// An image's layer, unpacked.

@@ -269,7 +269,7 @@ async fn work(context: &Context, backup: &CassandraBackup) -> Ended {
     .await;
     let ended = Ended::of(began, told);
     tracing::info!(
-        namespace, resource = backup.name_any(), reason = %ended.reason, message = ended.message,
+        namespace, resource = backup.name_any(), reason = %ended.reason, detail = ended.message,
         "deletion of data ended"
     );
     ended

@@ -153,25 +153,11 @@ const AFTER: &str = "
 The label `cluster` is the cluster id, `backup`, `schedule` and `storage` are names of resources. `result` of
 backups is their phase, that of nodes a reason: see [reasons.md](reasons.md).
 
-## What to alert on
-```
-# No backup of the whole cluster for twice as long as its schedule says
-time() - cassandra_backup_schedule_last_success_timestamp_seconds
-  > 2 * cassandra_backup_schedule_interval_seconds
-# No backup of a schedule has succeeded yet
-cassandra_backup_schedule_ready unless cassandra_backup_schedule_last_success_timestamp_seconds
-# No backup of a schedule was proven for a month (docs/rehearsals.md)
-time() - cassandra_backup_schedule_last_verified_timestamp_seconds > 31 * 86400
-# More data than a day would be lost now
-time() - cassandra_backup_recovery_point_timestamp_seconds > 86400
-# The last backup of a cluster did not succeed
-cassandra_backup_last_result{result!~\"Succeeded|Cancelled\"} == 1
-cassandra_backup_storage_up == 0
-cassandra_backup_schedule_ready == 0
-increase(cassandra_backup_schedule_missed_total[1d]) > 0
-# No operator works
-absent(cassandra_backup_leader == 1)
-```
+## Alerts and a dashboard
+The chart makes a PodMonitor, a PrometheusRule and a dashboard for Grafana of it: `metrics.podMonitor.enabled`,
+`metrics.rules.enabled`, `metrics.dashboard.enabled`. What each alert means, and what to do, is in [runbooks](runbooks). Without the
+Prometheus operator take `alerts/rules.yaml` and `dashboards/cassandra-backup.json` of the chart, and read the pods at port 8080 with
+`honor_labels: true`: else `namespace` is that of the operator.
 
 ## Logs
 One JSON object a line. What is about a backup has `namespace`, `resource` and `backup` (its name in the storage) in

@@ -18,6 +18,10 @@ impl Metrics {
         let of = Schedule::of(cron);
         let missed = u64::try_from(new.missed - old.missed).unwrap_or(0);
         self.slots_missed.get_or_create(&of).inc_by(missed);
+        // What is counted from nothing on is seen to increase.
+        if cron.spec.retention.is_some() {
+            drop(self.purge_failures.get_or_create(&of));
+        }
         let retention = new.retention.as_ref();
         let purged = retention.and_then(|retention| retention.last_successful_time.clone());
         for (times, time) in [

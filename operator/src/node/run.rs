@@ -81,7 +81,7 @@ impl NodeRun {
         let span = logs::of_node(&self.job, &self.pod, self.run_id);
         async {
             let finish = self.until_finished().await;
-            tracing::info!(reason = %finish.reason, phase = ?finish.phase, message = %finish.message, "node ended");
+            tracing::info!(reason = %finish.reason, phase = ?finish.phase, detail = %finish.message, "node ended");
             let sweep = finish.sweep || self.reporter.warned(Reason::SnapshotNotCleared);
             self.reporter.finish(finish.phase, finish.reason, &finish.message, sweep);
         }
@@ -128,7 +128,7 @@ impl NodeRun {
                     if state.contact.elapsed() >= self.tools.pace.patience {
                         return Finish::failed(reason, message, state.open);
                     }
-                    tracing::debug!(%reason, message, "waiting");
+                    tracing::debug!(%reason, detail = message, "waiting");
                     self.reporter.waiting(reason, message);
                     let pace = self.tools.pace;
                     let pause = backoff(pace.poll, state.failures / 4, pace.poll * 8);
@@ -313,7 +313,7 @@ impl NodeRun {
                 reason,
                 message,
             } => {
-                tracing::info!(attempt, %reason, message, "asking again");
+                tracing::info!(attempt, %reason, detail = message, "asking again");
                 if attempt == state.attempt {
                     // Looking costs one exec.
                     state.doubtful = true;

@@ -26,7 +26,7 @@ pub(crate) async fn purge(context: Arc<Context>, cron: CronBackup) -> Ended {
     let ended = Ended::of(began, told);
     tracing::info!(
         namespace = cron.namespace(), schedule = cron.name_any(),
-        result = ?ended.result, reason = %ended.reason, message = ended.message, "purge ended"
+        result = ?ended.result, reason = %ended.reason, detail = ended.message, "purge ended"
     );
     ended
 }

@@ -92,7 +92,21 @@ pub async fn cassandra_without_shell(version: Version) -> Result<Image> {
 
 /// The operator and, for it to inject, the agent.
 pub async fn operator(binaries: &Binaries) -> Result<Image> {
+    let (rootfs, config) = of_operator(binaries).await?;
+    make("operator", "", rootfs, config).await
+}
+
+/// Writes the same as a tar, under a name of one's own.
+pub async fn write_operator(binaries: &Binaries, name: &str, path: &Path) -> Result<()> {
+    let (rootfs, config) = of_operator(binaries).await?;
+    archive::write(path, name, &rootfs, &config)
+}
+
+async fn of_operator(binaries: &Binaries) -> Result<(Rootfs, Config)> {
+    packages::ensure(&["ca-certificates"]).await?;
+    let trusted = "/etc/ssl/certs/ca-certificates.crt";
     let rootfs = Rootfs::new()
+        .file(trusted, &fs::canonicalize(trusted)?)?
         .file(
             "/usr/local/bin/cassandra-backup-operator",
             &binaries.operator,
@@ -105,7 +119,7 @@ pub async fn operator(binaries: &Binaries) -> Result<Image> {
         env: vec!["PATH=/usr/local/bin".into()],
         entrypoint: words("/usr/local/bin/cassandra-backup-operator"),
     };
-    make("operator", "", rootfs, config).await
+    Ok((rootfs, config))
 }
 
 /// The agent and a shell, for a container of its own beside Cassandra.

@@ -1,5 +1,7 @@
 //! Generated files.
 
+mod reference;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -41,10 +43,11 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn documentation() -> [(&'static str, String); 2] {
+fn documentation() -> [(&'static str, String); 3] {
     [
         ("reasons.md", reasons()),
         ("metrics.md", Metrics::default().page()),
+        ("fields.md", reference::page()),
     ]
 }
 

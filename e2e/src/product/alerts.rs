@@ -1,0 +1,115 @@
+//! The alerts of the chart, evaluated over what an operator has shown at `/metrics`, as if nothing more happened for
+//! a month.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::operator;
+use crate::parts::{helm, vmalert};
+
+/// How often alerts are evaluated, in seconds; and how long after the first look the second one is. Times in what was
+/// shown are rounded to it, so that a text with an age in it is the same in each run.
+const STEP: i64 = 600;
+/// How often the second look is repeated: 35 days.
+const STEPS: i64 = 35 * 24 * 3600 / STEP;
+
+/// The alerts, and two looks at `/metrics`.
+#[derive(Debug)]
+pub struct Alerts {
+    groups: Value,
+    /// By series, the values at both looks. What one did not have is empty.
+    series: BTreeMap<String, [Option<f64>; 2]>,
+}
+
+/// An alert at a time after the first look, and all that it fires for then.
+#[derive(Debug)]
+pub struct Expected {
+    /// Its name.
+    pub alert: &'static str,
+    /// When, as Prometheus writes durations.
+    pub at: &'static str,
+    /// The labels of each, and its summary and description.
+    pub fires: Vec<(Value, String, String)>,
+}
+
+impl Alerts {
+    /// Those of the chart with its defaults. The second look was at `now`, in seconds since 1970.
+    pub async fn over(looks: [&str; 2], now: i64) -> Result<Self> {
+        let chart = operator::chart()?;
+        let values = json!({"metrics": {"rules": {"enabled": true}}});
+        let rendered = helm::template(&chart, operator::RELEASE, &values.to_string()).await?;
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
+        let rule = documents
+            .into_iter()
+            .find(|one| one["kind"] == "PrometheusRule");
+        let mut series = BTreeMap::<_, [Option<f64>; 2]>::new();
+        for (at, look) in looks.into_iter().enumerate() {
+            for line in look.lines().filter(|line| !line.starts_with('#')) {
+                let (name, value) = line.rsplit_once(' ').context("a line without a value")?;
+                let value: f64 = value.parse()?;
+                let value = match name.split('{').next() {
+                    Some(name) if name.ends_with("_timestamp_seconds") => {
+                        let steps = ((value - now as f64) / STEP as f64).round();
+                        (steps + 1.0) * STEP as f64
+                    }
+                    _ => value,
+                };
+                series.entry(name.to_owned()).or_default()[at] = Some(value);
+            }
+        }
+        Ok(Self {
+            groups: rule.context("no PrometheusRule")?["spec"]["groups"].clone(),
+            series,
+        })
+    }
+
+    /// An error unless each alert fires then for these, and for no others.
+    pub async fn check(&self, expected: &[Expected]) -> Result<()> {
+        let series = self.series.iter().map(|(name, values)| {
+            let mut text = String::new();
+            for (value, more) in values.iter().zip([String::new(), format!("+0x{STEPS}")]) {
+                match value {
+                    Some(value) => write!(text, "{value}{more} ")?,
+                    None => write!(text, "_ ")?,
+                }
+            }
+            Ok(json!({"series": name, "values": text.trim_end()}))
+        });
+        let series = series.collect::<Result<Vec<_>>>()?;
+        let tests = expected.iter().map(|one| {
+            let fires = one.fires.iter().map(|(labels, summary, description)| {
+                let told = json!({"summary": summary, "description": description});
+                json!({"exp_labels": labels, "exp_annotations": told})
+            });
+            json!({
+                "alertname": one.alert, "eval_time": one.at, "exp_alerts": fires.collect::<Vec<_>>(),
+            })
+        });
+        let step = format!("{STEP}s");
+        let folder = tempfile::tempdir()?;
+        let (rules, file) = (
+            folder.path().join("rules.yaml"),
+            folder.path().join("test.yaml"),
+        );
+        let test = json!({
+            "rule_files": [rules], "evaluation_interval": step,
+            "tests": [{
+                "name": "alerts", "interval": step, "input_series": series,
+                "alert_rule_test": tests.collect::<Vec<_>>(),
+            }],
+        });
+        std::fs::write(&rules, json!({"groups": self.groups}).to_string())?;
+        std::fs::write(&file, test.to_string())?;
+        vmalert::unittest(&file).await
+    }
+
+    /// The names of all alerts.
+    pub fn names(&self) -> Vec<&str> {
+        let groups = self.groups.as_array().into_iter().flatten();
+        let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        rules.filter_map(|rule| rule["alert"].as_str()).collect()
+    }
+}

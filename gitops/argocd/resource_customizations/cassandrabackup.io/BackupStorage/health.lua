@@ -1,0 +1,22 @@
+-- A storage is healthy when it can be used.
+local hs = { status = "Progressing", message = "The operator has not looked at it yet" }
+local status = obj.status
+if status == nil or status.conditions == nil then
+  return hs
+end
+if status.observedGeneration ~= nil and obj.metadata.generation ~= nil
+    and status.observedGeneration < obj.metadata.generation then
+  return hs
+end
+for _, condition in ipairs(status.conditions) do
+  if condition.type == "Ready" then
+    hs.message = condition.message
+    if condition.status == "True" then
+      hs.status = "Healthy"
+    elseif condition.status == "False" then
+      hs.status = "Degraded"
+      hs.message = condition.reason .. ": " .. condition.message
+    end
+  end
+end
+return hs

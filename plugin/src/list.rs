@@ -1,0 +1,82 @@
+//! The backups, and what they could bring back.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use crds::{BackupPhase, CassandraBackup};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::arguments::ListFlags;
+use crate::connection::Connection;
+use crate::overview::ago;
+use crate::table::{columns, draw};
+
+pub async fn run(connection: &Connection, flags: &ListFlags) -> Result<ExitCode> {
+    let now = Timestamp::now();
+    let mut backups = connection.all::<CassandraBackup>().await?;
+    backups.retain(|one| {
+        flags
+            .cluster
+            .as_ref()
+            .is_none_or(|it| *it == one.spec.cluster)
+    });
+    backups.sort_by_key(|one| std::cmp::Reverse(begun(one)));
+    if backups.is_empty() {
+        println!("no backups in namespace {}", connection.namespace);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = columns([
+        "NAME",
+        "CLUSTER",
+        "STORAGE",
+        "BACKUP",
+        "PHASE",
+        "NODES",
+        "SIZE",
+        "BEGUN",
+        "PROVEN",
+        "BRINGS BACK",
+    ]);
+    for backup in &backups {
+        let status = backup.status.clone().unwrap_or_default();
+        let proven = status
+            .verification
+            .as_ref()
+            .and_then(|it| it.verified_time.clone());
+        table.add_row([
+            backup.name_any(),
+            backup.spec.cluster.clone(),
+            backup.spec.storage.name.clone(),
+            status.backup_name.unwrap_or_default(),
+            status.phase.map_or(String::new(), |it| format!("{it:?}")),
+            status.nodes_done.unwrap_or_default(),
+            status.total.map_or(String::new(), |it| it.size),
+            ago(status.start_time.as_ref(), now),
+            ago(proven.as_ref(), now),
+            brings_back(backup).into(),
+        ]);
+    }
+    print!("{}", draw(table));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn begun(backup: &CassandraBackup) -> Option<Timestamp> {
+    let begun = backup.status.as_ref().and_then(|it| it.start_time.clone());
+    begun
+        .or_else(|| backup.creation_timestamp())
+        .map(|time| time.0)
+}
+
+/// What of the cluster a restore of it could give back.
+fn brings_back(backup: &CassandraBackup) -> &'static str {
+    let spec = &backup.spec;
+    let all = spec.keyspaces.is_empty() && spec.tables.is_empty();
+    match backup.status.as_ref().and_then(|it| it.phase) {
+        Some(BackupPhase::Succeeded) if all => "everything",
+        Some(BackupPhase::Succeeded) => "what it is of",
+        Some(BackupPhase::PartiallyFailed) => "in part",
+        Some(phase) if phase.is_final() => "nothing",
+        _ => "nothing yet",
+    }
+}
