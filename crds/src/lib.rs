@@ -16,6 +16,7 @@ mod rules;
 mod status;
 mod storage;
 mod tls;
+mod tracking;
 mod verify;
 mod yaml;
 
@@ -46,6 +47,7 @@ pub use storage::{
     S3EncryptionType, S3Storage, SourceKind, SourceVersion, StoredCluster,
 };
 pub use tls::{CaCertificateSource, ClientCertificateSource, JmxTlsSettings};
+pub use tracking::untracked;
 pub use verify::{Rehearsal, RehearsedStatus, VerificationLevel, VerificationStatus};
 pub use yaml::{CustomResource, custom_resources};
 

@@ -65,7 +65,7 @@ async fn a_chart_is_installed_upgraded_and_removed() {
     namespace.done().await.unwrap();
 }
 
-/// The chart of 2026-11-26, packed by helm.
+/// The chart as it was on 2026-11-27 before custom times of Google came, packed by helm.
 fn chart_before() -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     fixtures.join("chart-before.tgz")
@@ -157,7 +157,8 @@ env: [{name: RUST_BACKTRACE, value: "1"}]
 tolerations: [{key: infra, operator: Exists}]
 nodeSelector: {infra: "true"}
 priorityClassName: high
-commonLabels: {owner: data}
+commonLabels: {owner: data, release: of-all, app.kubernetes.io/name: "is not changed"}
+podLabels: {app.kubernetes.io/instance: "is not changed", zone: a}
 commonAnnotations: {example.org/change: "1"}
 "#;
 

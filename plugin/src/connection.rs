@@ -8,7 +8,6 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, Error, Resource};
-use serde_json::Value;
 
 use crate::arguments::ClusterFlags;
 
@@ -72,8 +71,8 @@ impl Connection {
             .map_err(|error| told(error, K::kind(&()).as_ref()))
     }
 
-    /// Creates what is given as JSON, which the API server fills with defaults.
-    pub async fn create<K>(&self, resource: Value) -> Result<K>
+    /// Creates a resource.
+    pub async fn create<K>(&self, resource: K) -> Result<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -82,7 +81,6 @@ impl Connection {
             + serde::de::DeserializeOwned,
     {
         let kind = K::kind(&()).into_owned();
-        let resource: K = serde_json::from_value(resource)?;
         let created = self
             .api::<K>()
             .create(&PostParams::default(), &resource)

@@ -6,17 +6,14 @@ use anyhow::{Context, Result, bail};
 use crds::{CassandraBackup, CassandraBackupSpec, CronBackup};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::connection::Connection;
 
-/// Cluster id, storage and pods, and where they are from.
+/// A backup as it would be made, and where what was not said is from.
 #[derive(Debug, PartialEq)]
 pub struct Place {
-    pub cluster: String,
-    pub storage: String,
-    pub cassandra: Value,
-    pub agent: Option<Value>,
+    pub spec: CassandraBackupSpec,
     /// The resource that told what was not said.
     pub from: Option<String>,
 }
@@ -36,93 +33,82 @@ pub struct Example {
     pub spec: CassandraBackupSpec,
 }
 
-/// The backups and schedules of the namespace.
+/// The backups and schedules of the namespace, but for backups that were found in a storage: nobody knows their pods.
 pub async fn examples(connection: &Connection) -> Result<Vec<Example>> {
     let backups = connection.all::<CassandraBackup>().await?;
     let crons = connection.all::<CronBackup>().await?;
-    let made = |time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
-        time.map(|time| time.0)
-    };
     let backups = backups.into_iter().filter(|one| !one.spec.imported);
     let backups = backups.map(|one| Example {
         name: format!("CassandraBackup {}", one.name_any()),
-        made: made(one.creation_timestamp()),
+        made: one.creation_timestamp().map(|time| time.0),
         spec: one.spec,
     });
     let crons = crons.into_iter().map(|one| Example {
         name: format!("CronBackup {}", one.name_any()),
-        made: made(one.creation_timestamp()),
+        made: one.creation_timestamp().map(|time| time.0),
         spec: one.spec.template.spec,
     });
     Ok(backups.chain(crons).collect())
 }
 
 impl Place {
-    /// What was said, and for the rest the newest example that does not contradict it.
+    /// The newest example that does not contradict what was said, in the storage that was said; without one, what was
+    /// said.
     pub fn of(said: &Said<'_>, mut examples: Vec<Example>) -> Result<Self> {
         let selector = said.selector.map(labels).transpose()?;
-        if let (Some(cluster), Some(storage), Some(selector)) =
-            (said.cluster, said.storage, &selector)
-        {
-            return Ok(Self {
-                cluster: cluster.into(),
-                storage: storage.into(),
-                cassandra: json!({"podSelector": {"matchLabels": selector}}),
-                agent: None,
-                from: None,
-            });
-        }
-        let fits = |one: &Example| {
+        examples.retain(|one| {
             said.cluster.is_none_or(|it| it == one.spec.cluster)
-                && said.storage.is_none_or(|it| it == one.spec.storage.name)
                 && selector
                     .as_ref()
                     .is_none_or(|it| one.spec.cassandra.pod_selector == by(it))
-        };
-        examples.retain(fits);
-        let mut clusters: Vec<_> = examples
-            .iter()
-            .map(|one| one.spec.cluster.clone())
-            .collect();
+        });
+        let mut clusters: Vec<_> = examples.iter().map(|one| &one.spec.cluster).collect();
         clusters.sort();
         clusters.dedup();
-        if clusters.len() > 1 {
+        if let [_, _, ..] = clusters[..] {
+            let names: Vec<_> = clusters.into_iter().cloned().collect();
             bail!(
                 "the namespace has backups of several clusters ({}): say which by --cluster",
-                clusters.join(", ")
+                names.join(", ")
             );
         }
-        examples.sort_by_key(|one| one.made);
-        let last = examples.pop().context(
-            "there is no backup to take it from: say --cluster ID, --storage NAME and --selector LABELS",
-        )?;
-        Ok(Self {
-            cluster: last.spec.cluster,
-            storage: last.spec.storage.name,
-            cassandra: serde_json::to_value(last.spec.cassandra)?,
-            agent: Some(serde_json::to_value(last.spec.agent)?),
-            from: Some(last.name),
-        })
-    }
-
-    /// The spec that it makes, to which more is added.
-    pub fn spec(&self) -> Value {
-        let mut spec = json!({
-            "cluster": self.cluster,
-            "storage": {"name": self.storage},
-            "cassandra": self.cassandra,
-        });
-        if let Some(agent) = &self.agent {
-            spec["agent"] = agent.clone();
+        // One of the same storage knows more of it than a newer one of another.
+        let same = |one: &Example| said.storage.is_none_or(|it| it == one.spec.storage.name);
+        examples.sort_by_key(|one| (same(one), one.made));
+        if let Some(last) = examples.pop() {
+            let mut spec = last.spec;
+            if let Some(storage) = said.storage {
+                spec.storage.name = storage.to_owned();
+            }
+            return Ok(Self {
+                spec,
+                from: Some(last.name),
+            });
         }
-        spec
+        match (said.cluster, said.storage, selector) {
+            (Some(cluster), Some(storage), Some(selector)) => {
+                let spec = json!({
+                    "cluster": cluster,
+                    "storage": {"name": storage},
+                    "cassandra": {"podSelector": {"matchLabels": selector}},
+                });
+                Ok(Self {
+                    spec: serde_json::from_value(spec)?,
+                    from: None,
+                })
+            }
+            _ => bail!(
+                "there is no backup to take it from: say --cluster ID, --storage NAME and --selector LABELS"
+            ),
+        }
     }
 
     /// One line that says what it will be about.
     pub fn line(&self) -> String {
         let from = self.from.as_ref();
         let from = from.map_or(String::new(), |from| format!(", as in {from}"));
-        format!("cluster {}, storage {}{from}", self.cluster, self.storage)
+        let (cluster, storage) = (&self.spec.cluster, &self.spec.storage.name);
+        format!("cluster {cluster}, storage {storage}{from}")
     }
 }
 
@@ -157,7 +143,9 @@ mod tests {
             made: Some(jiff::Timestamp::from_second(minute * 60).unwrap()),
             spec: serde_json::from_value(json!({
                 "cluster": cluster, "storage": {"name": "main"},
-                "cassandra": {"podSelector": {"matchLabels": {"app": app}}},
+                "cassandra": {
+                    "podSelector": {"matchLabels": {"app": app}}, "container": "c",
+                },
             }))
             .unwrap(),
         }
@@ -180,6 +168,15 @@ mod tests {
         };
         let place = Place::of(&said, examples()).unwrap();
         assert_eq!(place.from.as_deref(), Some("old"));
+        // Passwords and containers are of the pods, whatever the storage.
+        let said = Said {
+            cluster: Some("prod"),
+            storage: Some("elsewhere"),
+            selector: Some("app=db"),
+        };
+        let place = Place::of(&said, examples()).unwrap();
+        assert_eq!(place.line(), "cluster prod, storage elsewhere, as in new");
+        assert_eq!(place.spec.cassandra.container.as_deref(), Some("c"));
     }
 
     #[test]
@@ -191,18 +188,17 @@ mod tests {
         assert!(error.contains("prod, test"), "{error}");
         let error = Place::of(&Said::default(), vec![]).unwrap_err().to_string();
         assert!(error.contains("--selector LABELS"), "{error}");
-        let said = Said {
+        let mut said = Said {
             cluster: Some("prod"),
             storage: Some("main"),
             selector: Some("app=db, tier==data"),
         };
         let place = Place::of(&said, vec![]).unwrap();
-        let labels = &place.cassandra["podSelector"]["matchLabels"];
-        assert_eq!(*labels, json!({"app": "db", "tier": "data"}));
-        let said = Said {
-            selector: Some("cassandra"),
-            ..Said::default()
-        };
+        let labels = place.spec.cassandra.pod_selector.match_labels.unwrap();
+        assert_eq!(json!(labels), json!({"app": "db", "tier": "data"}));
+        said.selector = None;
+        assert!(Place::of(&said, vec![]).is_err());
+        said.selector = Some("cassandra");
         assert!(Place::of(&said, vec![]).is_err());
     }
 }

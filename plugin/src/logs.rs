@@ -24,8 +24,9 @@ const KNOWN: [&str; 8] = [
     "namespace",
     "resource",
 ];
-/// As the chart labels its pods.
+/// As the chart labels its pods, and calls their container.
 const OPERATOR: &str = "app.kubernetes.io/name=cassandra-backup";
+const CONTAINER: &str = "operator";
 
 pub async fn run(connection: &Connection, flags: &LogsFlags) -> Result<ExitCode> {
     let name = flags.name.rsplit('/').next().unwrap_or(&flags.name);
@@ -42,16 +43,26 @@ pub async fn run(connection: &Connection, flags: &LogsFlags) -> Result<ExitCode>
     }
     let params = LogParams {
         follow: flags.follow,
+        container: Some(CONTAINER.to_owned()),
         ..LogParams::default()
     };
     let mut lines = Vec::new();
+    let mut unread = None;
     for pod in &found.items {
         let namespace = pod.namespace().unwrap_or_default();
         let api = Api::<Pod>::namespaced(connection.client.clone(), &namespace);
-        let log = api.log_stream(&pod.name_any(), &params).await;
-        let log =
-            log.map_err(|error| told(error, &format!("log of {namespace}/{}", pod.name_any())))?;
-        lines.push(log.lines().boxed());
+        match api.log_stream(&pod.name_any(), &params).await {
+            Ok(log) => lines.push(log.lines().boxed()),
+            // One that has not started yet has nothing to say.
+            Err(error) => {
+                let error = told(error, &format!("log of {namespace}/{}", pod.name_any()));
+                eprintln!("warning: {error:#}");
+                unread = Some(error);
+            }
+        }
+    }
+    if let (Some(error), true) = (unread, lines.is_empty()) {
+        return Err(error);
     }
     let mut lines = stream::select_all(lines);
     while let Some(line) = lines.try_next().await? {

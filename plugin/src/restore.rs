@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use crds::{CassandraRestore, RestoreMode};
 use jiff::Timestamp;
-use kube::api::DeleteParams;
-use serde_json::{Value, json};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Preconditions};
+use serde_json::json;
 
 use crate::arguments::{Mode, RestoreFlags};
 use crate::connection::{Connection, Job};
@@ -25,7 +26,6 @@ pub async fn run(connection: &Connection, flags: &RestoreFlags) -> Result<ExitCo
         storage: flags.storage.as_deref(),
         selector: flags.selector.as_deref(),
     };
-    // Of a backup that is named, everything is known, also of one that was found in the storage.
     let named = match &flags.backup {
         None => None,
         Some(backup) => match connection.job(&format!("backup/{backup}")).await? {
@@ -36,37 +36,61 @@ pub async fn run(connection: &Connection, flags: &RestoreFlags) -> Result<ExitCo
     if let Some(spec) = &named {
         said.cluster = said.cluster.or(Some(&spec.cluster));
         said.storage = said.storage.or(Some(&spec.storage.name));
-        examples.push(defaults::Example {
-            name: format!(
-                "CassandraBackup {}",
-                flags.backup.as_deref().unwrap_or_default()
-            ),
-            made: Some(Timestamp::MAX),
-            spec: spec.clone(),
-        });
+        // Of one that was found in a storage, nobody knows the pods.
+        if !spec.imported {
+            examples.push(defaults::Example {
+                name: format!(
+                    "CassandraBackup {}",
+                    flags.backup.as_deref().unwrap_or_default()
+                ),
+                made: Some(Timestamp::MAX),
+                spec: spec.clone(),
+            });
+        }
     }
     let place = Place::of(&said, examples)?;
     println!("CassandraRestore {name}: {}", place.line());
-    connection
-        .create::<CassandraRestore>(resource(&name, &place, flags))
-        .await?;
+    let made = connection.create(resource(&name, &place, flags)?).await?;
     if flags.no_wait {
         return Ok(ExitCode::SUCCESS);
     }
-    let code = follow::run(connection, &format!("restore/{name}"), false).await?;
     if flags.dry_run {
-        if let Job::Restore(restore) = connection.job(&format!("restore/{name}")).await? {
-            print!("{}", plan(&restore));
-        }
-        // It has said what it was there for.
-        let gone = connection.api::<CassandraRestore>();
-        gone.delete(&name, &DeleteParams::default()).await?;
+        return look(connection, &name, &made).await;
     }
-    Ok(code)
+    follow::run(connection, &format!("restore/{name}"), false).await
 }
 
-fn resource(name: &str, place: &Place, flags: &RestoreFlags) -> Value {
-    let mut spec = place.spec();
+/// Shows the plan. The resource has then said what it was there for, and goes, however this ends.
+async fn look(connection: &Connection, name: &str, made: &CassandraRestore) -> Result<ExitCode> {
+    let name_of_job = format!("restore/{name}");
+    let looked = async {
+        let code = follow::run(connection, &name_of_job, false).await?;
+        if let Job::Restore(restore) = connection.job(&name_of_job).await? {
+            print!("{}", plan(&restore));
+        }
+        Ok(code)
+    };
+    let code = tokio::select! {
+        code = looked => code,
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+    };
+    let this_one = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: made.uid(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    let gone = connection.api::<CassandraRestore>();
+    gone.delete(name, &this_one).await?;
+    code
+}
+
+fn resource(name: &str, place: &Place, flags: &RestoreFlags) -> Result<CassandraRestore> {
+    let of = &place.spec;
+    let mut spec = json!({
+        "cluster": of.cluster, "storage": of.storage, "cassandra": of.cassandra, "agent": of.agent,
+    });
     spec["backup"] = match (&flags.backup, flags.before) {
         (Some(backup), _) => json!({"resource": backup}),
         (None, Some(before)) => json!({"before": before}),
@@ -84,12 +108,7 @@ fn resource(name: &str, place: &Place, flags: &RestoreFlags) -> Value {
         .map(|(from, to)| json!({"from": from, "to": to}));
     spec["renames"] = renames.collect();
     spec["dryRun"] = json!(flags.dry_run);
-    json!({
-        "apiVersion": "cassandrabackup.io/v1alpha1",
-        "kind": "CassandraRestore",
-        "metadata": {"name": name},
-        "spec": spec,
-    })
+    Ok(CassandraRestore::new(name, serde_json::from_value(spec)?))
 }
 
 /// What a dry run found, a line a node.
@@ -149,15 +168,13 @@ mod tests {
         let Command::Restore(flags) = arguments.command else {
             panic!("{arguments:?}")
         };
-        let place = Place {
-            cluster: "prod".into(),
-            storage: "main".into(),
-            cassandra: json!({"podSelector": {"matchLabels": {"app": "db"}}}),
-            agent: None,
-            from: None,
+        let said = Said {
+            cluster: Some("prod"),
+            storage: Some("main"),
+            selector: Some("app=db"),
         };
-        let made: CassandraRestore =
-            serde_json::from_value(resource("back", &place, &flags)).unwrap();
+        let place = Place::of(&said, vec![]).unwrap();
+        let made = resource("back", &place, &flags).unwrap();
         let spec = made.spec;
         assert_eq!(spec.mode, RestoreMode::Replace);
         assert_eq!(

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use crds::{CassandraBackup, CronBackup};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
 use crate::arguments::TriggerFlags;
 use crate::connection::{Connection, told};
@@ -21,9 +20,7 @@ pub async fn run(connection: &Connection, flags: &TriggerFlags) -> Result<ExitCo
         "CassandraBackup {name}: as CronBackup {} makes them",
         flags.name
     );
-    connection
-        .create::<CassandraBackup>(resource(&name, &flags.name, &cron)?)
-        .await?;
+    connection.create(backup(&name, &flags.name, &cron)).await?;
     if flags.no_wait {
         return Ok(ExitCode::SUCCESS);
     }
@@ -31,19 +28,50 @@ pub async fn run(connection: &Connection, flags: &TriggerFlags) -> Result<ExitCo
 }
 
 /// As the template has it, and of the schedule's series. It is no child of the CronBackup: neither its history limits
-/// nor its deletion are about it.
-fn resource(name: &str, series: &str, cron: &CronBackup) -> Result<Value> {
+/// nor its deletion nor its times are about it.
+fn backup(name: &str, series: &str, cron: &CronBackup) -> CassandraBackup {
     let template = &cron.spec.template;
-    let mut spec = serde_json::to_value(&template.spec)?;
-    spec["series"] = json!(series);
-    Ok(json!({
-        "apiVersion": "cassandrabackup.io/v1alpha1",
-        "kind": "CassandraBackup",
-        "metadata": {
-            "name": name,
-            "labels": template.metadata.labels,
-            "annotations": template.metadata.annotations,
-        },
-        "spec": spec,
-    }))
+    let mut backup = CassandraBackup::new(name, template.spec.clone());
+    backup.spec.series = Some(series.to_owned());
+    if cron.spec.verify_schedule.is_some() {
+        // Rehearsals are of that schedule, and of the newest backup then.
+        backup.spec.verify = None;
+    }
+    backup.metadata.labels = Some(crds::untracked(&template.metadata.labels));
+    backup.metadata.annotations = Some(crds::untracked(&template.metadata.annotations));
+    backup
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_as_the_schedule_makes_them_and_nobody_prunes_it() {
+        let cron: CronBackup = serde_json::from_value(json!({
+            "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CronBackup",
+            "metadata": {"name": "nightly"},
+            "spec": {
+                "schedule": "@daily", "verifySchedule": "@weekly",
+                "template": {
+                    "metadata": {"labels": {"team": "shop", "argocd.argoproj.io/instance": "x"}},
+                    "spec": {
+                        "cluster": "prod", "storage": {"name": "main"}, "concurrentNodes": 1,
+                        "cassandra": {"podSelector": {"matchLabels": {"app": "db"}}},
+                        "verify": {"podTemplate": "stage"},
+                    },
+                },
+            },
+        }))
+        .unwrap();
+        let made = backup("nightly-now", "nightly", &cron);
+        assert_eq!(made.spec.series.as_deref(), Some("nightly"));
+        assert_eq!(
+            (made.spec.concurrent_nodes, made.spec.verify),
+            (Some(1), None)
+        );
+        assert_eq!(json!(made.metadata.labels), json!({"team": "shop"}));
+    }
 }

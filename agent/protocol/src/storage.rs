@@ -163,13 +163,17 @@ mod tests {
 
     #[test]
     fn a_gcs_storage_is_written_as_the_protocol_says() {
-        let access = |credentials: &str| {
+        let access = |touch: &str, credentials: &str| {
             format!(
-                r#"{{"kind":"gcs","bucket":"b","prefix":"p","endpoint":null,"caPem":null,"storageClass":"NEARLINE","credentials":{credentials}}}"#
+                r#"{{"kind":"gcs","bucket":"b","prefix":"p","endpoint":null,"caPem":null,"storageClass":"NEARLINE","touch":"{touch}","credentials":{credentials}}}"#
             )
         };
-        for credentials in [r#"{"json":"hunter2"}"#, r#""anonymous""#, "null"] {
-            let written = access(credentials);
+        for (touch, credentials) in [
+            ("rewrite", r#"{"json":"hunter2"}"#),
+            ("customTime", r#""anonymous""#),
+            ("rewrite", "null"),
+        ] {
+            let written = access(touch, credentials);
             let read: StorageAccess = serde_json::from_str(&written).unwrap();
             assert_eq!(serde_json::to_string(&read).unwrap(), written);
             assert!(!format!("{read:?}").contains("hunter2"), "{read:?}");

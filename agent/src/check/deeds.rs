@@ -2,7 +2,7 @@
 //! it needs.
 
 use manifest::ClusterId;
-use protocol::{Reason, StorageAccess};
+use protocol::{GcsTouch, Reason, StorageAccess};
 use store::{Error, Key, ProbeSteps, Store, probe_steps};
 
 use super::Check;
@@ -156,7 +156,10 @@ impl Deed {
             (StorageAccess::Gcs(_), Self::Write) => "storage.objects.create",
             (StorageAccess::Gcs(_), Self::Read) => "storage.objects.get",
             (StorageAccess::Gcs(_), Self::List) => "storage.objects.list",
-            // A touch counts as replacing.
+            (StorageAccess::Gcs(gcs), Self::Touch) if gcs.touch == GcsTouch::CustomTime => {
+                "storage.objects.get and .update"
+            }
+            // A rewrite counts as replacing.
             (StorageAccess::Gcs(_), Self::Touch) => "storage.objects.get, .create and .delete",
             (StorageAccess::Azure(_), Self::Write) => {
                 "the data actions blobs/write and blobs/add/action, in a signature c and w"
@@ -213,6 +216,19 @@ mod tests {
                     "objects.get",
                     "objects.list",
                     ".delete",
+                ],
+            ),
+            (
+                StorageAccess::Gcs(GcsAccess {
+                    touch: GcsTouch::CustomTime,
+                    ..GcsAccess::default()
+                }),
+                [
+                    "objects.create",
+                    "objects.create",
+                    "objects.get",
+                    "objects.list",
+                    ".update",
                 ],
             ),
             (

@@ -21,25 +21,21 @@ app.kubernetes.io/name: {{ include "cassandra-backup.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "cassandra-backup.labels" -}}
+{{- define "cassandra-backup.base" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "cassandra-backup.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}
 
-{{/* Labels and annotations of an object: those of all, and with `root` those of this one. */}}
+{{/* Labels and annotations of an object: those of all, and with `root` those of this one. What a selector goes by
+stays. */}}
 {{- define "cassandra-backup.metadata" -}}
 {{- $root := .root | default . -}}
 {{- $own := ternary . (dict) (hasKey . "root") -}}
+{{- $base := include "cassandra-backup.base" $root | fromYaml -}}
 labels:
-  {{- include "cassandra-backup.labels" $root | nindent 2 }}
-  {{- with $own.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- merge (dict) $base ($own.labels | default dict) ($root.Values.commonLabels | default dict) | toYaml | nindent 2 }}
 {{- with merge (dict) ($own.annotations | default dict) ($root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use super::operator;
 use crate::parts::{helm, vmalert};
 
-/// How often alerts are evaluated, in seconds; and how long after the first look the second one is. Times in what was
-/// shown are rounded to it, so that a text with an age in it is the same in each run.
+/// How often alerts are evaluated, in seconds; and how long after the first look the second one is.
 const STEP: i64 = 600;
+/// What times in what was shown are rounded to, so that a text with an age in it is the same in each run.
+const ROUND: f64 = 3600.0;
 /// How often the second look is repeated: 35 days.
 const STEPS: i64 = 35 * 24 * 3600 / STEP;
 
@@ -52,8 +53,7 @@ impl Alerts {
                 let value: f64 = value.parse()?;
                 let value = match name.split('{').next() {
                     Some(name) if name.ends_with("_timestamp_seconds") => {
-                        let steps = ((value - now as f64) / STEP as f64).round();
-                        (steps + 1.0) * STEP as f64
+                        ((value - now as f64) / ROUND).round() * ROUND + STEP as f64
                     }
                     _ => value,
                 };

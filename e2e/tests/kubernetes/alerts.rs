@@ -63,17 +63,17 @@ impl Ground<'_> {
         self.cron("weekly", weekly, DB, STORAGE).await;
         let mars = json!({"schedule": "0 0 * * *", "timeZone": "Mars/Base"});
         self.cron("mars", mars, DB, STORAGE).await;
-        let now = Timestamp::now().to_zoned(TimeZone::UTC);
-        for minutes in 0..3 {
-            let slot = now.saturating_add(jiff::Span::new().minutes(minutes));
-            let name = format!("taken-{}", slot.strftime("%Y%m%d-%H%M"));
-            let more = json!({"cluster": "taken"});
-            back_up(self.namespace, &name, "nobody", STORAGE, more)
-                .await
-                .unwrap();
-        }
-        let each = json!({"schedule": "* * * * *"});
-        self.cron("taken", each, DB, STORAGE).await;
+        // The minute after the next is far enough away to have taken its name by then.
+        let slot = Timestamp::now().to_zoned(TimeZone::UTC);
+        let slot = slot.saturating_add(jiff::Span::new().minutes(2));
+        let name = format!("taken-{}", slot.strftime("%Y%m%d-%H%M"));
+        let more = json!({"cluster": "taken"});
+        back_up(self.namespace, &name, "nobody", STORAGE, more)
+            .await
+            .unwrap();
+        let once_a_day = slot.strftime("%M %H * * *").to_string();
+        let once_a_day = json!({"schedule": once_a_day});
+        self.cron("taken", once_a_day, DB, STORAGE).await;
     }
 
     async fn storages(&self) {

@@ -52,8 +52,13 @@ async fn our_own_programs_run_where_there_is_nothing_else() {
     assert!(!operator.path("lib64").exists() && !operator.path("lib").exists());
     let trusted = std::fs::read_to_string(operator.path("etc/ssl/certs/ca-certificates.crt"));
     assert!(trusted.unwrap().contains("BEGIN CERTIFICATE"));
-    let bytes = std::fs::metadata(&image.archive).unwrap().len();
-    assert!(bytes < 60 << 20, "{bytes} bytes");
+    // As registries keep it.
+    let packed = Command::new("gzip")
+        .args(["-1", "-c"])
+        .arg(&image.archive)
+        .output();
+    let bytes = packed.unwrap().stdout.len();
+    assert!(0 < bytes && bytes < 60 << 20, "{bytes} bytes");
     let config = config(&image);
     assert_eq!(config["config"]["User"], images::OPERATOR_UID.to_string());
 

@@ -1,7 +1,5 @@
 //! A CassandraBackup of a CronBackup: how it is made, and what is known of it.
 
-use std::collections::BTreeMap;
-
 use crds::{BackupPhase, CassandraBackup, CronBackup, DeletionPolicy};
 use jiff::{Timestamp, Zoned};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -15,20 +13,6 @@ use crate::backup::was_whole;
 pub(crate) const LABEL: &str = "cassandrabackup.io/cron-backup";
 /// Annotation of a child: the time of the schedule that it is of, in the schedule's time zone.
 const SCHEDULED_AT: &str = "cassandrabackup.io/scheduled-at";
-
-/// By these, GitOps tools tell what they own, and delete what they did not make. A key is meant, or
-/// a domain with all that is below it.
-const TRACKING: &[&str] = &[
-    "app.kubernetes.io/instance",
-    "app.kubernetes.io/managed-by",
-    "argocd.argoproj.io",
-    "config.k8s.io",
-    "kapp.k14s.io",
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "objectset.rio.cattle.io",
-    "toolkit.fluxcd.io",
-    "helm.sh",
-];
 
 /// What is known of a child.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,9 +93,9 @@ pub(super) fn is_ours(cron: &CronBackup, backup: &CassandraBackup) -> bool {
 /// The CassandraBackup of a run.
 pub(super) fn build(cron: &CronBackup, run: Run, scheduled_at: &Zoned) -> CassandraBackup {
     let template = &cron.spec.template;
-    let mut labels = untracked(&template.metadata.labels);
+    let mut labels = crds::untracked(&template.metadata.labels);
     labels.insert(LABEL.into(), cron.name_any());
-    let mut annotations = untracked(&template.metadata.annotations);
+    let mut annotations = crds::untracked(&template.metadata.annotations);
     annotations.insert(
         SCHEDULED_AT.into(),
         scheduled_at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
@@ -146,56 +130,4 @@ pub(super) fn build(cron: &CronBackup, run: Run, scheduled_at: &Zoned) -> Cassan
         ..ObjectMeta::default()
     };
     backup
-}
-
-fn untracked(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut kept = all.clone();
-    kept.retain(|key, _| !tracks(key) && !is_below(key, crds::GROUP));
-    kept
-}
-
-fn tracks(key: &str) -> bool {
-    TRACKING
-        .iter()
-        .any(|tracking| *tracking == key || is_below(key, tracking))
-}
-
-/// Whether a key such as `meta.helm.sh/release-name` is of a domain or one below it.
-fn is_below(key: &str, domain: &str) -> bool {
-    let of = key.split_once('/').map_or("", |(of, _)| of);
-    of == domain
-        || of
-            .strip_suffix(domain)
-            .is_some_and(|rest| rest.ends_with('.'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::tracks;
-
-    #[test]
-    fn what_gitops_tools_track_by_is_known_and_nothing_else() {
-        for key in [
-            "app.kubernetes.io/instance",
-            "argocd.argoproj.io/instance",
-            "argocd.argoproj.io/tracking-id",
-            "kustomize.toolkit.fluxcd.io/name",
-            "helm.toolkit.fluxcd.io/namespace",
-            "helm.sh/chart",
-            "meta.helm.sh/release-name",
-        ] {
-            assert!(tracks(key), "{key}");
-        }
-        for key in [
-            "team",
-            "app.kubernetes.io/name",
-            "app",
-            "nothelm.sh/x",
-            "helm.sh",
-            "example.org/helm.sh",
-        ] {
-            let bare = key == "helm.sh";
-            assert_eq!(tracks(key), bare, "{key}");
-        }
-    }
 }

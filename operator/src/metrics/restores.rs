@@ -16,7 +16,7 @@ const ENDS: [RestorePhase; 4] = [
 ];
 
 impl Metrics {
-    /// Counts a restore that has ended, unless it is a rehearsal's.
+    /// Counts a restore that has ended, unless it is a rehearsal's, or was to change nothing.
     pub(crate) fn restored(
         &self,
         restore: &CassandraRestore,
@@ -25,8 +25,9 @@ impl Metrics {
     ) {
         let ended = new.phase.filter(|phase| phase.is_final());
         let known = old.and_then(|old| old.phase) == ended;
-        let Some(phase) = ended.filter(|_| !known && restore.spec.mode != RestoreMode::Rehearse)
-        else {
+        let Some(phase) = ended.filter(|_| {
+            !known && restore.spec.mode != RestoreMode::Rehearse && !restore.spec.dry_run
+        }) else {
             return;
         };
         let of = Cluster {
