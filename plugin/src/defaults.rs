@@ -33,22 +33,28 @@ pub struct Example {
     pub spec: CassandraBackupSpec,
 }
 
-/// The backups and schedules of the namespace, but for backups that were found in a storage: nobody knows their pods.
+/// The backups and schedules of the namespace.
 pub async fn examples(connection: &Connection) -> Result<Vec<Example>> {
     let backups = connection.all::<CassandraBackup>().await?;
     let crons = connection.all::<CronBackup>().await?;
-    let backups = backups.into_iter().filter(|one| !one.spec.imported);
-    let backups = backups.map(|one| Example {
-        name: format!("CassandraBackup {}", one.name_any()),
-        made: one.creation_timestamp().map(|time| time.0),
-        spec: one.spec,
-    });
+    let backups = backups.into_iter().filter_map(Example::of);
     let crons = crons.into_iter().map(|one| Example {
         name: format!("CronBackup {}", one.name_any()),
         made: one.creation_timestamp().map(|time| time.0),
         spec: one.spec.template.spec,
     });
     Ok(backups.chain(crons).collect())
+}
+
+impl Example {
+    /// A backup as an example, unless it was found in a storage: nobody knows the pods of such a one.
+    pub fn of(backup: CassandraBackup) -> Option<Self> {
+        (!backup.spec.imported).then(|| Self {
+            name: format!("CassandraBackup {}", backup.name_any()),
+            made: backup.creation_timestamp().map(|time| time.0),
+            spec: backup.spec,
+        })
+    }
 }
 
 impl Place {
@@ -177,6 +183,15 @@ mod tests {
         let place = Place::of(&said, examples()).unwrap();
         assert_eq!(place.line(), "cluster prod, storage elsewhere, as in new");
         assert_eq!(place.spec.cassandra.container.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_backup_that_was_found_in_a_storage_is_an_example_for_nobody() {
+        let mut spec = example("b", 1, "prod", "db").spec;
+        let made = CassandraBackup::new("b", spec.clone());
+        assert_eq!(Example::of(made).unwrap().name, "CassandraBackup b");
+        spec.imported = true;
+        assert!(Example::of(CassandraBackup::new("b", spec)).is_none());
     }
 
     #[test]

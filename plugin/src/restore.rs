@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::arguments::{Mode, RestoreFlags};
 use crate::connection::{Connection, Job};
-use crate::defaults::{self, Place, Said};
+use crate::defaults::{self, Example, Place, Said};
 use crate::follow;
 use crate::table::{columns, draw};
 
@@ -29,24 +29,18 @@ pub async fn run(connection: &Connection, flags: &RestoreFlags) -> Result<ExitCo
     let named = match &flags.backup {
         None => None,
         Some(backup) => match connection.job(&format!("backup/{backup}")).await? {
-            Job::Backup(backup) => Some(backup.spec),
+            Job::Backup(backup) => Some(backup),
             Job::Restore(_) => None,
         },
     };
-    if let Some(spec) = &named {
-        said.cluster = said.cluster.or(Some(&spec.cluster));
-        said.storage = said.storage.or(Some(&spec.storage.name));
-        // Of one that was found in a storage, nobody knows the pods.
-        if !spec.imported {
-            examples.push(defaults::Example {
-                name: format!(
-                    "CassandraBackup {}",
-                    flags.backup.as_deref().unwrap_or_default()
-                ),
-                made: Some(Timestamp::MAX),
-                spec: spec.clone(),
-            });
-        }
+    if let Some(backup) = &named {
+        said.cluster = said.cluster.or(Some(&backup.spec.cluster));
+        said.storage = said.storage.or(Some(&backup.spec.storage.name));
+        // Before all others, however old it is.
+        examples.extend(Example::of((**backup).clone()).map(|example| Example {
+            made: Some(Timestamp::MAX),
+            ..example
+        }));
     }
     let place = Place::of(&said, examples)?;
     println!("CassandraRestore {name}: {}", place.line());

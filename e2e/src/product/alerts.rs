@@ -2,7 +2,6 @@
 //! a month.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -17,12 +16,12 @@ const ROUND: f64 = 3600.0;
 /// How often the second look is repeated: 35 days.
 const STEPS: i64 = 35 * 24 * 3600 / STEP;
 
-/// The alerts, and two looks at `/metrics`.
+/// The alerts, and what they are evaluated over.
 #[derive(Debug)]
 pub struct Alerts {
     groups: Value,
-    /// By series, the values at both looks. What one did not have is empty.
-    series: BTreeMap<String, [Option<f64>; 2]>,
+    /// Names of series, and their values, one every ten minutes, as Prometheus' tests have them.
+    series: Vec<(String, String)>,
 }
 
 /// An alert at a time after the first look, and all that it fires for then.
@@ -37,15 +36,9 @@ pub struct Expected {
 }
 
 impl Alerts {
-    /// Those of the chart with its defaults. The second look was at `now`, in seconds since 1970.
+    /// Those of the chart with its defaults, over two looks at `/metrics`. The second one was at `now`, in seconds since
+    /// 1970.
     pub async fn over(looks: [&str; 2], now: i64) -> Result<Self> {
-        let chart = operator::chart()?;
-        let values = json!({"metrics": {"rules": {"enabled": true}}});
-        let rendered = helm::template(&chart, operator::RELEASE, &values.to_string()).await?;
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
-        let rule = documents
-            .into_iter()
-            .find(|one| one["kind"] == "PrometheusRule");
         let mut series = BTreeMap::<_, [Option<f64>; 2]>::new();
         for (at, look) in looks.into_iter().enumerate() {
             for line in look.lines().filter(|line| !line.starts_with('#')) {
@@ -60,25 +53,35 @@ impl Alerts {
                 series.entry(name.to_owned()).or_default()[at] = Some(value);
             }
         }
+        let text = |value: Option<f64>, more: &str| {
+            value.map_or("_".to_owned(), |value| format!("{value}{more}"))
+        };
+        let ever = format!("+0x{STEPS}");
+        let series = series.into_iter().map(|(name, [first, second])| {
+            (name, format!("{} {}", text(first, ""), text(second, &ever)))
+        });
+        Self::of(series.collect()).await
+    }
+
+    /// The same over series as they are given.
+    pub async fn of(series: Vec<(String, String)>) -> Result<Self> {
+        let values = json!({"metrics": {"rules": {"enabled": true}}});
+        let chart = operator::chart()?;
+        let rendered = helm::template(&chart, operator::RELEASE, &values.to_string()).await?;
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
+        let mut documents = documents.into_iter();
+        let rule = documents.find(|one| one["kind"] == "PrometheusRule");
+        let rule = rule.context("no PrometheusRule")?;
         Ok(Self {
-            groups: rule.context("no PrometheusRule")?["spec"]["groups"].clone(),
+            groups: rule["spec"]["groups"].clone(),
             series,
         })
     }
 
     /// An error unless each alert fires then for these, and for no others.
     pub async fn check(&self, expected: &[Expected]) -> Result<()> {
-        let series = self.series.iter().map(|(name, values)| {
-            let mut text = String::new();
-            for (value, more) in values.iter().zip([String::new(), format!("+0x{STEPS}")]) {
-                match value {
-                    Some(value) => write!(text, "{value}{more} ")?,
-                    None => write!(text, "_ ")?,
-                }
-            }
-            Ok(json!({"series": name, "values": text.trim_end()}))
-        });
-        let series = series.collect::<Result<Vec<_>>>()?;
+        let series = self.series.iter();
+        let series = series.map(|(name, values)| json!({"series": name, "values": values}));
         let tests = expected.iter().map(|one| {
             let fires = one.fires.iter().map(|(labels, summary, description)| {
                 let told = json!({"summary": summary, "description": description});
@@ -97,7 +100,7 @@ impl Alerts {
         let test = json!({
             "rule_files": [rules], "evaluation_interval": step,
             "tests": [{
-                "name": "alerts", "interval": step, "input_series": series,
+                "name": "alerts", "interval": step, "input_series": series.collect::<Vec<_>>(),
                 "alert_rule_test": tests.collect::<Vec<_>>(),
             }],
         });

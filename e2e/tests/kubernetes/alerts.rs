@@ -202,6 +202,131 @@ async fn each_alert_fires_for_its_cause_and_for_nothing_else() {
     namespace.done().await.unwrap();
 }
 
+/// What Prometheus sees when it or the operator was away cannot be waited for: days go by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_sets_none_off_and_a_restart_of_the_operator_silences_none() {
+    let series = [
+        // Failures of long ago. What was not read, three times from 33h30m on, is a day before 57h40m. Ten: the first of
+        // fewer VictoriaMetrics, unlike Prometheus, takes for an increase after each gap.
+        (
+            r#"rehearsals_total{namespace="a",cluster="gap",result="Failed"}"#,
+            "10+0x200 _x3 10+0x200",
+        ),
+        // One before the restart, and another one after it.
+        (
+            r#"rehearsals_total{namespace="a",cluster="new",result="Failed",pod="1"}"#,
+            "1+0x150",
+        ),
+        (
+            r#"rehearsals_total{namespace="a",cluster="new",result="Failed",pod="2"}"#,
+            "_x152 1+0x200",
+        ),
+        (
+            r#"restores_total{namespace="a",cluster="gap",result="Failed"}"#,
+            "10+0x200 _x3 10+0x200",
+        ),
+        (
+            r#"restores_total{namespace="a",cluster="new",result="Failed",pod="1"}"#,
+            "1+0x150",
+        ),
+        (
+            r#"restores_total{namespace="a",cluster="new",result="Failed",pod="2"}"#,
+            "_x152 1+0x200",
+        ),
+        // The first that an operator says that was away.
+        (
+            r#"schedule_missed_total{namespace="a",schedule="s"}"#,
+            "_x150 20+0x200",
+        ),
+        (
+            r#"schedule_interval_seconds{namespace="a",schedule="s",pod="1"}"#,
+            "86400+0x80",
+        ),
+        (
+            r#"schedule_interval_seconds{namespace="a",schedule="s",pod="2"}"#,
+            "_x84 86400+0x200",
+        ),
+        // Two that were found in a storage, and one of them is backed up from here, too.
+        (
+            r#"recovery_point_timestamp_seconds{namespace="a",cluster="found"}"#,
+            "0+0x400",
+        ),
+        (
+            r#"recovery_point_timestamp_seconds{namespace="a",cluster="ours"}"#,
+            "0+0x400",
+        ),
+        (
+            r#"last_result{namespace="a",cluster="ours",result="Succeeded"}"#,
+            "1+0x400",
+        ),
+    ];
+    let series = series.map(|(name, values)| (format!("cassandra_backup_{name}"), values.into()));
+    let alerts = Alerts::of(series.into()).await.unwrap();
+    let of = |label: &str, value: &str, severity: &str| {
+        let mut labels = json!({"namespace": "a", "severity": severity});
+        labels[label] = value.into();
+        labels
+    };
+    let at = |alert, at, fires: Vec<(Value, &str, &str)>| Expected {
+        alert,
+        at,
+        fires: fires
+            .into_iter()
+            .map(|(labels, summary, told)| (labels, summary.into(), told.into()))
+            .collect(),
+    };
+    let expected = [
+        at("CassandraBackupRehearsalFailed", "57h40m", vec![]),
+        at(
+            "CassandraBackupRehearsalFailed",
+            "25h30m",
+            vec![(
+                of("cluster", "new", CRITICAL),
+                "A backup of cluster new in a could not be proven",
+                "The condition Verified of the CassandraBackup says why.",
+            )],
+        ),
+        at("CassandraRestoreFailed", "34h40m", vec![]),
+        at(
+            "CassandraRestoreFailed",
+            "25h30m",
+            vec![(
+                of("cluster", "new", WARNING),
+                "A restore of cluster new in a has failed",
+                "The CassandraRestore says of each node why.",
+            )],
+        ),
+        at(
+            "CassandraBackupSlotsMissed",
+            "25h10m",
+            vec![(
+                of("schedule", "s", WARNING),
+                "Times of the schedule a/s passed without a backup",
+                "20 in the last hour.",
+            )],
+        ),
+        at(
+            "CassandraBackupNeverSucceeded",
+            "26h40m",
+            vec![(
+                of("schedule", "s", CRITICAL),
+                "No backup of a/s has succeeded yet",
+                "The schedule has been followed for more than a day.",
+            )],
+        ),
+        at(
+            "CassandraBackupRecoveryPointTooOld",
+            "48h",
+            vec![(
+                of("cluster", "ours", CRITICAL),
+                "Of cluster ours in a too much would be lost",
+                "What was written in the last 2d 0h 0m 0s is in no complete backup.",
+            )],
+        ),
+    ];
+    alerts.check(&expected).await.unwrap();
+}
+
 fn expected(here: &str) -> Vec<Expected> {
     let of_schedule = |schedule: &str, severity: &str| json!({"namespace": here, "schedule": schedule, "severity": severity});
     let of_cluster = |cluster: &str, severity: &str| json!({"namespace": here, "cluster": cluster, "severity": severity});

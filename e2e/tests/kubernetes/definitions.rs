@@ -1,12 +1,11 @@
 //! The definitions in a real API server: what is wrong is refused with a message for the person who
 //! typed it, and what is right can be applied again and again.
 
+mod documented;
+
 use e2e::bed::{Bed, Namespace};
-use e2e::parts::binaries;
 use e2e::product::Operator;
-use kube::api::{
-    Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective,
-};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
@@ -482,62 +481,6 @@ async fn what_is_wrong_is_refused_for_the_person_who_typed_it_and_what_is_right_
         error.contains("the spec of a backup cannot be changed"),
         "{error}"
     );
-    documented_ones_are_right(&bed, &namespace).await;
+    documented::ones_are_right(&bed, &namespace).await;
     namespace.done().await.unwrap();
-}
-
-/// What the documentation has people apply is taken as it stands, with no field that is unknown.
-async fn documented_ones_are_right(bed: &Bed, namespace: &Namespace) {
-    let try_only = PatchParams {
-        dry_run: true,
-        field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::apply("reader")
-    };
-    let mut count = 0;
-    for (page, text) in documented() {
-        let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
-            .unwrap_or_else(|error| panic!("{page}: {error}\n{text}"));
-        let ours = documents
-            .into_iter()
-            .filter(|one| one["apiVersion"] == "cassandrabackup.io/v1alpha1");
-        for document in ours {
-            let text = |field: &str| document.pointer(field).and_then(Value::as_str).unwrap();
-            let api = api(bed, namespace, text("/kind"));
-            let patch = api
-                .patch(text("/metadata/name"), &try_only, &Patch::Apply(&document))
-                .await;
-            patch.unwrap_or_else(|error| panic!("{page}: {error}\n{document:#}"));
-            count += 1;
-        }
-    }
-    assert!(count >= 10, "{count}");
-}
-
-/// The pages, each with a block of YAML in it that has resources of ours.
-fn documented() -> Vec<(String, String)> {
-    let root = binaries::workspace().unwrap();
-    let docs = std::fs::read_dir(root.join("docs")).unwrap();
-    let mut pages: Vec<_> = docs.map(|page| page.unwrap().path()).collect();
-    pages.retain(|page| page.extension().is_some_and(|it| it == "md"));
-    pages.push(root.join("README.md"));
-    let mut blocks = Vec::new();
-    for page in pages {
-        let name = page.file_name().unwrap().to_string_lossy().into_owned();
-        let mut block: Option<(&str, String)> = None;
-        for line in std::fs::read_to_string(&page).unwrap().lines() {
-            block = match block {
-                None if line == "```yaml" => Some(("```", String::new())),
-                None if line.ends_with("<<EOF") => Some(("EOF", String::new())),
-                None => None,
-                Some((end, text)) if line == end => {
-                    if text.contains("apiVersion: cassandrabackup.io/") {
-                        blocks.push((name.clone(), text));
-                    }
-                    None
-                }
-                Some((end, text)) => Some((end, text + line + "\n")),
-            };
-        }
-    }
-    blocks
 }
