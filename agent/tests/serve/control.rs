@@ -2,7 +2,7 @@ use protocol::Reason;
 use rustix::process::Signal;
 use uuid::Uuid;
 
-use crate::harness::{Place, program};
+use crate::harness::{Place, copy_program, program};
 
 fn cancel(run: Uuid) -> (i32, String) {
     tell("cancel", run)
@@ -72,7 +72,7 @@ fn another_user_cannot_cancel() {
     let mut run = place.start(&place.request(), &["warn=one", &gate]);
     run.until_warning("one");
     let copy = std::env::temp_dir().join(format!("cassandra-backup-{}", place.run));
-    std::fs::copy(env!("CARGO_BIN_EXE_cassandra-backup"), &copy).unwrap();
+    copy_program(program().get_program().as_ref(), &copy);
     let mut command = std::process::Command::new(&copy);
     std::os::unix::process::CommandExt::uid(&mut command, 12345);
     let output = command

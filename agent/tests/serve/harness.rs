@@ -93,6 +93,15 @@ pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cassandra-backup"))
 }
 
+/// Copies a program to where another user can run it.
+///
+/// `cp` does it: a file that this process has open for writing is, for a moment, also open in whatever
+/// the other tests start just then, and cannot be run meanwhile ("Text file busy").
+pub fn copy_program(program: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(program).arg(to).status().unwrap();
+    assert!(copied.success(), "{copied}");
+}
+
 /// A process whose events are read as they come.
 pub struct Running {
     pub child: Child,

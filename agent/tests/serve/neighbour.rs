@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 
 use rustix::process::geteuid;
 
-use crate::harness::{Place, Running};
+use crate::harness::{Place, Running, copy_program};
 
 /// The nineteenth field of /proc/PID/stat, see proc_pid_stat(5).
 fn nice(stat: &str) -> i32 {
@@ -53,7 +53,7 @@ fn the_memory_of_a_run_is_closed_to_other_processes_of_its_user() {
     // Where another user can reach it.
     let copy = place.gate("scripted_run");
     let command = place.command(&[]);
-    fs::copy(command.get_program(), &copy).unwrap();
+    copy_program(command.get_program().as_ref(), &copy);
     let mut command = std::process::Command::new(&copy);
     command
         .arg(place.state())

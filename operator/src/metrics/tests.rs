@@ -254,8 +254,11 @@ fn full() -> Metrics {
     .unwrap();
     let status = restore.status.clone().unwrap();
     metrics.restored(&restore, None, &status);
-    // What was told already is not counted twice, and a rehearsal is none.
+    // What was told already is not counted twice; a look is none, nor is a rehearsal.
     metrics.restored(&restore, Some(&status), &status);
+    let mut look = restore.clone();
+    look.spec.dry_run = true;
+    metrics.restored(&look, None, &status);
     let mut rehearsal = restore.clone();
     rehearsal.spec.mode = RestoreMode::Rehearse;
     metrics.restored(&rehearsal, None, &status);

@@ -41,10 +41,12 @@ pub(super) async fn kept(client: &Client) -> Result<Kept, Error> {
         at: client.at(None),
         reason: format!("what the server says of the bucket cannot be read: {error}"),
     })?;
-    Ok(of(&bucket, client.touch == GcsTouch::Rewrite))
+    Ok(of(&bucket, client.touch))
 }
 
-fn of(bucket: &Bucket, touched: bool) -> Kept {
+fn of(bucket: &Bucket, touch: GcsTouch) -> Kept {
+    // Only a rewrite replaces.
+    let touched = touch == GcsTouch::Rewrite;
     if bucket.versioning.enabled {
         return Kept::Versions { touched };
     }
@@ -88,8 +90,8 @@ mod tests {
             ),
         ] {
             let bucket = serde_json::from_str(answer).unwrap();
-            for touched in [true, false] {
-                assert_eq!(of(&bucket, touched), expected(touched), "{answer}");
+            for (touch, touched) in [(GcsTouch::Rewrite, true), (GcsTouch::CustomTime, false)] {
+                assert_eq!(of(&bucket, touch), expected(touched), "{answer}");
             }
         }
     }
