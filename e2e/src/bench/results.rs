@@ -21,6 +21,9 @@ pub struct Sample {
     pub reader: Option<Latency>,
     /// The agent's phases and their seconds, as it tells them itself; nothing of other tools.
     pub phases: Vec<(String, f64)>,
+    /// Seconds of the agent from its first phase until Cassandra's snapshot was there.
+    #[serde(default)]
+    pub until_snapshot: Option<f64>,
 }
 
 impl Sample {

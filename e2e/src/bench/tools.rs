@@ -109,6 +109,8 @@ pub enum Tool {
     B3sum,
     /// The requests that renew every object, and no other; on FILE: `touch`.
     BareTouch,
+    /// The requests that list every object.
+    BareList,
 }
 
 /// How ours is set up.
@@ -165,6 +167,7 @@ impl Tool {
             Self::CpR => "cp -r",
             Self::B3sum => "b3sum",
             Self::BareTouch => "bare requests",
+            Self::BareList => "bare lists",
         }
     }
 
@@ -249,16 +252,8 @@ impl Tool {
                     .arg(raw)
                     .arg(&programs.b3sum)
             }
-            (Self::BareTouch, Target::S3(minio)) => with_keys(
-                Invocation::new(&programs.me).args([
-                    "touch",
-                    "--endpoint",
-                    &minio.endpoint(),
-                    "--bucket",
-                    BUCKET,
-                ]),
-                minio,
-            ),
+            (Self::BareTouch, Target::S3(minio)) => bare_requests("touch", programs, minio),
+            (Self::BareList, Target::S3(minio)) => bare_requests("list", programs, minio),
             (Self::BareTouch, Target::File(path)) => {
                 Invocation::shell("find \"$1\" -type f -exec touch {} +").arg(path)
             }
@@ -301,6 +296,13 @@ pub fn told_storage(invocation: Invocation, target: Target<'_>) -> Invocation {
             minio,
         ),
     }
+}
+
+/// This program as a client that does nothing but such requests.
+fn bare_requests(what: &str, programs: &Programs, minio: &Minio) -> Invocation {
+    let endpoint = minio.endpoint();
+    let server = [what, "--endpoint", &endpoint, "--bucket", BUCKET];
+    with_keys(Invocation::new(&programs.me).args(server), minio)
 }
 
 /// All curl processes that are configured in `folder`, side by side.

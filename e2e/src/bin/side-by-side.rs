@@ -39,6 +39,17 @@ struct Flags {
     command: Option<Command>,
 }
 
+/// An S3 server.
+#[derive(Debug, clap::Args)]
+struct Server {
+    /// Its URL
+    #[arg(long)]
+    endpoint: String,
+    /// The bucket
+    #[arg(long)]
+    bucket: String,
+}
+
 /// What this program runs as a process of its own, to be measured.
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -52,14 +63,9 @@ enum Command {
         command: Vec<String>,
     },
     /// Copies every object of a bucket onto itself
-    Touch {
-        /// URL of the server
-        #[arg(long)]
-        endpoint: String,
-        /// The bucket
-        #[arg(long)]
-        bucket: String,
-    },
+    Touch(Server),
+    /// Lists every object of a bucket
+    List(Server),
     /// Copies files, with fsync of each
     Copy {
         /// Files at the same time
@@ -104,8 +110,11 @@ fn run(flags: Flags) -> Result<u8> {
             "write" => bare::manifest::write(&path, components)?,
             _ => bare::manifest::read(&path, components)?,
         },
-        Some(Command::Touch { endpoint, bucket }) => {
-            tokio::runtime::Runtime::new()?.block_on(bare::touch::run(&endpoint, &bucket))?;
+        Some(Command::Touch(Server { endpoint, bucket })) => {
+            tokio::runtime::Runtime::new()?.block_on(bare::requests::touch(&endpoint, &bucket))?;
+        }
+        Some(Command::List(Server { endpoint, bucket })) => {
+            tokio::runtime::Runtime::new()?.block_on(bare::requests::list(&endpoint, &bucket))?;
         }
         None if flags.again => bench::write_again(&flags.document)?,
         None => {

@@ -3,4 +3,4 @@
 pub mod copy;
 pub mod curl;
 pub mod manifest;
-pub mod touch;
+pub mod requests;

@@ -39,6 +39,7 @@ pub async fn run(repeats: usize) -> Result<Case> {
                 pages: None,
                 reader: None,
                 phases: Vec::new(),
+                until_snapshot: None,
             };
             add(&mut series, what, (invocation.shown(&names), sample));
         }

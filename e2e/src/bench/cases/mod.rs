@@ -120,7 +120,7 @@ impl<'a> Ground<'a> {
         let invocation = tool.invocation(&task).await?;
         let (mut sample, printed) = self.measured(&invocation, place).await?;
         if let Tool::Agent(_) = tool {
-            sample.phases = phases(&printed);
+            (sample.phases, sample.until_snapshot) = phases(&printed);
         }
         Ok((invocation.shown(&self.names(place, &own)), sample))
     }
@@ -140,6 +140,7 @@ impl<'a> Ground<'a> {
             pages: None,
             reader: None,
             phases: Vec::new(),
+            until_snapshot: None,
         };
         Ok((sample, printed))
     }
@@ -234,13 +235,20 @@ pub fn add(series: &mut Vec<Series>, name: &str, (command, sample): (String, Sam
     }
 }
 
-/// The agent's phases and the seconds that each took, from the events that it printed.
-fn phases(printed: &str) -> Vec<(String, f64)> {
+/// The agent's phases and the seconds that each took, and those until Cassandra's snapshot was there, from
+/// the events that it printed.
+fn phases(printed: &str) -> (Vec<(String, f64)>, Option<f64>) {
     #[derive(Deserialize)]
     struct Event {
         time: jiff::Timestamp,
         event: String,
         phase: Option<String>,
+        snapshot: Option<Snapshot>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Snapshot {
+        ended_at: jiff::Timestamp,
     }
     let events = printed
         .lines()
@@ -253,7 +261,11 @@ fn phases(printed: &str) -> Vec<(String, f64)> {
         let took = end.time.duration_since(begin.time).as_secs_f64();
         Some((begin.phase.clone()?, took))
     });
-    named.collect()
+    let snapshot = steps.iter().find_map(|event| event.snapshot.as_ref());
+    let until_snapshot = snapshot
+        .zip(steps.first())
+        .map(|(snapshot, first)| snapshot.ended_at.duration_since(first.time).as_secs_f64());
+    (named.collect(), until_snapshot)
 }
 
 #[cfg(test)]
@@ -266,9 +278,10 @@ mod tests {
             {\"time\":\"2026-01-01T00:00:02Z\",\"event\":\"phase\",\"phase\":\"Preparing\"}\n\
             {\"time\":\"2026-01-01T00:00:03.5Z\",\"event\":\"phase\",\"phase\":\"Planning\"}\n\
             {\"time\":\"2026-01-01T00:00:04Z\",\"event\":\"progress\"}\n\
-            {\"time\":\"2026-01-01T00:00:05Z\",\"event\":\"result\"}\n";
+            {\"time\":\"2026-01-01T00:00:05Z\",\"event\":\"result\",\
+            \"snapshot\":{\"startedAt\":\"2026-01-01T00:00:02.5Z\",\"endedAt\":\"2026-01-01T00:00:03Z\"}}\n";
         let expected = [("Preparing".to_owned(), 1.5), ("Planning".to_owned(), 1.5)];
-        assert_eq!(phases(printed), expected);
-        assert!(phases("not json").is_empty());
+        assert_eq!(phases(printed), (expected.to_vec(), Some(1.0)));
+        assert_eq!(phases("not json"), (Vec::new(), None));
     }
 }

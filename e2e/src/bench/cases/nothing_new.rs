@@ -26,7 +26,7 @@ fn groups(kind: Kind) -> Vec<Vec<Tool>> {
     ];
     let medusa = vec![Tool::Medusa(Speed::Tuned)];
     match kind {
-        Kind::S3 => vec![ours, medusa],
+        Kind::S3 => vec![[ours, vec![Tool::BareList]].concat(), medusa],
         Kind::File => vec![ours, medusa, vec![Tool::Esop]],
     }
 }

@@ -115,5 +115,6 @@ fn quiet(reader: Latency) -> Sample {
         pages: None,
         reader: Some(reader),
         phases: Vec::new(),
+        until_snapshot: None,
     }
 }

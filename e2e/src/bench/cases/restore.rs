@@ -23,6 +23,8 @@ pub const NAME: &str = "Restore, S3";
 pub const OURS: &str = "cassandra-backup restore";
 /// What copies only.
 pub const COPY: &str = "curl × 4, only the download";
+/// The same with the imports, until all is on the disk, as ours is when it says so.
+pub const DURABLE: &str = "curl × 4, the imports, syncfs";
 /// Medusa, until it has stopped Cassandra and put the files where they belong.
 pub const MEDUSA: &str = "Medusa restore-node";
 /// Medusa, until Cassandra answers again.
@@ -54,7 +56,12 @@ pub async fn run(ground: &mut Ground<'_>) -> Result<Case> {
         empty(ground, &stored).await?;
         let bare = bare(ground, &place);
         let (copied, took) = step(label(COPY), bare).await?;
+        let mut durable = copied.1.clone();
+        let began = Instant::now();
+        settle(ground.cassandra.home())?;
+        durable.cost.wall += took + began.elapsed().as_secs_f64();
         add(&mut series, COPY, copied);
+        add(&mut series, DURABLE, (String::new(), durable));
         imports.push(took);
         restored(ground)?;
 
