@@ -135,6 +135,10 @@ pub struct NodeStatus {
     /// Which attempt, counted from 1; 0 if that is not known, of a backup that was found in the
     /// storage.
     pub attempt: i32,
+    /// How many of the attempts found another run at work on the node and did nothing. They do not count for
+    /// `retry.limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_away: Option<i32>,
     /// Id of the node's run, the same for all attempts.
     pub run_id: String,
     /// All that the node's backup consists of.

@@ -125,7 +125,7 @@ impl Default for PurgeLimits {
 pub struct Purged {
     /// Nothing was deleted; it is what would be.
     pub dry_run: bool,
-    /// Backups that were deleted, oldest first, at most [`NAMED_BACKUPS`] of them.
+    /// Backups of which all manifests were deleted, oldest first, at most [`NAMED_BACKUPS`] of them.
     pub expired: Vec<ExpiredBackup>,
     /// How many more there are.
     pub expired_unnamed: u64,
@@ -133,6 +133,9 @@ pub struct Purged {
     pub kept: u64,
     /// Expired backups that stay for now, because a run relies on them or they changed meanwhile.
     pub held: u64,
+    /// Manifests that were deleted, one for each node of a backup. Those of a backup that is not among the
+    /// expired are deleted in part, where it ended early.
+    pub manifests: u64,
     /// Data that was deleted.
     pub deleted: Tally,
     /// Data that no backup needs, too young to be deleted.

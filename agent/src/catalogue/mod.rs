@@ -23,7 +23,7 @@ use crate::storage;
 pub use intents::running;
 pub use request::tell;
 pub use summary::{NodeSummary, TableSum, summarize};
-pub use survey::{SurveyError, survey};
+pub use survey::{SurveyError, Unseen, survey};
 
 /// Headers and heads that are read at the same time.
 const PARALLEL: usize = 16;

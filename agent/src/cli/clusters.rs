@@ -7,7 +7,8 @@ use super::list;
 use super::query::{self, Failure, Form};
 use super::storage::StorageFlags;
 use super::table::Table;
-use crate::{catalogue, storage};
+use crate::catalogue::{self, SurveyError};
+use crate::storage;
 
 #[derive(Debug, Args)]
 pub(super) struct ClustersFlags {
@@ -25,16 +26,32 @@ impl ClustersFlags {
             let access = self.storage.access().map_err(Failure::usage)?;
             let store = storage::open(&access).await?;
             store.reach().await?;
-            let found = catalogue::survey(store.as_ref()).await?;
-            match self.output {
-                Form::Json => query::print_json(&serde_json::json!({ "clusters": found }))?,
-                Form::Text if found.is_empty() => {
-                    query::print(&format!("no backup of any cluster in {}\n", store.name()))?;
+            match catalogue::survey(store.as_ref()).await {
+                Ok(found) => {
+                    self.print(store.name(), &found)?;
+                    Ok(ExitCode::Done)
                 }
-                Form::Text => query::print(&table(&found))?,
+                Err(error) => {
+                    // What is known all the same.
+                    if let SurveyError::Partly { found, .. } = &error
+                        && !found.is_empty()
+                    {
+                        self.print(store.name(), found)?;
+                    }
+                    Err(error.into())
+                }
             }
-            Ok(ExitCode::Done)
         })
+    }
+
+    fn print(&self, storage: &str, found: &[ClusterFound]) -> Result<(), Failure> {
+        match self.output {
+            Form::Json => query::print_json(&serde_json::json!({ "clusters": found })),
+            Form::Text if found.is_empty() => {
+                query::print(&format!("no backup of any cluster in {storage}\n"))
+            }
+            Form::Text => query::print(&table(found)),
+        }
     }
 }
 

@@ -165,9 +165,7 @@ impl PurgeFlags {
             let told = |progress| tell(&spinner, progress);
             let done = expiry::by_policy(store, &cluster, &policy, series, options, &told).await;
             spinner.end();
-            let done = done?;
-            common.print(&done)?;
-            answer(done.left())
+            answer(common.shown(done)?.left())
         })
     }
 }
@@ -193,9 +191,7 @@ impl DeleteFlags {
             };
             let done = expiry::by_name(store, &cluster, asked, options, &told).await;
             spinner.end();
-            let done = done?;
-            common.print(&done)?;
-            answer(done.left_of(&names))
+            answer(common.shown(done)?.left_of(&names))
         })
     }
 }
@@ -235,6 +231,18 @@ impl CommonFlags {
             attribute_cache: self.caches.wait(access),
             ..PurgeOptions::new(state.path())
         })
+    }
+
+    /// Prints what was done, also where it failed half way.
+    fn shown(&self, ended: Result<Done, ExpiryError>) -> Result<Done, Failure> {
+        let done = match &ended {
+            Ok(done) => Some(done),
+            Err(error) => error.done(),
+        };
+        if let Some(done) = done {
+            self.print(done)?;
+        }
+        ended.map_err(Failure::from)
     }
 
     fn print(&self, done: &Done) -> Result<(), Failure> {

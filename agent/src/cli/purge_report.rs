@@ -49,6 +49,13 @@ pub(super) fn text(done: &Done, dry_run: bool) -> String {
         "objects that no backup needs are younger than --grace: a later purge takes them",
     );
     more("spared", report.spared, "objects are needed again");
+    // Those of a backup of which others are left are in no other figure.
+    let in_part = if report.unfinished {
+        report.manifests
+    } else {
+        0
+    };
+    more("manifests", in_part, "deleted before it stopped");
     more(
         "held",
         report.held.len() as u64,

@@ -2,6 +2,8 @@
 //! the same names have in common.
 
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
@@ -21,7 +23,7 @@ use crate::lease::MARGIN;
 use crate::purge::{self as sweep, Catalogue, PurgeError, PurgeOptions, PurgeReport, Told};
 use crate::retention::{self, ByName, Candidate, Decision, Policy, Refused, Verdict};
 
-/// Why it ended early. Unless deletes had begun, nothing was deleted.
+/// Why it ended early. But for [`ExpiryError::HalfWay`], nothing is known to be deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum ExpiryError {
     /// The purge.
@@ -33,6 +35,14 @@ pub enum ExpiryError {
     /// A name that cannot go.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The purge, which had begun to delete.
+    #[error("{cause}")]
+    HalfWay {
+        /// Why it ended.
+        cause: Box<PurgeError>,
+        /// What is known to have been done.
+        done: Box<Done>,
+    },
 }
 
 impl ExpiryError {
@@ -42,6 +52,15 @@ impl ExpiryError {
             Self::Purge(error) => error.reason(),
             Self::Catalogue(error) => error.reason(),
             Self::Refused(refused) => refused.reason(),
+            Self::HalfWay { cause, .. } => cause.reason(),
+        }
+    }
+
+    /// What was done by then, if anything was deleted.
+    pub fn done(&self) -> Option<&Done> {
+        match self {
+            Self::HalfWay { done, .. } => Some(done),
+            _ => None,
         }
     }
 }
@@ -180,11 +199,19 @@ async fn run(
         first.get_or_init(|| (candidates, decisions));
         names
     };
-    let report = sweep::purge(store, cluster, &expired, options, told).await?;
+    let purged = sweep::purge(store, cluster, &expired, options, told).await;
     let (candidates, decisions) = first.into_inner().unwrap_or_default();
-    Ok(Done {
+    let done = |report| Done {
         candidates,
         decisions,
         report,
-    })
+    };
+    match purged {
+        Ok(report) => Ok(done(report)),
+        Err(PurgeError::HalfWay { cause, report }) => Err(ExpiryError::HalfWay {
+            cause,
+            done: Box::new(done(*report)),
+        }),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -28,7 +28,7 @@ use crate::storage::{self, DeviceError};
 
 /// Why a request is not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
-enum RequestError {
+pub(super) enum RequestError {
     #[error(transparent)]
     Field(#[from] BadField),
     #[error("no time zone has the name {0:?}; an example is Europe/Berlin")]
@@ -48,6 +48,14 @@ impl RequestError {
             Self::Memory(_) => Reason::OutOfMemory,
             Self::Device(_) => Reason::StorageUnsuitable,
             Self::Expiry(error) => error.reason(),
+        }
+    }
+
+    /// What was done by then.
+    fn done(&self) -> Option<&Done> {
+        match self {
+            Self::Expiry(error) => error.done(),
+            _ => None,
         }
     }
 }
@@ -148,7 +156,8 @@ fn options(run: &Run, limits: PurgeLimits, access: &StorageAccess) -> PurgeOptio
 
 type Left = Option<(Reason, String)>;
 
-fn tell(
+/// The outcome of what has ended so. What was deleted is told though it failed.
+pub(super) fn tell(
     run: &Run,
     dry_run: bool,
     known: &[String],
@@ -156,7 +165,13 @@ fn tell(
 ) -> Outcome {
     let (left, done) = match ended {
         Ok(ended) => ended,
-        Err(error) => return outcome(run, error.reason(), error.to_string()),
+        Err(error) => {
+            let told = |done| Box::new(purged(dry_run, known, done));
+            return Outcome {
+                purged: error.done().map(told),
+                ..outcome(run, error.reason(), error.to_string())
+            };
+        }
     };
     let purged = purged(dry_run, known, &done);
     let (reason, message) = match left {
@@ -195,6 +210,7 @@ fn purged(dry_run: bool, known: &[String], done: &Done) -> Purged {
         expired_unnamed: report.expired.len().saturating_sub(NAMED_BACKUPS) as u64,
         kept: done.decisions.iter().filter(|it| kept(&it.verdict)).count() as u64,
         held: report.held.len() as u64,
+        manifests: report.manifests,
         deleted: tally(report.deleted),
         young: tally(report.young),
         gone: known

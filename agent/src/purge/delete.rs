@@ -1,14 +1,19 @@
 //! Deletes what is condemned and still unreferenced: manifests first, so that none ever names what
 //! is gone.
+//!
+//! When a delete fails, none is begun any more, and those that are on their way are waited for: the
+//! report has what they did.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
+use manifest::{BackupName, ManifestKey};
 use store::Key;
 
 use super::condemn::Condemned;
-use super::{Again, Amount, Purge, PurgeError, PurgeReport, PurgeStep};
+use super::{Again, Purge, PurgeError, PurgeReport, PurgeStep};
 use crate::lease::Deadline;
 use crate::order::Rule;
 
@@ -27,10 +32,13 @@ pub(super) struct Deleting<'a> {
     pub again: &'a Again,
     /// Dead intents that the list names.
     pub dead_before: &'a BTreeSet<Key>,
+    /// A delete has failed.
+    pub failed: AtomicBool,
 }
 
 impl Deleting<'_> {
-    /// Deletes until all is done or the deadline has passed.
+    /// Deletes until all is done, the deadline has passed or something fails. The report has what was
+    /// deleted, however it ends.
     pub async fn run(&self, report: &mut PurgeReport) -> Result<(), PurgeError> {
         let manifests_first = self.purge.options.order.keeps(Rule::ManifestsBeforeData);
         if manifests_first {
@@ -54,29 +62,31 @@ impl Deleting<'_> {
 
     async fn manifests(&self, report: &mut PurgeReport) -> Result<(), PurgeError> {
         let manifests = &self.again.expired.manifests;
-        let deletes = manifests.iter().map(|(manifest, key)| async move {
-            Ok::<_, PurgeError>((manifest, self.one(key).await?))
-        });
+        let deletes = manifests
+            .iter()
+            .map(|(manifest, key)| async move { (manifest, self.one(key).await) });
         let mut deletes =
             stream::iter(deletes).buffer_unordered(self.purge.options.concurrency.max(1));
-        let mut left = BTreeSet::new();
-        while let Some((manifest, deleted)) = deletes.try_next().await? {
-            if deleted {
-                report.manifests += 1;
-            } else {
-                report.unfinished = true;
-                left.insert(&manifest.backup);
+        let mut left: BTreeSet<&ManifestKey> = manifests.keys().collect();
+        let mut ended = Ok(());
+        while let Some((manifest, deleted)) = deletes.next().await {
+            match deleted {
+                Ok(true) => {
+                    report.manifests += 1;
+                    left.remove(manifest);
+                }
+                Ok(false) => report.unfinished = true,
+                Err(error) => ended = self.fail(ended, error),
             }
         }
+        let left: BTreeSet<&BackupName> = left.iter().map(|manifest| &manifest.backup).collect();
         report.expired = self.again.expired.names();
         report.expired.retain(|backup| !left.contains(backup));
-        Ok(())
+        ended
     }
 
     async fn data(&self, report: &mut PurgeReport) -> Result<(), PurgeError> {
         let total = self.condemned.sizes_len();
-        let mut done = Amount::default();
-        let mut spared = 0;
         let deletes = self.condemned.data()?.map(|next| async move {
             let (name, size) = next?;
             if self.again.named.contains(&name) {
@@ -87,24 +97,34 @@ impl Deleting<'_> {
         });
         let mut deletes =
             stream::iter(deletes).buffer_unordered(self.purge.options.concurrency.max(1));
-        while let Some((deleted, size)) = deletes.try_next().await? {
+        let mut ended = Ok(());
+        while let Some(deleted) = deletes.next().await {
             match deleted {
-                None => spared += 1,
-                Some(true) => done.add(size),
-                Some(false) => report.unfinished = true,
+                Ok((None, _)) => report.spared += 1,
+                Ok((Some(true), size)) => report.deleted.add(size),
+                Ok((Some(false), _)) => report.unfinished = true,
+                Err(error) => ended = self.fail(ended, error),
             }
-            if done.objects.is_multiple_of(TELL_EVERY) {
-                let done = done.objects + spared;
+            if report.deleted.objects.is_multiple_of(TELL_EVERY) {
+                let done = report.deleted.objects + report.spared;
                 self.purge.tell(PurgeStep::Deleting, done, Some(total));
             }
         }
-        report.deleted = done;
-        report.spared = spared;
-        Ok(())
+        ended
     }
 
-    /// Deletes one object, unless the deadline has passed or the purge is cancelled.
+    /// Lets nothing more begin. The first error is told.
+    fn fail(&self, ended: Result<(), PurgeError>, error: PurgeError) -> Result<(), PurgeError> {
+        self.failed.store(true, Ordering::Relaxed);
+        ended.and(Err(error))
+    }
+
+    /// Deletes one object, unless the deadline has passed, the purge is cancelled or another delete
+    /// has failed.
     async fn one(&self, key: &Key) -> Result<bool, PurgeError> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let (store, timer) = (self.purge.store, self.purge.options.timer.as_ref());
         if self.deadline.unseen_for(timer) > LOOK_EVERY {
             self.deadline.look(store, timer).await?;

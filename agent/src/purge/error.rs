@@ -5,10 +5,11 @@ use protocol::Reason;
 use store::{InvalidKey, Key};
 use uuid::Uuid;
 
+use super::PurgeReport;
 use crate::read::ReadFailure;
 use crate::{chain, storage};
 
-/// Why a purge ended early. Unless deletes had begun, nothing was deleted.
+/// Why a purge ended early. But for [`PurgeError::HalfWay`], nothing is known to be deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum PurgeError {
     /// The storage.
@@ -50,6 +51,14 @@ pub enum PurgeError {
     /// A name that cannot be a key.
     #[error("a name cannot be a key: {0}")]
     Key(#[from] InvalidKey),
+    /// It had begun to delete.
+    #[error("{cause}")]
+    HalfWay {
+        /// Why it ended.
+        cause: Box<PurgeError>,
+        /// What is known to be deleted; a request whose answer was lost may have deleted more.
+        report: Box<PurgeReport>,
+    },
 }
 
 impl From<ReadFailure> for PurgeError {
@@ -70,6 +79,7 @@ impl PurgeError {
             Self::Key(_) | Self::IdTaken(_) => Reason::InvalidRequest,
             Self::Cancelled => Reason::Cancelled,
             Self::Unknown(_) | Self::List(_) | Self::Spool(_) => Reason::Failed,
+            Self::HalfWay { cause, .. } => cause.reason(),
         }
     }
 }

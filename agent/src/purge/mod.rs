@@ -15,6 +15,7 @@ mod look;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use manifest::{BackupName, ClusterId, ClusterLayout};
@@ -146,8 +147,16 @@ pub struct PurgeReport {
     pub uploads: u64,
     /// Why these could not be looked for.
     pub unswept: Option<String>,
-    /// The deadline came first, or it was cancelled: some of what is condemned is left for the next purge.
+    /// The deadline came first, or it was cancelled or failed: some of what is condemned is left for the
+    /// next purge.
     pub unfinished: bool,
+}
+
+impl PurgeReport {
+    /// Whether something is gone that was there before.
+    fn has_deleted(&self) -> bool {
+        self.manifests + self.deleted.objects + self.intents > 0
+    }
 }
 
 /// Says which backups have expired. A pure function of the catalogue. It must never name the newest
@@ -158,7 +167,7 @@ pub type Decide<'a> = dyn Fn(&Catalogue) -> Vec<BackupName> + Send + Sync + 'a;
 pub type Told<'a> = dyn Fn(PurgeProgress) + Send + Sync + 'a;
 
 /// Deletes what `decide` says has expired, and data older than the grace period that is named by
-/// nobody.
+/// nobody. What it had deleted when it failed is told with the error: [`PurgeError::HalfWay`].
 pub async fn purge(
     store: &dyn Store,
     cluster: &ClusterId,
@@ -195,24 +204,42 @@ struct Purge<'a> {
 
 impl Purge<'_> {
     async fn run(&self, decide: &Decide<'_>) -> Result<PurgeReport, PurgeError> {
+        let mut report = PurgeReport::default();
+        let ended = self.carry_out(decide, &mut report).await;
+        match ended {
+            Ok(()) => Ok(report),
+            Err(cause) if report.has_deleted() => {
+                report.unfinished = true;
+                Err(PurgeError::HalfWay {
+                    cause: Box::new(cause),
+                    report: Box::new(report),
+                })
+            }
+            Err(cause) => Err(cause),
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        decide: &Decide<'_>,
+        report: &mut PurgeReport,
+    ) -> Result<(), PurgeError> {
         let options = &self.options;
         let timer = options.timer.as_ref();
-        let mut report = PurgeReport::default();
         self.tell(PurgeStep::Looking, 0, None);
         let deadline = Deadline::after(options.lifetime, self.store, timer).await?;
         let first = self.look(None).await?;
         let expired = first.expired(&decide(&first.catalogue()), &self.layout);
         report.held = expired.held.clone();
-        let crashed = self.crashed_purges(&first, &mut report).await?;
-        let condemned = self
-            .condemn(&first, &expired, &deadline, &mut report)
-            .await?;
+        let crashed = self.crashed_purges(&first, report).await?;
+        let condemned = self.condemn(&first, &expired, &deadline, report).await?;
         if options.dry_run {
             report.expired = expired.names();
             report.manifests = expired.manifests.len() as u64;
             report.deleted = condemned.amount();
             report.intents = first.dead.len() as u64;
-            return Ok(report);
+            report.condemned_lists = crashed.len() as u64;
+            return Ok(());
         }
         if options.cancel.is_cancelled() {
             return Err(PurgeError::Cancelled);
@@ -243,10 +270,11 @@ impl Purge<'_> {
                 condemned: &condemned,
                 again: &again,
                 dead_before: &first.dead,
+                failed: AtomicBool::new(false),
             };
             // Where a delete failed, its request may still arrive: then the list stays until its
             // deadline has passed, and a later purge removes it.
-            deleting.run(&mut report).await?;
+            deleting.run(report).await?;
             if report.manifests + report.deleted.objects > 0 {
                 self.wait_for_caches(1).await?;
             }
@@ -254,9 +282,9 @@ impl Purge<'_> {
         }
         for list in crashed {
             self.store.delete(&list).await?;
+            report.condemned_lists += 1;
         }
-        self.sweep(&first, &mut report).await?;
-        Ok(report)
+        self.sweep(&first, report).await
     }
 
     fn tell(&self, step: PurgeStep, done: u64, total: Option<u64>) {
@@ -309,7 +337,7 @@ impl Purge<'_> {
         Ok(())
     }
 
-    /// The lists of purges that crashed long ago; counts them, and those that are at work.
+    /// The lists of purges that crashed long ago; counts those that are at work.
     async fn crashed_purges(
         &self,
         look: &Look,
@@ -324,7 +352,6 @@ impl Purge<'_> {
             if lease::honoured(head.deadline, look.now, MARGIN) {
                 report.other_purges += 1;
             } else {
-                report.condemned_lists += 1;
                 crashed.push(key.clone());
             }
         }

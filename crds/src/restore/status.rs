@@ -129,6 +129,10 @@ pub struct RestoreNodeStatus {
     pub message: Option<String>,
     /// Which attempt of the step, counted from 1.
     pub attempt: i32,
+    /// How many of the step's attempts found another run at work on the node and did nothing. They do not count for
+    /// `retry.limit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turned_away: Option<i32>,
     /// Id of the run of this step, the same for all attempts.
     pub run_id: String,
     /// What the node imports.

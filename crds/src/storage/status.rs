@@ -25,7 +25,8 @@ pub struct BackupStorageStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceVersion>,
     /// The clusters that have a backup in the storage, by name, with the times to which they can be
-    /// brought back, as they were when `Surveyed` was last true; the first hundred only.
+    /// brought back, as they were when `Surveyed` was last true, or when they were looked into since; the first
+    /// hundred only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["cluster"]))]
     pub clusters: Vec<StoredCluster>,

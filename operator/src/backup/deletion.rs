@@ -315,8 +315,12 @@ async fn say(
             "the backup's data is being deleted".to_owned(),
         ),
         Told::Failed(ended) => {
+            let so_far = match ended.has_deleted() {
+                true => "not all of the data is deleted",
+                false => "the data is not deleted",
+            };
             let message = format!(
-                "the data is not deleted, and it is tried again: {}. To let the resource go without, annotate it with {SKIP}=true",
+                "{so_far}, and it is tried again: {}. To let the resource go without, annotate it with {SKIP}=true",
                 ended.message
             );
             (ended.reason, humane::shortened(&message, LONGEST_MESSAGE))

@@ -8,7 +8,7 @@ use http::Method;
 use jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use protocol::{Purged, Reason};
+use protocol::{Purged, Reason, Tally};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -93,6 +93,11 @@ fn condition<'a>(patch: &'a Value, kind: &str) -> (&'a str, &'a str, &'a str) {
 
 /// Lets the deletion of its data end so.
 async fn ended(context: &Arc<Context>, result: PurgeResult, reason: Reason) {
+    ended_after(context, result, reason, Purged::default()).await;
+}
+
+/// The same, with what it had deleted by then.
+async fn ended_after(context: &Arc<Context>, result: PurgeResult, reason: Reason, purged: Purged) {
     let place = Place {
         namespace: "shop".into(),
         storage: "main".into(),
@@ -105,7 +110,7 @@ async fn ended(context: &Arc<Context>, result: PurgeResult, reason: Reason) {
         result,
         reason,
         message: "the agent's words".into(),
-        purged: Some(Purged::default()),
+        purged: Some(purged),
     };
     let (woken, wakes) = tokio::sync::oneshot::channel();
     let wake = move || woken.send(()).unwrap();
@@ -232,6 +237,29 @@ async fn the_deletion_is_told_before_it_begins_and_an_unreachable_storage_stays_
         context.chores.of(UID),
         Some(Chore::Ended { failures: 1, .. })
     ));
+}
+
+#[tokio::test]
+async fn a_deletion_that_stopped_half_way_does_not_say_that_nothing_is_deleted() {
+    for (files, begin) in [
+        (0, "the data is not deleted, "),
+        (3, "not all of the data is deleted, "),
+    ] {
+        let (context, mut api) = context();
+        let purged = Purged {
+            deleted: Tally { files, bytes: 9 },
+            ..Purged::default()
+        };
+        let reason = Reason::StorageUnavailable;
+        ended_after(&context, PurgeResult::Failed, reason, purged).await;
+        let reconciled = begun(&context, &deleted(|_| ())).await;
+        let patch = api.expect_status().await;
+        let (is, reason, message) = condition(&patch, "Stalled");
+        assert_eq!((is, reason), ("True", "StorageUnavailable"));
+        assert!(message.starts_with(begin), "{message}");
+        assert_eq!(event(&mut api).await, "StorageUnavailable");
+        ends(reconciled).await;
+    }
 }
 
 #[tokio::test]

@@ -95,6 +95,7 @@ fn node(found: &NodeFound) -> NodeStatus {
         message: None,
         // A manifest does not say: whoever deletes it counts with one that nobody heard the end of.
         attempt: 0,
+        turned_away: None,
         run_id: found.run_id.to_string(),
         total: None,
         uploaded: None,

@@ -67,6 +67,7 @@ pub(super) fn begin(
         reason: Some(Reason::Pending.to_string()),
         message: None,
         attempt: 1,
+        turned_away: None,
         run_id: names::run_id(&uid, &pod.name).to_string(),
         total: None,
         uploaded: None,

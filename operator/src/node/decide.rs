@@ -82,20 +82,26 @@ pub(crate) struct Tries {
     pub(crate) unheard: u32,
     /// Of those, processes that ended.
     pub(crate) silent_exits: u32,
-    /// Attempts that only found another run on the node. They do not count as attempts.
+    /// Attempts that only found another run on the node. They do not count for the limit.
     pub(crate) turned_away: u32,
 }
 
 impl Tries {
-    /// For a node that is at `attempt`, which may be above the limit where it was turned away.
-    pub(crate) fn new(retry_limit: i32, attempt: u32) -> Self {
-        let limit = u32::try_from(retry_limit).unwrap_or(0);
+    /// For a node that is at `attempt` and was turned away so often. That is not known of what an older operator
+    /// began, whose attempt may be above the limit.
+    pub(crate) fn new(retry_limit: i32, attempt: u32, turned_away: u32) -> Self {
+        let limit = u32::try_from(retry_limit).unwrap_or(0).saturating_add(1);
         Self {
-            attempts: limit.saturating_add(1).max(attempt),
+            attempts: limit.saturating_add(turned_away).max(attempt),
             unheard: 0,
             silent_exits: 0,
-            turned_away: 0,
+            turned_away,
         }
+    }
+
+    /// Attempts that count for the limit.
+    pub(crate) fn counted(&self) -> u32 {
+        self.attempts.saturating_sub(self.turned_away)
     }
 }
 
@@ -109,7 +115,7 @@ pub(crate) fn decide(end: End, attempt: u32, tries: &mut Tries, pace: &Pace) -> 
             Reason::Interrupted,
             format!(
                 "the run was interrupted in each of its {} attempts",
-                tries.attempts
+                tries.counted()
             ),
             true,
         )),
@@ -256,7 +262,7 @@ mod tests {
     }
 
     fn next(end: End, limit: i32) -> Next {
-        decide(end, 1, &mut Tries::new(limit, 1), &Pace::default())
+        decide(end, 1, &mut Tries::new(limit, 1, 0), &Pace::default())
     }
 
     fn finish(next: Next) -> Finish {
@@ -324,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_node_that_another_run_holds_is_waited_for_without_losing_an_attempt() {
-        let (mut tries, mut attempt) = (Tries::new(1, 1), 1);
+        let (mut tries, mut attempt) = (Tries::new(1, 1, 0), 1);
         for _ in 0..100 {
             match decide(
                 outcome(Reason::Locked, attempt),
@@ -356,7 +362,32 @@ mod tests {
             &Pace::default(),
         );
         assert_eq!(finish(end).reason, Reason::Locked);
-        assert_eq!(Tries::new(1, 7).attempts, 7);
+    }
+
+    #[test]
+    fn after_a_restart_the_attempts_that_were_turned_away_leave_the_others_all_retries() {
+        // Retries, the attempt that the node is at, how often it was turned away; and attempts in all.
+        for (limit, attempt, turned_away, attempts) in [
+            (3, 1, 0, 4),
+            (3, 3, 2, 6),
+            (3, 9, 8, 12),
+            (0, 3, 2, 3),
+            (-1, 1, 0, 1),
+            // By an operator that did not count them.
+            (1, 7, 0, 7),
+        ] {
+            let tries = Tries::new(limit, attempt, turned_away);
+            assert_eq!(
+                (tries.attempts, tries.turned_away),
+                (attempts, turned_away),
+                "{limit} {attempt}"
+            );
+        }
+        // The day that it has for its turn does not begin anew either.
+        let mut tries = Tries::new(3, TURNS + 1, TURNS);
+        let end = outcome(Reason::Locked, TURNS + 1);
+        let end = finish(decide(end, TURNS + 1, &mut tries, &Pace::default()));
+        assert_eq!(end.reason, Reason::Locked);
     }
 
     fn cut(heard: bool, exit: Exit) -> End {
@@ -383,12 +414,12 @@ mod tests {
 
     #[test]
     fn cut_streams_never_end_a_run_but_an_agent_that_says_nothing_does() {
-        let mut tries = Tries::new(3, 1);
+        let mut tries = Tries::new(3, 1, 0);
         for _ in 0..100 {
             let next = decide(cut(false, Exit::Unknown), 1, &mut tries, &Pace::default());
             assert!(matches!(next, Next::Again { .. }));
         }
-        let mut tries = Tries::new(3, 1);
+        let mut tries = Tries::new(3, 1, 0);
         for _ in 1..SILENT_EXITS {
             let next = decide(cut(false, Exit::Code(1)), 1, &mut tries, &Pace::default());
             assert!(matches!(next, Next::Again { .. }));
@@ -419,7 +450,7 @@ mod tests {
             finish(next(refused(Reason::NoSpace), 3)).reason,
             Reason::NoSpace
         );
-        let mut tries = Tries::new(3, 1);
+        let mut tries = Tries::new(3, 1, 0);
         let count = (0..100)
             .take_while(|_| {
                 let end = refused(Reason::OutOfMemory);

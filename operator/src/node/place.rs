@@ -114,7 +114,7 @@ impl NodeRun {
                         Reason::Interrupted,
                         format!(
                             "container restarted in each of the {} attempts",
-                            state.tries.attempts
+                            state.tries.counted()
                         ),
                         true,
                     )));

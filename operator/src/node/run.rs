@@ -95,10 +95,11 @@ impl NodeRun {
             .iter()
             .any(|reason| node.reason.as_deref() == Some(reason.as_str()));
         let attempt = u32::try_from(node.attempt).unwrap_or(1).max(1);
+        let turned_away = u32::try_from(node.turned_away.unwrap_or(0)).unwrap_or(0);
         let mut state = Loop {
             attempt,
             open: node.started_at.is_some() && (node.phase != NodePhase::Waiting || reattached),
-            tries: Tries::new(self.job.reach.retries, attempt),
+            tries: Tries::new(self.job.reach.retries, attempt, turned_away),
             place: None,
             doubtful: false,
             asked: false,
@@ -319,8 +320,11 @@ impl NodeRun {
                     state.doubtful = true;
                 }
                 state.attempt = attempt;
+                let number = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+                let turned_away = number(state.tries.turned_away);
                 self.reporter.change(|report| {
-                    report.node.attempt = i32::try_from(attempt).unwrap_or(i32::MAX);
+                    report.node.attempt = number(attempt);
+                    report.node.turned_away = (turned_away > 0).then_some(turned_away);
                 });
                 self.reporter.waiting(reason, message);
                 self.pause(after).await;

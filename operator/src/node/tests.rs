@@ -17,6 +17,8 @@ use crate::names;
 use crate::pod::PodView;
 use crate::pod::tests::pod as pod_view;
 
+mod turned_away;
+
 fn started(attempt: u32) -> EventKind {
     EventKind::Started {
         attempt,

@@ -36,6 +36,7 @@ pub(super) fn at(restore: &CassandraRestore, pod: &str, step: RestoreStep) -> Re
         reason: Some(Reason::Pending.to_string()),
         message: None,
         attempt: 1,
+        turned_away: None,
         run_id: run_id(restore, pod, step).to_string(),
         plan: None,
         fetched: None,
@@ -81,6 +82,7 @@ pub(super) fn as_run(node: &RestoreNodeStatus) -> NodeStatus {
         reason: node.reason.clone(),
         message: node.message.clone(),
         attempt: node.attempt,
+        turned_away: node.turned_away,
         run_id: node.run_id.clone(),
         total: None,
         uploaded: None,
@@ -115,6 +117,7 @@ pub(super) fn take_over(node: &mut RestoreNodeStatus, report: &NodeReport) {
     node.reason.clone_from(&said.reason);
     node.message.clone_from(&said.message);
     node.attempt = said.attempt;
+    node.turned_away = said.turned_away;
     node.started_at.clone_from(&said.started_at);
     node.completed_at.clone_from(&said.completed_at);
     node.last_seq = said.last_seq;
@@ -171,5 +174,42 @@ fn in_status(plan: &RestorePlan) -> RestorePlanStatus {
         statements: count(plan.statements),
         degraded_ranges: count(plan.degraded_ranges),
         not_empty: plan.not_empty.iter().take(NAMED).cloned().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn how_often_a_step_was_turned_away_outlives_the_operator_and_not_the_step() {
+        let restore: CassandraRestore = serde_json::from_value(json!({
+            "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "CassandraRestore",
+            "metadata": {"name": "back", "namespace": "shop", "uid": "u"},
+            "spec": {
+                "cluster": "prod", "storage": {"name": "main"}, "backup": {"name": "b1"},
+                "mode": "Merge",
+                "cassandra": {"podSelector": {"matchLabels": {"app": "cassandra"}}},
+            },
+        }))
+        .unwrap();
+        let mut node = at(&restore, "c-0", RestoreStep::Plan);
+        let mut run = as_run(&node);
+        (run.attempt, run.turned_away) = (3, Some(2));
+        let said = NodeReport {
+            node: run,
+            ring: None,
+            warnings: Vec::new(),
+            fetched: None,
+            plan: None,
+            rehearsed: None,
+        };
+        take_over(&mut node, &said);
+        assert_eq!((node.attempt, node.turned_away), (3, Some(2)));
+        assert_eq!(as_run(&node).turned_away, Some(2));
+        move_on(&restore, &mut node, RestoreStep::Load);
+        assert_eq!((node.attempt, node.turned_away), (1, None));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crds::{CronBackup, PurgeResult};
 use http::Method;
-use protocol::{ExpiredBackup, Operation, Outcome, Purged, Reason, Request};
+use protocol::{ExpiredBackup, Operation, Outcome, Purged, Reason, Request, Tally};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -187,6 +187,8 @@ async fn a_purge_that_stopped_half_way_says_what_it_did_all_the_same() {
                 backup: "nightly-a-1".into(),
                 reason: "no rule keeps it".into(),
             }],
+            manifests: 2,
+            deleted: Tally { files: 3, bytes: 9 },
             ..Purged::default()
         })),
         ..Outcome::ended(Reason::DeadlineExceeded, "some is left", 1)
@@ -197,6 +199,10 @@ async fn a_purge_that_stopped_half_way_says_what_it_did_all_the_same() {
     assert_eq!(
         (ended.result, ended.reason),
         (PurgeResult::Failed, Reason::DeadlineExceeded)
+    );
+    assert_eq!(
+        ended.message,
+        "1 backups (2 manifests) and 3 objects with 9 B were deleted before it stopped: some is left"
     );
 }
 

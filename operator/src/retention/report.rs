@@ -57,7 +57,12 @@ impl Ended {
                         None,
                     ),
                     (false, purged) => {
-                        (PurgeResult::Failed, outcome.reason, outcome.message, purged)
+                        let begun = purged.as_ref().and_then(deleted_before);
+                        let message = match begun {
+                            Some(deleted) => format!("{deleted}: {}", outcome.message),
+                            None => outcome.message,
+                        };
+                        (PurgeResult::Failed, outcome.reason, message, purged)
                     }
                 }
             }
@@ -98,11 +103,33 @@ impl Ended {
     pub(crate) fn is_success(&self) -> bool {
         self.result == PurgeResult::Succeeded
     }
+
+    /// Whether it is known to have deleted something, however it ended.
+    pub(crate) fn has_deleted(&self) -> bool {
+        self.purged.as_ref().and_then(deleted_before).is_some()
+    }
+}
+
+/// How many backups are gone.
+fn gone(purged: &Purged) -> u64 {
+    purged.expired.len() as u64 + purged.expired_unnamed
+}
+
+/// What one that did not go through had deleted by then, if that is known of anything.
+fn deleted_before(purged: &Purged) -> Option<String> {
+    let (backups, manifests, data) = (gone(purged), purged.manifests, purged.deleted);
+    (backups + manifests + data.files > 0).then(|| {
+        format!(
+            "{backups} backups ({manifests} manifests) and {} objects with {} were deleted before it stopped",
+            data.files,
+            humane::bytes(data.bytes)
+        )
+    })
 }
 
 /// What was deleted, by name as far as there is room.
 fn described(purged: &Purged) -> String {
-    let count = purged.expired.len() as u64 + purged.expired_unnamed;
+    let count = gone(purged);
     let mut text = format!(
         "{count} backups and {} deleted, {} kept",
         humane::bytes(purged.deleted.bytes),
@@ -148,8 +175,7 @@ pub(crate) fn told(before: Option<&RetentionStatus>, ended: &Ended) -> Retention
     };
     if let Some(purged) = &ended.purged {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-        let deleted = purged.expired.len() as u64 + purged.expired_unnamed;
-        status.deleted_backups = Some(number(deleted));
+        status.deleted_backups = Some(number(gone(purged)));
         status.freed_bytes = Some(number(purged.deleted.bytes));
         status.freed = Some(humane::bytes(purged.deleted.bytes));
         status.kept_backups = Some(number(purged.kept));

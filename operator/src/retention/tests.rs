@@ -217,6 +217,44 @@ fn failures_count_and_keep_what_was_known() {
 }
 
 #[test]
+fn a_purge_that_stopped_half_way_tells_what_it_deleted_and_then_why() {
+    let half = |purged| ended(Reason::StorageUnavailable, Some(purged));
+    let both = half(Purged {
+        manifests: 6,
+        finished: false,
+        ..purged(2, 0)
+    });
+    let message = "2 backups (6 manifests) and 40 objects with 2.00 KiB were deleted before it stopped: the agent's words";
+    let status = told(None, &both);
+    assert_eq!(status.message.as_deref(), Some(message));
+    assert_eq!(
+        (status.last_result, status.failures),
+        (Some(PurgeResult::Failed), Some(1))
+    );
+    assert_eq!(
+        (status.deleted_backups, status.freed_bytes),
+        (Some(2), Some(2048))
+    );
+    let event = news(None, &both).unwrap();
+    assert_eq!(event.reason, "PurgeFailed");
+    assert_eq!(
+        event.note.unwrap(),
+        format!("StorageUnavailable: {message}")
+    );
+    // It came no further than some nodes of a backup.
+    let some = half(Purged {
+        manifests: 1,
+        ..Purged::default()
+    });
+    let begin = "0 backups (1 manifests) and 0 objects with 0 B were deleted before it stopped: ";
+    assert!(some.message.starts_with(begin), "{}", some.message);
+    for nothing in [None, Some(Purged::default())] {
+        let nothing = ended(Reason::StorageUnavailable, nothing);
+        assert_eq!(nothing.message, "the agent's words");
+    }
+}
+
+#[test]
 fn an_event_tells_what_was_done_and_what_was_not() {
     let reason = |before: Option<&RetentionStatus>, ended: &Ended| {
         news(before, ended).map(|event| event.reason)

@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use http::Method;
-use protocol::{Catalogue, ClusterFound, Outcome, Probed, Reason, Request, Seen, Survey, Verdict};
+use protocol::{
+    Catalogue, ClusterFound, Operation, Outcome, Probed, Reason, Request, Seen, Survey, Verdict,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -30,56 +32,41 @@ impl Agent {
 
     /// One that can tell the clusters of a storage, or cannot.
     pub(super) fn that_says(surveyed: Verdict, catalogue: Option<Catalogue>) -> Self {
+        let clusters = match surveyed {
+            Verdict::Yes => vec![prod()],
+            _ => Vec::new(),
+        };
+        Self::that_answers(&[answer(surveyed, clusters, catalogue)])
+    }
+
+    /// One that could look into one folder of a storage, and not into others.
+    pub(super) fn that_sees_some(catalogue: Catalogue) -> Self {
+        let answer = answer(Verdict::Unknown, vec![prod()], Some(catalogue));
+        Self::that_answers(&[answer])
+    }
+
+    /// One that sees that all works, and then finds these backups, each time that it is asked for them.
+    pub(super) fn that_finds_in_turn(catalogues: &[Catalogue]) -> Self {
+        let found = catalogues.iter().cloned().map(Some);
+        let all = [None].into_iter().chain(found);
+        let answers = all.map(|found| answer(Verdict::Yes, vec![prod()], found));
+        Self::that_answers(&answers.collect::<Vec<_>>())
+    }
+
+    /// One that gives these answers, and to all that is asked after that the first.
+    fn that_answers(answers: &[String]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let yes = Seen {
-            verdict: Verdict::Yes,
-            reason: Reason::Probed,
-            message: String::new(),
-        };
-        let probed = Probed {
-            reach: yes.clone(),
-            list: yes.clone(),
-            write: yes.clone(),
-            read: yes.clone(),
-            create_only: yes.clone(),
-            touch: yes.clone(),
-            delete: yes.clone(),
-            keeps_versions: yes.clone(),
-            survey: Some(Survey {
-                seen: Seen {
-                    verdict: surveyed,
-                    ..yes
-                },
-                clusters: vec![ClusterFound {
-                    cluster: "prod".into(),
-                    backups: 2,
-                    complete: 1,
-                    first: None,
-                    last: Some(Restorable {
-                        backup: "new".into(),
-                        time: Timestamp::UNIX_EPOCH,
-                    }),
-                }],
-                left_out: 0,
-            }),
-        };
-        let outcome = Outcome {
-            probe: Some(Box::new(probed)),
-            catalogue: catalogue.map(Box::new),
-            ..Outcome::ended(Reason::Reachable, "s3://backups answers", 1)
-        };
-        let mut event = json!({
-            "runId": uuid::Uuid::nil(), "seq": 1, "time": Timestamp::UNIX_EPOCH, "event": "result",
-        });
-        let outcome = serde_json::to_value(outcome).unwrap();
-        event
-            .as_object_mut()
-            .unwrap()
-            .extend(outcome.as_object().unwrap().clone());
-        let requests = directory.path().join("requests");
+        for (number, answer) in (1..).zip(answers) {
+            let path = directory.path().join(format!("answer-{number}"));
+            std::fs::write(path, format!("{answer}\n")).unwrap();
+        }
+        let at = directory.path().display();
+        // By what the shell has itself: it has no PATH.
         let script = format!(
-            "#!/bin/sh\nread -r request; echo \"$request\" >> {}; echo '{event}'\n",
-            requests.display()
+            "#!/bin/sh\nread -r request; printf '%s\\n' \"$request\" >> {at}/requests\n\
+             n=0; while read -r line; do n=$((n + 1)); done < {at}/requests\n\
+             [ -e {at}/answer-$n ] || n=1\n\
+             read -r answer < {at}/answer-$n; printf '%s\\n' \"$answer\"\n"
         );
         let path = directory.path().join("agent");
         std::fs::write(&path, script).unwrap();
@@ -87,17 +74,90 @@ impl Agent {
         Self(directory)
     }
 
-    fn requests(&self) -> Vec<protocol::ProbeRequest> {
+    fn operations(&self) -> Vec<Operation> {
         let text = std::fs::read_to_string(self.0.path().join("requests")).unwrap_or_default();
         text.lines()
-            .map(
-                |line| match Request::parse(line.as_bytes()).unwrap().operation {
-                    protocol::Operation::Probe(request) => request,
-                    other => panic!("{other:?}"),
-                },
-            )
+            .map(|line| Request::parse(line.as_bytes()).unwrap().operation)
             .collect()
     }
+
+    fn requests(&self) -> Vec<protocol::ProbeRequest> {
+        let operations = self.operations().into_iter();
+        operations
+            .map(|operation| match operation {
+                Operation::Probe(request) => request,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// The backups that were known each time that it was asked for others, by name.
+    pub(super) fn known(&self) -> Vec<Vec<String>> {
+        let operations = self.operations().into_iter();
+        operations
+            .filter_map(|operation| match operation {
+                Operation::Catalogue(mut request) => {
+                    request.known.sort();
+                    Some(request.known)
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn prod() -> ClusterFound {
+    ClusterFound {
+        cluster: "prod".into(),
+        backups: 2,
+        complete: 1,
+        first: None,
+        last: Some(Restorable {
+            backup: "new".into(),
+            time: Timestamp::UNIX_EPOCH,
+        }),
+    }
+}
+
+/// The line of an agent to whatever it is asked.
+fn answer(surveyed: Verdict, clusters: Vec<ClusterFound>, catalogue: Option<Catalogue>) -> String {
+    let yes = Seen {
+        verdict: Verdict::Yes,
+        reason: Reason::Probed,
+        message: String::new(),
+    };
+    let probed = Probed {
+        reach: yes.clone(),
+        list: yes.clone(),
+        write: yes.clone(),
+        read: yes.clone(),
+        create_only: yes.clone(),
+        touch: yes.clone(),
+        delete: yes.clone(),
+        keeps_versions: yes.clone(),
+        survey: Some(Survey {
+            seen: Seen {
+                verdict: surveyed,
+                ..yes
+            },
+            clusters,
+            left_out: 0,
+        }),
+    };
+    let outcome = Outcome {
+        probe: Some(Box::new(probed)),
+        catalogue: catalogue.map(Box::new),
+        ..Outcome::ended(Reason::Reachable, "s3://backups answers", 1)
+    };
+    let mut event = json!({
+        "runId": uuid::Uuid::nil(), "seq": 1, "time": Timestamp::UNIX_EPOCH, "event": "result",
+    });
+    let outcome = serde_json::to_value(outcome).unwrap();
+    event
+        .as_object_mut()
+        .unwrap()
+        .extend(outcome.as_object().unwrap().clone());
+    event.to_string()
 }
 
 pub(super) fn with_agent(agent: &Agent) -> (Arc<Context>, Api) {

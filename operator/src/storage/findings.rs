@@ -1,7 +1,7 @@
 //! From what probes saw to conditions.
 
 use crds::BackupStorageSpec;
-use protocol::{ClusterFound, Outcome, Probed, Reason, Seen, Survey, Verdict};
+use protocol::{Outcome, Probed, Reason, Seen, Survey, Verdict};
 
 use crate::conditions::Is;
 
@@ -39,18 +39,23 @@ impl Findings {
     }
 
     /// The clusters that have backups in it, if they could be told.
-    pub(super) fn clusters(&self) -> Option<&[ClusterFound]> {
-        Some(&self.survey()?.clusters)
-    }
-
-    /// The same, with how many were not told.
     pub(super) fn survey(&self) -> Option<&Survey> {
         let Asked::Told(outcome) = self.of_the_place() else {
             return None;
         };
         let survey = outcome.probe.as_ref()?.survey.as_ref()?;
-        (survey.seen.verdict == Verdict::Yes).then_some(survey)
+        (is_whole(survey) || is_partial(survey)).then_some(survey)
     }
+}
+
+/// Whether a survey has told of all that is in the storage.
+pub(super) fn is_whole(survey: &Survey) -> bool {
+    survey.seen.verdict == Verdict::Yes
+}
+
+/// Whether it has told of some clusters, since it could not look into all folders.
+fn is_partial(survey: &Survey) -> bool {
+    survey.seen.verdict == Verdict::Unknown && !survey.clusters.is_empty()
 }
 
 /// One condition.

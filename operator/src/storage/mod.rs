@@ -26,7 +26,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt};
-use protocol::{ClusterFound, Reason, Restorable};
+use protocol::{ClusterFound, Reason, Restorable, Survey};
 use serde_json::json;
 
 use crate::FIELD_MANAGER;
@@ -49,6 +49,8 @@ const STALLED: &str = "Stalled";
 const LOOK: Duration = Duration::from_secs(10);
 /// Storages that are probed at the same time, each by a process of its own.
 pub(crate) const AT_ONCE: u16 = 8;
+/// Clusters that a status names, as a survey does.
+const MOST_CLUSTERS: usize = 100;
 /// Messages come from elsewhere and end up in a status, and in Events of at most 1 KiB.
 const LONGEST_MESSAGE: usize = 1000;
 
@@ -90,8 +92,7 @@ pub(crate) async fn reconcile(
     if storage.spec.import_backups {
         // It may take a while, and what works is told before.
         write(&context, storage, &status).await?;
-        let untold = known.survey().map(|survey| survey.left_out);
-        let finding = import::import(&context, storage, &status.clusters, untold).await;
+        let finding = import::import(&context, storage, known.survey()).await;
         add(&mut status, finding, Timestamp::now());
     }
     let interval = interval(&storage.spec, &status.conditions);
@@ -162,7 +163,7 @@ fn status(
         location,
         last_probe_time: Some(Time(now)),
         sources,
-        clusters: clusters(storage, known.clusters()),
+        clusters: clusters(storage, known.survey()),
         conditions,
     };
     for finding in findings {
@@ -189,27 +190,39 @@ fn add(status: &mut BackupStorageStatus, finding: Finding, now: Timestamp) {
     }
 }
 
-/// What was found, or what was known before where nothing could be told.
-fn clusters(storage: &BackupStorage, found: Option<&[ClusterFound]>) -> Vec<StoredCluster> {
-    let Some(found) = found else {
-        let before = storage.status.as_ref();
-        return before.map(|it| it.clusters.clone()).unwrap_or_default();
+/// What was found, and what was known before where nothing could be told.
+fn clusters(storage: &BackupStorage, survey: Option<&Survey>) -> Vec<StoredCluster> {
+    let before: &[StoredCluster] = match &storage.status {
+        Some(status) => &status.clusters,
+        None => &[],
     };
+    let Some(survey) = survey else {
+        return before.to_vec();
+    };
+    let mut clusters: Vec<_> = survey.clusters.iter().map(stored).collect();
+    if !findings::is_whole(survey) {
+        let is_told = |one: &&StoredCluster| clusters.iter().any(|it| it.cluster == one.cluster);
+        let untold: Vec<_> = before.iter().filter(|one| !is_told(one)).cloned().collect();
+        clusters.extend(untold);
+        clusters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
+        clusters.truncate(MOST_CLUSTERS);
+    }
+    clusters
+}
+
+fn stored(found: &ClusterFound) -> StoredCluster {
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let point = |point: &Restorable| RestorablePoint {
         time: Time(point.time),
         backup: point.backup.clone(),
     };
-    found
-        .iter()
-        .map(|one| StoredCluster {
-            cluster: one.cluster.clone(),
-            backups: count(one.backups),
-            complete: count(one.complete),
-            first_restorable: one.first.as_ref().map(point),
-            last_restorable: one.last.as_ref().map(point),
-        })
-        .collect()
+    StoredCluster {
+        cluster: found.cluster.clone(),
+        backups: count(found.backups),
+        complete: count(found.complete),
+        first_restorable: found.first.as_ref().map(point),
+        last_restorable: found.last.as_ref().map(point),
+    }
 }
 
 /// Tells as an Event when the storage begins or ceases to be ready, or is not for another reason.

@@ -277,7 +277,7 @@ fn clusters_are_those_that_were_found_or_were_known_before_where_nobody_could_te
             maintenance,
             shared: None,
         };
-        let all = clusters(&before, known.clusters());
+        let all = clusters(&before, known.survey());
         all.into_iter().map(|it| it.cluster).collect::<Vec<_>>()
     };
     let told_as = |survey| told(Reason::Reachable, Probed { survey, ..all() });
@@ -304,10 +304,42 @@ fn clusters_are_those_that_were_found_or_were_known_before_where_nobody_could_te
         found(Asked::Silent(Reason::Failed, "no answer".into()), None),
         ["old"]
     );
-    let point = clusters(&before, Some(&surveyed(works()).clusters))[0].clone();
+    let point = clusters(&before, Some(&surveyed(works())))[0].clone();
     assert_eq!((point.backups, point.complete), (3, 2));
     assert_eq!(point.first_restorable, None);
     assert_eq!(point.last_restorable.unwrap().backup, "new");
+}
+
+#[test]
+fn where_some_folders_cannot_be_looked_into_the_clusters_of_the_others_are_told() {
+    let before = storage(|it| {
+        it["status"]["clusters"] = json!([
+            {"cluster": "denied", "backups": 7, "complete": 7},
+            {"cluster": "prod", "backups": 1, "complete": 0},
+        ]);
+    });
+    let denied = seen(Verdict::Unknown, Reason::StorageDenied);
+    let known = Findings {
+        pods: told(
+            Reason::Reachable,
+            Probed {
+                survey: Some(surveyed(denied.clone())),
+                ..all()
+            },
+        ),
+        maintenance: None,
+        shared: None,
+    };
+    let status = status(&before, Vec::new(), &known, Timestamp::UNIX_EPOCH);
+    let of = |one: &StoredCluster| (one.cluster.clone(), one.backups);
+    let all: Vec<_> = status.clusters.iter().map(of).collect();
+    // Of the one that nobody could look into, what was known before; of the other, what is there now.
+    assert_eq!(all, [("denied".to_owned(), 7), ("prod".to_owned(), 3)]);
+    let surveyed = condition(&status.conditions, "Surveyed").unwrap();
+    assert_eq!(
+        (&*surveyed.status, &*surveyed.reason, &surveyed.message),
+        ("Unknown", "StorageDenied", &denied.message)
+    );
 }
 
 fn storage(change: impl FnOnce(&mut Value)) -> BackupStorage {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{BackupPhase, CassandraBackup, DeletionPolicy};
 use kube::ResourceExt;
-use protocol::{BackupFound, Catalogue};
+use protocol::BackupFound;
 
 use super::build::LABEL;
 use crate::backup::name_in_storage;
@@ -56,15 +56,16 @@ fn is_open(backup: &CassandraBackup) -> bool {
     backup.spec.imported && matches!(phase, None | Some(BackupPhase::PartiallyFailed))
 }
 
-/// Decides. A storage that looks empty may be a directory that is not mounted.
-pub(super) fn decide<'a>(
+/// Decides about the mirrors of a cluster, from the names of what the storage has. One that looks empty may be a
+/// directory that is not mounted.
+pub(super) fn of_mirrors<'a>(
     resources: &'a [CassandraBackup],
-    cluster: &'a str,
-    catalogue: Catalogue,
+    cluster: &str,
+    names: &[String],
     may_be_unmounted: bool,
 ) -> Vec<Step<'a>> {
     let named = by_name(resources, cluster);
-    let there: BTreeSet<&String> = catalogue.names.iter().collect();
+    let there: BTreeSet<&String> = names.iter().collect();
     let nothing_there = there.is_empty() && may_be_unmounted;
     let mut steps = Vec::new();
     for (name, about) in &named {
@@ -79,7 +80,18 @@ pub(super) fn decide<'a>(
             }
         }
     }
-    for found in catalogue.found {
+    steps
+}
+
+/// Decides about backups of a cluster that were found.
+pub(super) fn of_found<'a>(
+    resources: &'a [CassandraBackup],
+    cluster: &'a str,
+    all: Vec<BackupFound>,
+) -> Vec<Step<'a>> {
+    let named = by_name(resources, cluster);
+    let mut steps = Vec::new();
+    for found in all {
         match named.get(&found.backup) {
             Some(about) => {
                 let open = about.iter().filter(|it| is_open(it));
@@ -89,6 +101,12 @@ pub(super) fn decide<'a>(
         }
     }
     steps
+}
+
+/// Whether to ask for the older ones at once: most of what was told got no resource. The newest are told first, so
+/// these would be told again each time, and no older one ever.
+pub(super) fn is_in_the_way(told: usize, made: usize, left: u64) -> bool {
+    left > 0 && 2 * made < told
 }
 
 /// One that deletes data takes its time, and says how it went.

@@ -10,12 +10,12 @@ mod tests;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crds::{BackupStorage, StoredCluster};
+use crds::{BackupStorage, CassandraBackup};
 use jiff::Timestamp;
 use kube::ResourceExt;
-use protocol::{Catalogue, CatalogueRequest, Operation, Reason};
+use protocol::{Catalogue, CatalogueRequest, Operation, Reason, Survey};
 
-use super::findings::Finding;
+use super::findings::{Finding, is_whole};
 use crate::access::{self, AccessError};
 use crate::answer::{is_gone, is_refusal};
 use crate::backup;
@@ -23,13 +23,16 @@ use crate::conditions::Is;
 use crate::context::Context;
 use crate::maintenance::{self, NotDone, Place};
 use crate::node::Errand;
-use decide::{Step, decide};
+use decide::Step;
 use desk::{Desk, Made};
 
 /// The condition.
 pub(super) const IMPORTED: &str = "Imported";
 /// A storage that does not say within this time what a cluster has there does not say it.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How often a cluster is asked for in an import, where backups that get no resource are in the way of others: an
+/// import has an end.
+const ASKS: u32 = 10;
 
 /// Why backups did not become resources.
 #[derive(Debug, thiserror::Error)]
@@ -86,22 +89,26 @@ struct Tally {
     refused: Vec<String>,
     /// Clusters that nobody has told of.
     untold: u64,
+    /// What other clusters have, and which they are, is not known.
+    unseen: bool,
 }
 
-/// Imports what the storage has, and says so. `untold` says how many clusters it has besides; nothing
-/// where what it has is not known.
+/// Imports what the storage has, as a survey told it, and says so.
 pub(super) async fn import(
     context: &Context,
     storage: &BackupStorage,
-    clusters: &[StoredCluster],
-    untold: Option<u64>,
+    survey: Option<&Survey>,
 ) -> Finding {
-    let Some(untold) = untold else {
+    let Some(survey) = survey else {
         let why = "it is not known what is in the storage: see Surveyed";
         return finding(Is::Unknown, Reason::NotProbed, why.into());
     };
-    match all(context, storage, clusters).await {
-        Ok(tally) => said(&Tally { untold, ..tally }),
+    match all(context, storage, survey).await {
+        Ok(tally) => said(&Tally {
+            untold: survey.left_out,
+            unseen: !is_whole(survey),
+            ..tally
+        }),
         Err(error) => finding(Is::False, error.reason(), error.to_string()),
     }
 }
@@ -113,7 +120,11 @@ fn said(tally: &Tally) -> Finding {
             1 => String::new(),
             all => format!(" (and {} more)", all - 1),
         };
-        return finding(Is::False, Reason::Failed, format!("{first}{more}"));
+        let left = match tally.left {
+            0 => String::new(),
+            left => format!("; {left} older ones have not been looked at yet"),
+        };
+        return finding(Is::False, Reason::Failed, format!("{first}{more}{left}"));
     }
     if tally.untold > 0 {
         let untold = tally.untold;
@@ -127,6 +138,10 @@ fn said(tally: &Tally) -> Finding {
         left => format!("; {left} more follow with the next probes"),
     };
     let message = format!("{mirrors} backups that were found here have resources{left}");
+    if tally.unseen {
+        let message = format!("{message}; not everything here could be looked into: see Surveyed");
+        return finding(Is::Unknown, Reason::NotProbed, message);
+    }
     finding(Is::True, Reason::Succeeded, message)
 }
 
@@ -142,29 +157,60 @@ fn finding(is: Is, reason: Reason, message: String) -> Finding {
 async fn all(
     context: &Context,
     storage: &BackupStorage,
-    clusters: &[StoredCluster],
+    survey: &Survey,
 ) -> Result<Tally, ImportError> {
     let desk = Desk::new(&context.client, storage);
     let resources = desk.list().await?;
-    let mut names: BTreeSet<&str> = clusters.iter().map(|it| it.cluster.as_str()).collect();
-    // Also of which no backup is left.
-    let mirrored = resources.iter().filter(|it| decide::is_mirror(it));
-    names.extend(mirrored.map(|it| it.spec.cluster.as_str()));
+    let told = survey.clusters.iter();
+    let mut names: BTreeSet<&str> = told.map(|it| it.cluster.as_str()).collect();
+    if is_whole(survey) {
+        // Also of which no backup is left.
+        let mirrored = resources.iter().filter(|it| decide::is_mirror(it));
+        names.extend(mirrored.map(|it| it.spec.cluster.as_str()));
+    }
     let mut tally = Tally::default();
     for cluster in names {
-        let known = decide::known(&resources, cluster);
-        let catalogue = ask(context, storage, cluster, known).await?;
-        tally.left += catalogue.left_out;
+        one(context, storage, &desk, &resources, cluster, &mut tally).await?;
+    }
+    Ok(tally)
+}
+
+/// Imports the backups of one cluster.
+async fn one(
+    context: &Context,
+    storage: &BackupStorage,
+    desk: &Desk<'_>,
+    resources: &[CassandraBackup],
+    cluster: &str,
+    tally: &mut Tally,
+) -> Result<(), ImportError> {
+    let mut known = decide::known(resources, cluster);
+    let mut catalogue = ask(context, storage, cluster, known.clone()).await?;
+    let may_be_unmounted = storage.spec.file.is_some();
+    for step in decide::of_mirrors(resources, cluster, &catalogue.names, may_be_unmounted) {
+        carry_out(context, desk, step, tally).await?;
+    }
+    let mut asks = 1;
+    loop {
         let refused = catalogue.unreadable.iter().map(|backup| {
             format!("backup {backup} of cluster {cluster} has no manifest that can be believed")
         });
         tally.refused.extend(refused);
-        let may_be_unmounted = storage.spec.file.is_some();
-        for step in decide(&resources, cluster, catalogue, may_be_unmounted) {
-            carry_out(context, &desk, step, &mut tally).await?;
+        let told = catalogue.found.len() + catalogue.unreadable.len();
+        known.extend(catalogue.found.iter().map(|found| found.backup.clone()));
+        known.append(&mut catalogue.unreadable);
+        let before = tally.mirrors;
+        for step in decide::of_found(resources, cluster, catalogue.found) {
+            carry_out(context, desk, step, tally).await?;
         }
+        let made = tally.mirrors - before;
+        if asks == ASKS || !decide::is_in_the_way(told, made, catalogue.left_out) {
+            tally.left += catalogue.left_out;
+            return Ok(());
+        }
+        catalogue = ask(context, storage, cluster, known.clone()).await?;
+        asks += 1;
     }
-    Ok(tally)
 }
 
 async fn carry_out(

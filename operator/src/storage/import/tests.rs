@@ -69,7 +69,9 @@ fn words_of(
     catalogue: Catalogue,
     may_be_unmounted: bool,
 ) -> Vec<String> {
-    let steps = decide(resources, "prod", catalogue, may_be_unmounted).into_iter();
+    let mirrors = decide::of_mirrors(resources, "prod", &catalogue.names, may_be_unmounted);
+    let found = decide::of_found(resources, "prod", catalogue.found);
+    let steps = mirrors.into_iter().chain(found);
     steps
         .map(|step| match step {
             Step::Keep => "keep".to_owned(),
@@ -183,9 +185,28 @@ fn the_condition_names_what_has_no_resource_first() {
     assert_eq!(is, Is::False);
     assert!(message.contains("those of 3 more have none"), "{message}");
     tally.refused = vec!["no name".into()];
+    let left = "; 2 older ones have not been looked at yet";
+    assert_eq!(words(&tally), (Is::False, format!("no name{left}")));
+    tally.left = 0;
     assert_eq!(words(&tally), (Is::False, "no name".into()));
     tally.refused.push("no name either".into());
     assert_eq!(words(&tally), (Is::False, "no name (and 1 more)".into()));
+}
+
+#[test]
+fn the_next_are_asked_for_at_once_where_most_of_the_newest_get_no_resource() {
+    for (told, made, left, expected) in [
+        (100, 0, 1, true),
+        (100, 49, 1, true),
+        (100, 50, 1, false),
+        (100, 100, 900, false),
+        // Nothing is left, or nothing was told, since all are at work.
+        (100, 0, 0, false),
+        (0, 0, 1, false),
+    ] {
+        let asked = decide::is_in_the_way(told, made, left);
+        assert_eq!(asked, expected, "{told} {made} {left}");
+    }
 }
 
 fn storage() -> Value {
@@ -236,12 +257,27 @@ async fn asked(
 }
 
 /// What the storage's condition says in the end: its status and reason.
-async fn ends(mut api: Api, reconciled: JoinHandle<Result<Action, Error>>) -> (String, String) {
+async fn ends(api: Api, reconciled: JoinHandle<Result<Action, Error>>) -> (String, String) {
+    told(api, reconciled).await.1
+}
+
+/// The same, with the status that is written.
+async fn told(
+    mut api: Api,
+    reconciled: JoinHandle<Result<Action, Error>>,
+) -> (Value, (String, String)) {
     let patch = api.expect(Method::PATCH, STATUS, Ok(storage())).await;
     api.expect(Method::POST, EVENTS, Ok(event())).await;
     reconciled.await.unwrap().unwrap();
     let (is, reason) = condition(&patch, "Imported");
-    (is.to_owned(), reason.to_owned())
+    let said = (is.to_owned(), reason.to_owned());
+    (patch, said)
+}
+
+fn message(patch: &Value, type_: &str) -> String {
+    let conditions = patch["status"]["conditions"].as_array().unwrap();
+    let found = conditions.iter().find(|one| one["type"] == type_).unwrap();
+    found["message"].as_str().unwrap().to_owned()
 }
 
 fn is(status: &str, reason: &str) -> (String, String) {
@@ -299,6 +335,58 @@ async fn a_found_backup_becomes_a_resource_that_says_what_was_found() {
     assert_eq!(ends(api, reconciled).await, is("True", "Succeeded"));
 }
 
+/// A catalogue of which the newest are not told again, and no older one takes their place.
+fn in_the_way(left_out: u64) -> Catalogue {
+    Catalogue {
+        unreadable: vec!["unreadable".into()],
+        left_out,
+        ..catalogue(
+            &["unreadable", "refused", "old"],
+            vec![found("refused", &[])],
+        )
+    }
+}
+
+#[tokio::test]
+async fn what_gets_no_resource_is_not_in_the_way_of_what_does() {
+    let all = ["unreadable", "refused", "old"];
+    let older = catalogue(&all, vec![found("old", &[])]);
+    let agent = Agent::that_finds_in_turn(&[in_the_way(1), older]);
+    let (mut api, reconciled) = asked(&agent, &[]).await;
+    let refused = api.expect(Method::POST, BACKUPS, Err(422)).await;
+    assert_eq!(refused["metadata"]["name"], "prod-refused");
+    // It is asked again, and not for these.
+    api.expect(Method::GET, SECRET, Ok(secret())).await;
+    let created = serde_json::to_value(resource("old", |_| ())).unwrap();
+    let made = api.expect(Method::POST, BACKUPS, Ok(created.clone())).await;
+    assert_eq!(made["metadata"]["name"], "prod-old");
+    let path = format!("{BACKUPS}/prod-old/status");
+    api.expect(Method::PATCH, &path, Ok(created)).await;
+    // Each is counted once.
+    let (patch, said) = told(api, reconciled).await;
+    assert_eq!(said, is("False", "Failed"));
+    let imported = message(&patch, "Imported");
+    assert!(imported.contains("(and 1 more)"), "{imported}");
+    assert_eq!(agent.known(), [vec![], vec!["refused", "unreadable"]]);
+}
+
+#[tokio::test]
+async fn an_import_in_which_nothing_gets_a_resource_ends_and_says_what_is_left() {
+    let asks = usize::try_from(ASKS).unwrap();
+    let agent = Agent::that_finds_in_turn(&vec![in_the_way(7); asks + 1]);
+    let (mut api, reconciled) = asked(&agent, &[]).await;
+    for ask in 0..asks {
+        if ask > 0 {
+            api.expect(Method::GET, SECRET, Ok(secret())).await;
+        }
+        api.expect(Method::POST, BACKUPS, Err(422)).await;
+    }
+    let (patch, _) = told(api, reconciled).await;
+    let imported = message(&patch, "Imported");
+    let left = "; 7 older ones have not been looked at yet";
+    assert!(imported.ends_with(left), "{imported}");
+}
+
 #[tokio::test]
 async fn a_name_that_is_taken_by_another_is_left_alone() {
     let there = catalogue(&["new"], vec![found("new", &[])]);
@@ -336,6 +424,20 @@ async fn where_nobody_could_look_nothing_is_changed_and_it_is_said_why() {
     let agent = Agent::that_finds(None);
     let (api, reconciled) = asked(&agent, &[resource("gone", |_| ())]).await;
     assert_eq!(ends(api, reconciled).await, is("False", "Reachable"));
+}
+
+#[tokio::test]
+async fn where_some_folders_cannot_be_looked_into_those_are_imported_that_can() {
+    let agent = Agent::that_sees_some(catalogue(&["old"], vec![]));
+    // Of a cluster that was not told, nothing is known, and nobody is asked.
+    let other = resource("other", |it| it["spec"]["cluster"] = json!("denied"));
+    let (api, reconciled) = asked(&agent, &[resource("old", |_| ()), other]).await;
+    let (patch, said) = told(api, reconciled).await;
+    assert_eq!(said, is("Unknown", "NotProbed"));
+    let imported = message(&patch, "Imported");
+    assert!(imported.starts_with("1 backups"), "{imported}");
+    assert!(imported.ends_with("see Surveyed"), "{imported}");
+    assert_eq!(agent.known(), [["old"]]);
 }
 
 #[tokio::test]
