@@ -50,5 +50,6 @@ pub mod testing {
     pub use crate::backup::scan::{SnapshotFile, Stat};
     pub use crate::backup::transfer::{Transfer, Transferred};
     pub use crate::named::digest;
+    pub use crate::restore::hold::{Hold, LIFETIME as HELD_FOR};
     pub use crate::source::Expected;
 }

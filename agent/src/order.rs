@@ -1,4 +1,4 @@
-//! The order of backups, purges and repairs that loses nothing, as rules that a test can break.
+//! The order of backups, restores, purges and repairs that loses nothing, as rules that a test can break.
 
 /// A rule of the storage's protocol (`docs/storage-layout.md`, "Purge").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub enum Rule {
     WrongAgain,
     /// A purge of a file system waits until no client believes what it cached.
     CacheWait,
+    /// A restore writes its intent before it looks whether a purge has its backup.
+    HoldBeforeLook,
+    /// A restore looks whether a purge has its backup.
+    HeldCondemnedRead,
+    /// A restore looks again whether its backup is there, once it is held.
+    HeldManifestsAgain,
 }
 
 /// Which rules are kept: all of them, outside tests.

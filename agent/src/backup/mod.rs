@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jmx::cassandra::{Cassandra, Tag};
 use manifest::{BackupName, ClusterId, NodeLayout};
 use protocol::{
     BackupRequest, NodeIdentity, Outcome, Phase, Progress, Reason, RingMember, SnapshotTimes, Tally,
@@ -87,7 +88,7 @@ struct Known {
     snapshot: Option<SnapshotTimes>,
     progress: Progress,
     /// A snapshot that is to be removed.
-    tag: Option<jmx::cassandra::Tag>,
+    tag: Option<Tag>,
     /// One that is being removed.
     clearing: Option<JoinHandle<()>>,
     /// Held until that is done.
@@ -105,13 +106,21 @@ fn lifetime(request: &BackupRequest) -> Duration {
 async fn attempt(run: &Run, request: &BackupRequest, known: &mut Known) -> Result<String, Error> {
     let begun = Instant::now();
     run.phase(Phase::Preparing, None);
-    let prepared = prepare(run, request, known).await?;
+    let (prepared, cassandra) = prepare(run, request, known).await?;
     if let Some(done) = already_done(run, &prepared, known).await? {
+        let _ = cassandra.close().await;
         return Ok(done);
     }
     run.phase(Phase::Snapshotting, Some(&prepared.node.identity));
-    let flushed = Memtables::Flushed;
-    let snapshot = take_snapshot(run, request, &prepared, flushed, known).await?;
+    let taking = take_snapshot(
+        run,
+        request,
+        &prepared,
+        cassandra,
+        Memtables::Flushed,
+        known,
+    );
+    let snapshot = taking.await?;
 
     if request.hold {
         run.phase(Phase::Holding, Some(&prepared.node.identity));
@@ -160,7 +169,12 @@ struct Prepared {
     store: Arc<dyn Store>,
 }
 
-async fn prepare(run: &Run, request: &BackupRequest, known: &mut Known) -> Result<Prepared, Error> {
+/// Looks at the node and at the storage; the connection is for the snapshot.
+async fn prepare(
+    run: &Run,
+    request: &BackupRequest,
+    known: &mut Known,
+) -> Result<(Prepared, Cassandra), Error> {
     let backup: BackupName = request.backup.parse()?;
     let cluster_id: ClusterId = request.cluster.parse()?;
     neighbour::enough_memory()?;
@@ -179,26 +193,35 @@ async fn prepare(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
         return Err(Error::Request(text));
     }
     known.lock = Some(lock(run, node.identity.host_id).await?);
-    for left in snapshot::sweep(&cassandra).await? {
-        tracing::info!(tag = %left, "removed a snapshot that an ended run left");
-    }
-    let coverage = node::coverage(&cassandra, &request.scope).await?;
-    let _ = cassandra.close().await;
     if let Some(directory) = node.data_directories.first() {
         neighbour::become_owner_of(directory, &run.state)
             .map_err(|error| Error::Owner(error.to_string()))?;
     }
-    let store = storage::open(&request.storage).await?;
-    check_device(request, &node, store.as_ref()).await?;
+    let (coverage, store) = tokio::try_join!(
+        swept_coverage(&cassandra, request),
+        open_storage(request, &node)
+    )?;
     let layout = NodeLayout::new(cluster_id, node.identity.host_id);
-    Ok(Prepared {
+    let prepared = Prepared {
         backup,
         layout,
         node,
         cluster,
         coverage,
         store,
-    })
+    };
+    Ok((prepared, cassandra))
+}
+
+/// Removes what ended runs left, and says what is to be covered.
+async fn swept_coverage(
+    cassandra: &Cassandra,
+    request: &BackupRequest,
+) -> Result<node::Coverage, Error> {
+    for left in snapshot::sweep(cassandra).await? {
+        tracing::info!(tag = %left, "removed a snapshot that an ended run left");
+    }
+    node::coverage(cassandra, &request.scope).await
 }
 
 /// Takes the node for this run.
@@ -213,19 +236,16 @@ pub(crate) async fn lock(run: &Run, host_id: Uuid) -> Result<NodeLock, Error> {
 
 /// Makes sure that the storage is there; a directory that is not a mount of its own would keep
 /// the backup on the disk that it is to save, or in a container's layer.
-async fn check_device(
-    request: &BackupRequest,
-    node: &Node,
-    store: &dyn Store,
-) -> Result<(), Error> {
+async fn open_storage(request: &BackupRequest, node: &Node) -> Result<Arc<dyn Store>, Error> {
+    let store = storage::open(&request.storage).await?;
     let reached = store.reach().await?;
-    if !request.require_own_device {
-        return Ok(());
+    if request.require_own_device {
+        let data = node.data_directories.iter().map(|path| path.as_path());
+        let others = data.chain([Path::new("/")]);
+        storage::own_device(&request.storage, reached, others)
+            .map_err(|error| Error::Unsuitable(error.to_string()))?;
     }
-    let data = node.data_directories.iter().map(|path| path.as_path());
-    let others = data.chain([Path::new("/")]);
-    storage::own_device(&request.storage, reached, others)
-        .map_err(|error| Error::Unsuitable(error.to_string()))
+    Ok(store)
 }
 
 /// The outcome of a run that has its manifest already; another run's manifest is an error.
@@ -274,10 +294,10 @@ async fn take_snapshot(
     run: &Run,
     request: &BackupRequest,
     prepared: &Prepared,
+    cassandra: Cassandra,
     memtables: Memtables,
     known: &mut Known,
 ) -> Result<Snapshot, Error> {
-    let cassandra = node::connect(&request.jmx).await?;
     let tag = snapshot::tag(run)?;
     known.tag = Some(tag.clone());
     let lifetime = lifetime(request);

@@ -56,9 +56,9 @@ pub async fn preview(run: &Run, request: &BackupRequest) -> Result<Preview, Erro
 }
 
 async fn plan(run: &Run, request: &BackupRequest, known: &mut Known) -> Result<Preview, Error> {
-    let prepared = prepare(run, request, known).await?;
-    let Snapshot { tables, .. } =
-        take_snapshot(run, request, &prepared, Memtables::Left, known).await?;
+    let (prepared, cassandra) = prepare(run, request, known).await?;
+    let taking = take_snapshot(run, request, &prepared, cassandra, Memtables::Left, known);
+    let Snapshot { tables, .. } = taking.await?;
     let session = Session::new(run, request, &prepared);
     let inventory = session.maker().make(tables).await?;
     let looking = Looking {

@@ -1,26 +1,28 @@
 //! One file of a node, out of the storage.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use futures::TryStreamExt;
-use rustix::fs::{Advice, fadvise};
-use store::{Key, Store};
+use bytes::Bytes;
+use futures::stream::Fuse;
+use futures::{StreamExt, TryStreamExt};
+use store::{Chunks, Key, Store};
 use tokio::time::sleep;
 
 use super::RestoreError;
 use super::target::file;
 use crate::bandwidth::Bandwidth;
+use crate::gentle::GentleWriter;
 
 /// Ends the name of a file that is not whole.
 const PARTIAL: &str = ".restoring";
 /// How often one file is fetched at most: what is on its way for hours meets a broken connection.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(2);
-/// Bytes of a file that may wait in the page cache, which is Cassandra's, for their way to the disk.
-const WRITTEN_BEHIND: u64 = 16 << 20;
+/// Bytes that are written by one call.
+const AT_ONCE: usize = 1 << 20;
 
 /// A file as the manifest names it.
 #[derive(Clone, Debug)]
@@ -82,10 +84,13 @@ async fn once(
     }
     let path = partial(&wanted.path);
     let mut copy = on_disk(move || Copy::begin(path)).await?;
-    let mut chunks = content.chunks;
-    while let Some(chunk) = chunks.try_next().await? {
-        bandwidth.take(chunk.len() as u64).await;
-        copy = on_disk(move || copy.write(&chunk)).await?;
+    let mut chunks = content.chunks.fuse();
+    loop {
+        let gathered = gather(&mut chunks, bandwidth).await?;
+        if gathered.is_empty() {
+            break;
+        }
+        copy = on_disk(move || copy.write(&gathered)).await?;
     }
     let hash = copy.hasher.finalize().to_hex();
     if hash.as_str() != wanted.blake3 {
@@ -93,6 +98,22 @@ async fn once(
     }
     let placed = wanted.path.clone();
     on_disk(move || fs::rename(&copy.path, &placed).map_err(|source| file(&placed, source))).await
+}
+
+/// What comes next, as much as is written by one call; nothing at the end.
+async fn gather(
+    chunks: &mut Fuse<Chunks>,
+    bandwidth: &Bandwidth,
+) -> Result<Vec<Bytes>, store::Error> {
+    let (mut gathered, mut bytes) = (Vec::new(), 0);
+    while bytes < AT_ONCE
+        && let Some(chunk) = chunks.try_next().await?
+    {
+        bandwidth.take(chunk.len() as u64).await;
+        bytes += chunk.len();
+        gathered.push(chunk);
+    }
+    Ok(gathered)
 }
 
 fn other_content(wanted: &Wanted, why: String) -> RestoreError {
@@ -126,10 +147,8 @@ fn is_there(wanted: &Wanted) -> Result<bool, RestoreError> {
 /// What has come of a file, beside its place.
 struct Copy {
     path: PathBuf,
-    out: fs::File,
+    out: GentleWriter,
     hasher: blake3::Hasher,
-    /// Bytes since the last that are on the disk.
-    behind: u64,
 }
 
 impl Copy {
@@ -140,30 +159,22 @@ impl Copy {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            fs::File::create_new(&path)
+            GentleWriter::create(&path)
         };
         let out = create().map_err(|source| file(&path, source))?;
         Ok(Self {
             path,
             out,
             hasher: blake3::Hasher::new(),
-            behind: 0,
         })
     }
 
-    fn write(mut self, chunk: &[u8]) -> Result<Self, RestoreError> {
-        self.hasher.update(chunk);
-        let mut write = || {
-            self.out.write_all(chunk)?;
-            self.behind += chunk.len() as u64;
-            if self.behind >= WRITTEN_BEHIND {
-                self.out.sync_data()?;
-                fadvise(&self.out, 0, None, Advice::DontNeed)?;
-                self.behind = 0;
-            }
-            Ok(())
-        };
-        write().map_err(|source| file(&self.path, source))?;
+    fn write(mut self, chunks: &[Bytes]) -> Result<Self, RestoreError> {
+        chunks.iter().for_each(|chunk| {
+            self.hasher.update(chunk);
+        });
+        let written = self.out.append(chunks);
+        written.map_err(|source| file(&self.path, source))?;
         Ok(self)
     }
 }

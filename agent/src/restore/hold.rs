@@ -12,21 +12,26 @@ use futures::TryStreamExt;
 use jiff::Timestamp;
 use manifest::{BackupName, ClusterId, Condemned, FORMAT_VERSION, Intent, NodeLayout};
 use store::{Key, Store};
-use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::RestoreError;
-use crate::lease::{self, Deadline, MARGIN, SystemTimer};
+use crate::lease::{self, Deadline, MARGIN, SystemTimer, Timer};
+use crate::order::{Order, Rule};
 use crate::read;
 
 /// How long a backup is held after the intent was written, and thus at most after the restore's end.
-const LIFETIME: Duration = Duration::from_secs(6 * 3600);
-/// How long a purge that is about to delete the backup is waited for, and how often it is looked for.
-const PATIENCE: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_secs(2);
+pub const LIFETIME: Duration = Duration::from_secs(6 * 3600);
+/// How often it is looked whether a purge is about to delete the backup, which takes two minutes, and how
+/// long is waited in between.
+const LOOKS: u32 = 60;
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// Holds a backup for a restore.
-pub(super) struct Hold<'a> {
+pub struct Hold<'a> {
+    /// What is waited by.
+    pub timer: &'a dyn Timer,
+    /// Every rule, outside tests.
+    pub order: Order,
     store: &'a dyn Store,
     /// Of the node in whose name the intent is written.
     layout: NodeLayout,
@@ -38,13 +43,15 @@ pub(super) struct Hold<'a> {
 
 impl<'a> Hold<'a> {
     /// Of the backup, the manifests of these nodes.
-    pub(super) fn new(
+    pub fn new(
         store: &'a dyn Store,
         cluster: &ClusterId,
         backup: &BackupName,
         manifests: BTreeMap<Uuid, Key>,
     ) -> Self {
         Self {
+            timer: &SystemTimer,
+            order: Order::RIGHT,
             store,
             layout: NodeLayout::new(
                 cluster.clone(),
@@ -58,12 +65,15 @@ impl<'a> Hold<'a> {
     }
 
     /// Holds the backup from now on. Nothing can be said to a storage that takes no object, such as
-    /// one that is read only; then `warn` says so, and the restore is worth trying all the same.
-    pub(super) async fn take(
-        &mut self,
-        warn: &(dyn Fn(String) + Sync),
-    ) -> Result<(), RestoreError> {
+    /// one that is read only; then `warn` says so, and the restore is worth trying all the same. That a
+    /// purge has it, or had, is an error.
+    pub async fn take(&mut self, warn: &(dyn Fn(String) + Sync)) -> Result<(), RestoreError> {
+        let looks_first = !self.order.keeps(Rule::HoldBeforeLook);
+        if looks_first {
+            self.is_not_condemned().await?;
+        }
         match self.write().await {
+            Ok(()) if looks_first => Ok(()),
             Ok(()) => self.is_not_condemned().await,
             Err(error) => {
                 warn(format!(
@@ -77,9 +87,9 @@ impl<'a> Hold<'a> {
     }
 
     /// Renews it for as long as it is polled.
-    pub(super) async fn renew(&mut self, warn: &(dyn Fn(String) + Sync)) -> Infallible {
+    pub async fn renew(&mut self, warn: &(dyn Fn(String) + Sync)) -> Infallible {
         loop {
-            sleep(LIFETIME / 2).await;
+            self.timer.sleep(LIFETIME / 2).await;
             if let Err(error) = self.write().await {
                 let why = crate::chain(&error);
                 warn(format!("the backup is not held for longer: {why}"));
@@ -88,7 +98,7 @@ impl<'a> Hold<'a> {
     }
 
     async fn write(&mut self) -> Result<(), RestoreError> {
-        let deadline = Deadline::after(LIFETIME, self.store, &SystemTimer).await?;
+        let deadline = Deadline::after(LIFETIME, self.store, self.timer).await?;
         let intent = Intent {
             format_version: FORMAT_VERSION.into(),
             run_id: self.run,
@@ -108,24 +118,30 @@ impl<'a> Hold<'a> {
 
     /// Waits for purges that are about to delete the manifest and may not have seen the intent.
     async fn is_not_condemned(&self) -> Result<(), RestoreError> {
-        let begun = Instant::now();
+        let mut looks = 0;
         while let Some(list) = self.condemned().await? {
-            if begun.elapsed() >= PATIENCE {
+            looks += 1;
+            if looks == LOOKS {
                 return Err(RestoreError::Condemned {
                     backup: self.backup.clone(),
                     list,
                 });
             }
-            sleep(LOOK).await;
+            self.timer.sleep(PAUSE).await;
         }
-        for manifest in &self.manifests {
-            self.store.stat(manifest).await?;
+        if self.order.keeps(Rule::HeldManifestsAgain) {
+            for manifest in &self.manifests {
+                self.store.stat(manifest).await?;
+            }
         }
         Ok(())
     }
 
     /// A list that is honoured and names a manifest.
     async fn condemned(&self) -> Result<Option<Key>, RestoreError> {
+        if !self.order.keeps(Rule::HeldCondemnedRead) {
+            return Ok(None);
+        }
         let now = self.store.now().await?;
         let manifests = self.manifests.iter();
         let held: BTreeSet<&str> = manifests
@@ -243,7 +259,7 @@ mod tests {
             "{taken:?}"
         );
         let ends = async {
-            sleep(PATIENCE / 2).await;
+            tokio::time::sleep(PAUSE * LOOKS / 2).await;
             std::fs::remove_file(&list).unwrap();
         };
         let ((taken, warnings), ()) = tokio::join!(stage.take(), ends);

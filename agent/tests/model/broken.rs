@@ -88,6 +88,11 @@ rules! {
     a_repair_whose_condemned_list_goes_before_the_deletes_loses: CondemnedUntilDeleted, Repair;
     a_repair_that_does_not_wait_for_caches_loses: CacheWait, Repair;
     a_backup_that_does_not_read_what_a_repair_condemned_loses: CondemnedRead, Repair;
+    a_restore_that_looks_before_it_holds_its_backup_loses: HoldBeforeLook, Restore;
+    a_restore_that_does_not_read_condemned_lists_loses: HeldCondemnedRead, Restore;
+    a_restore_that_does_not_look_again_for_its_backup_loses: HeldManifestsAgain, Restore;
+    a_purge_that_does_not_look_again_at_intents_loses_what_is_restored: IntentsAgain, Restore;
+    a_purge_that_ignores_what_is_held_at_its_deadline_loses: DeletesBeforeDeadline, Restore;
 }
 
 #[test]

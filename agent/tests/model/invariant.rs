@@ -48,6 +48,8 @@ pub struct Invariant {
     pub deletes: u32,
     /// Wrong objects that a repair removed.
     pub repairs: u32,
+    /// Restores that found all that they held.
+    pub restores: u32,
 }
 
 /// Wrong objects, each with the manifests that name it.
@@ -145,6 +147,11 @@ impl Invariant {
             }
             self.forget(key, &manifest);
         }
+    }
+
+    /// A restore that holds its backup does not find this.
+    pub fn missed(&mut self, key: &Key) {
+        self.fail(format!("{key} is held by a restore and is not there"));
     }
 
     /// What is wrong or was removed for that, and is named.

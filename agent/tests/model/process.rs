@@ -1,11 +1,11 @@
 //! The processes of a schedule: attempts and purges, as the product runs them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use agent::catalogue::{self, Headers};
@@ -20,7 +20,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use manifest::*;
 use protocol::{EventKind, Progress};
-use store::{Key, Source};
+use store::{Key, Source, Store};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -254,6 +254,63 @@ async fn verified(
     let mut world = store.world.lock();
     world.invariant.verified(&before, &manifests, &found);
     Ok(named)
+}
+
+/// A restore of the oldest backup, which holds it and then reads all of it.
+pub fn restoring(world: &Shared, process: usize, order: Order) -> Process {
+    let store = SimStore {
+        world: world.clone(),
+        process,
+    };
+    Box::pin(async move {
+        // It fails where an answer was lost, or a purge was there first; both are told.
+        let _ = restored(&store, order).await;
+    })
+}
+
+async fn restored(store: &SimStore, order: Order) -> Result<(), String> {
+    let cluster: ClusterId = "c".parse().unwrap();
+    let oldest: BackupName = "b0".parse().unwrap();
+    let read = catalogue::read(store, &cluster, Headers::All).await;
+    let backups = read.map_err(|error| chain(&error))?;
+    let backup = backups.iter().find(|backup| backup.name == oldest);
+    let manifests = &backup.ok_or("it is gone")?.manifests;
+    let manifests = manifests.iter().map(|(id, it)| (*id, it.key.clone()));
+    let manifests: BTreeMap<Uuid, Key> = manifests.collect();
+    let timer = SimTimer(store.clone());
+    let mut hold = Hold::new(store, &cluster, &oldest, manifests.clone());
+    (hold.timer, hold.order) = (&timer, order);
+    let until = store.world.lock().now + HELD_FOR.as_millis() as u64;
+    let unheld = Mutex::new(None);
+    let warn = |why| *unheld.lock().unwrap() = Some(why);
+    hold.take(&warn).await.map_err(|error| chain(&error))?;
+    if let Some(why) = unheld.into_inner().unwrap() {
+        return Err(why);
+    }
+    let missed = |key: &Key, error: store::Error| {
+        let mut world = store.world.lock();
+        if matches!(error, store::Error::NotFound { .. }) && world.now < until {
+            world.invariant.missed(key);
+        }
+        error.to_string()
+    };
+    for (host_id, manifest) in manifests {
+        let mut keys = ObjectKeys::new(host_id);
+        let mut named = Vec::new();
+        let each = |line: &Line| keys.of(line, |key| named.push(format!("c/{key}")));
+        match agent::read::manifest(store, &manifest, each).await {
+            Ok(_) => {}
+            Err(agent::read::ReadFailure::Store(error)) => return Err(missed(&manifest, error)),
+            Err(other) => panic!("{}", chain(&other)),
+        }
+        for key in named {
+            let key = Key::parse(&key).unwrap();
+            let found = store.get(&key, None).await;
+            found.map_err(|error| missed(&key, error))?;
+        }
+    }
+    store.world.lock().invariant.restores += 1;
+    Ok(())
 }
 
 fn inventory(layout: &NodeLayout, plan: &Attempt, unknown_hashes: bool) -> Inventory {

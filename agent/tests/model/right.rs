@@ -59,7 +59,8 @@ fn no_schedule_loses_anything() {
     let begun = Instant::now();
     let (next, distinct) = (AtomicU64::new(0), AtomicU64::new(0));
     let parts = on_every_core(|| {
-        let (mut hashes, mut commits, mut deletes, mut repairs) = (HashSet::new(), 0, 0, 0);
+        let mut hashes = HashSet::new();
+        let (mut commits, mut deletes, mut repairs, mut restores) = (0, 0, 0, 0);
         // A few that both threads met count twice here.
         while distinct.load(Ordering::Relaxed) < count + count / 100 {
             for seed in (0..256).map(|_| next.fetch_add(1, Ordering::Relaxed)) {
@@ -73,26 +74,25 @@ fn no_schedule_loses_anything() {
                 commits += u64::from(ended.commits);
                 deletes += u64::from(ended.deletes);
                 repairs += u64::from(ended.repairs);
+                restores += u64::from(ended.restores);
             }
         }
-        (hashes, commits, deletes, repairs)
+        (hashes, [commits, deletes, repairs, restores])
     });
-    let (commits, deletes, repairs) = (
-        parts.iter().map(|part| part.1).sum::<u64>(),
-        parts.iter().map(|part| part.2).sum::<u64>(),
-        parts.iter().map(|part| part.3).sum::<u64>(),
-    );
+    let counted = |n: usize| parts.iter().map(|(_, counts)| counts[n]).sum::<u64>();
+    let [commits, deletes, repairs, restores] = [0, 1, 2, 3].map(counted);
     let distinct: HashSet<u64> = parts.into_iter().flat_map(|part| part.0).collect();
     let seeds = next.into_inner();
     println!(
-        "{} distinct schedules of {seeds} seeds in {:?}: {commits} backups committed, {deletes} objects deleted, {repairs} wrong ones by repairs",
+        "{} distinct schedules of {seeds} seeds in {:?}: {commits} backups committed, {deletes} objects deleted, {repairs} wrong ones by repairs, \
+         {restores} restores whole",
         distinct.len(),
         begun.elapsed(),
     );
     assert!(distinct.len() as u64 >= count);
     // All of it happens often enough to have met.
     assert!(
-        commits > seeds / 4 && deletes > seeds && repairs > seeds / 32,
-        "{commits} {deletes} {repairs}"
+        commits > seeds / 4 && deletes > seeds && repairs > seeds / 32 && restores > seeds / 32,
+        "{commits} {deletes} {repairs} {restores}"
     );
 }

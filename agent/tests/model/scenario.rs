@@ -68,6 +68,8 @@ pub struct Scenario {
     pub purges: usize,
     /// `verify --repair`.
     pub repairs: usize,
+    /// Restores of the oldest backup.
+    pub restores: usize,
     /// Something else than a backup changes the content of an object.
     pub corrupts: bool,
     /// Nodes of the ring: each has backups already.
@@ -111,13 +113,15 @@ pub enum Focus {
     Keep,
     /// A repair of what a backup needs.
     Repair,
+    /// A restore of a backup that a purge deletes.
+    Restore,
 }
 
 impl Scenario {
     pub fn new(random: &mut Random, focus: Focus) -> Self {
         let corrupts = focus == Focus::Repair || focus == Focus::All && random.one_in(6);
         let (attempts, purges, repairs) = match (focus, random.below(16)) {
-            (Focus::LongPurge | Focus::Keep, _) => (1, 1, 0),
+            (Focus::LongPurge | Focus::Keep | Focus::Restore, _) => (1, 1, 0),
             (Focus::Repair, _) => (1, 0, 1),
             (Focus::All, n) if corrupts => match n {
                 0..6 => (1, 0, 1),
@@ -139,6 +143,7 @@ impl Scenario {
             attempts: Vec::new(),
             purges,
             repairs,
+            restores: 0,
             corrupts,
             nodes,
             touch_after: random.pick(&[0, 0, 1_000]),
@@ -167,6 +172,10 @@ impl Scenario {
             of_series: random.one_in(4),
             knows_ended: random.one_in(2),
         };
+        // What is damaged or cleaned up is lost to a restore all the same.
+        if scenario.cleanup.is_none() && !corrupts {
+            scenario.restores = usize::from(focus == Focus::Restore || random.one_in(6));
+        }
         for n in 0..attempts {
             let objects = random.pick(&OBJECTS);
             // The second is the same run once more, or another node.
@@ -186,6 +195,11 @@ impl Scenario {
         }
         match focus {
             Focus::All => {}
+            Focus::Restore => {
+                scenario.cleanup = None;
+                scenario.restores = 1;
+                scenario.kept = Kept::Last(1);
+            }
             Focus::Repair => {
                 scenario.attempts[0].objects = OBJECTS[0];
                 scenario.nodes = 1;

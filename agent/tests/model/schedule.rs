@@ -50,6 +50,7 @@ pub struct Ended {
     pub commits: u32,
     pub deletes: u32,
     pub repairs: u32,
+    pub restores: u32,
     /// What happened, if it was asked for.
     pub steps: Vec<String>,
 }
@@ -155,6 +156,7 @@ impl Schedule {
             commits: world.invariant.commits,
             deletes: world.invariant.deletes,
             repairs: world.invariant.repairs,
+            restores: world.invariant.restores,
             steps,
         }
     }
@@ -168,7 +170,8 @@ impl Schedule {
         } = *search;
         let (objects, invariant) = scenario.begin();
         let first_repair = scenario.attempts.len() + scenario.purges;
-        let count = first_repair + scenario.repairs;
+        let first_restore = first_repair + scenario.repairs;
+        let count = first_restore + scenario.restores;
         let world = Shared::new(World {
             now: START,
             objects,
@@ -193,9 +196,12 @@ impl Schedule {
             let purge = process::purging(&world, n, &scenario, decide, known_ended, order);
             processes.push(Some(purge));
         }
-        for n in first_repair..count {
+        for n in first_repair..first_restore {
             let repair = process::repairing(&world, n, &scenario, order);
             processes.push(Some(repair));
+        }
+        for n in first_restore..count {
+            processes.push(Some(process::restoring(&world, n, order)));
         }
         let by_priority = !random.one_in(3);
         let priorities = by_priority.then(|| (0..count).map(|_| random.next()).collect());

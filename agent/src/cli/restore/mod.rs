@@ -108,7 +108,7 @@ pub(super) struct RestoreFlags {
     )]
     data_directory: Vec<PathBuf>,
     /// Files fetched at the same time, at most 8
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = crate::restore::CONCURRENCY)]
     // A read of a directory holds one of 16 threads for work that blocks, and writes need some, too.
     #[arg(value_parser = clap::value_parser!(u16).range(1..=8))]
     concurrency: u16,

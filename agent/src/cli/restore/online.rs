@@ -241,6 +241,11 @@ fn plan_text(plan: &Plan, ready: &Ready<'_>, order: &Order) -> String {
     };
     text.push_str(&statements("made before the import:", &ready.schema.before));
     text.push_str(&statements("made after the import:", &ready.schema.after));
+    for (what, stays) in &ready.gives_up {
+        text.push_str(&format!(
+            "would give up a restore of {what} that did not end: {stays}\n"
+        ));
+    }
     if order.mode == Mode::Replace && !ready.schema.existing.is_empty() {
         text.push_str(&format!(
             "{} tables would be truncated after a snapshot\n",
@@ -280,13 +285,15 @@ fn document(ready: &Ready<'_>, order: &Order, done: Option<Done>) -> Value {
             json!({"keyspace": keyspace, "ranges": ranges})
         })
         .collect();
+    let given_up = |(backup, stays): &(String, String)| json!({"backup": backup, "stays": stays});
+    let gives_up: Vec<Value> = ready.gives_up.iter().map(given_up).collect();
     json!({
         "backup": ready.backup(), "snapshotStartedAt": ready.taken(), "mode": order.mode,
         "step": order.step, "tables": tables, "files": files, "bytes": bytes,
         "leftOut": plan.left_out, "degraded": degraded, "peakBytes": plan.peak,
         "freeBytes": plan.free, "schemaBefore": ready.schema.before,
         "schemaAfter": ready.schema.after, "notEmpty": ready.not_empty,
-        "resumed": ready.resumes, "dryRun": done.is_none(),
+        "resumed": ready.resumes, "givesUp": gives_up, "dryRun": done.is_none(),
         "fetchedFiles": done.map(|done| done.fetched), "keptFiles": done.map(|done| done.kept),
         "rehearsed": done.and_then(|done| done.rehearsed),
     })

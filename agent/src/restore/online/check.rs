@@ -44,13 +44,15 @@ impl Ready<'_> {
     }
 
     /// What was begun on this node before.
-    fn check_journals(&self) -> Result<(), OnlineError> {
+    fn check_journals(&mut self) -> Result<(), OnlineError> {
         let data = self.data_directory();
         let gives_up = self.order.anew && self.order.step != Step::Finish;
         let others = Journal::others(data, &self.id)?;
         if let Some(other) = others.first().filter(|_| !gives_up) {
             return Err(other.refused());
         }
+        let gives_up = others.iter().map(|it| (it.state.what.clone(), it.stays()));
+        self.gives_up = gives_up.collect();
         if self.is_of_other_ring(&self.state) && !self.order.cuts_again(&self.state) {
             return Err(OnlineError::OtherRing);
         }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::OnlineError;
 use super::state::{Entry, State};
+use crate::restore::TableName;
 use crate::restore::target::file;
 
 /// The directory below a data directory. Cassandra looks only at directories of keyspaces that it has.
@@ -46,6 +47,21 @@ impl Unfinished {
     pub fn refused(&self) -> OnlineError {
         OnlineError::OtherRestore {
             what: self.state.what.clone(),
+        }
+    }
+
+    /// What becomes of it where it is given up, in words.
+    pub fn stays(&self) -> String {
+        let touched: Vec<_> = self.state.touched().map(TableName::to_string).collect();
+        match touched.as_slice() {
+            [] if self.state.prepared.is_some() => {
+                "it had prepared the tables, and imported nothing".to_owned()
+            }
+            [] => "it had imported nothing".to_owned(),
+            some => format!(
+                "what it had imported of {} counts as rows that were there",
+                some.join(", ")
+            ),
         }
     }
 }
@@ -253,7 +269,6 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::restore::TableName;
 
     fn name(text: &str) -> TableName {
         text.parse().unwrap()

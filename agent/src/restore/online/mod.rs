@@ -95,6 +95,8 @@ pub struct Ready<'a> {
     pub not_empty: Vec<TableName>,
     /// Whether this restore was begun on this node, and cut off.
     pub resumes: bool,
+    /// Restores that did not end on this node and are given up: of which backup, and what becomes of it.
+    pub gives_up: Vec<(String, String)>,
     /// How far it is on this node: as it was written, and as it is.
     peeked: State,
     state: State,
@@ -149,6 +151,7 @@ impl<'a> Ready<'a> {
             settings,
             not_empty: Vec::new(),
             resumes,
+            gives_up: Vec::new(),
             peeked: state.clone(),
             state,
             emptied: Vec::new(),

@@ -14,14 +14,13 @@ use super::{OnlineError, Order, Ready, Selection, Tell};
 use crate::backup;
 use crate::field::{self, BadField};
 use crate::neighbour::{self, NoMemory, OwnerError};
-use crate::restore::{Seen, Which};
+use crate::restore::{CONCURRENCY, Seen, Which};
 use crate::run_context::Run;
 use crate::storage;
 
 /// Where the caller sets no deadline.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Where the caller does not say how many files are fetched at the same time.
-const DEFAULT_CONCURRENCY: usize = 4;
 /// Between two figures of progress.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tables that are named one by one.
@@ -172,7 +171,7 @@ fn order(request: &RestoreRequest, run: Uuid) -> Result<Order, RequestError> {
         anew: request.anew,
         run: Some(run),
         dry_run: request.dry_run,
-        concurrency: concurrency.map_or(DEFAULT_CONCURRENCY, |n| n as usize),
+        concurrency: concurrency.map_or(CONCURRENCY.into(), |n| n as usize),
         bandwidth: request.limits.bandwidth,
         batch: None,
     })

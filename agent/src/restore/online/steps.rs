@@ -131,20 +131,10 @@ impl Ready<'_> {
     ) -> Result<(), OnlineError> {
         for other in std::mem::take(&mut journal.given_up) {
             self.node.drop_tombstones_again(&other.state).await?;
-            let touched: Vec<_> = other.state.touched().map(TableName::to_string).collect();
-            let stays = match touched.as_slice() {
-                [] if other.state.prepared.is_some() => {
-                    "it had prepared the tables, and imported nothing".to_owned()
-                }
-                [] => "it had imported nothing".to_owned(),
-                some => format!(
-                    "what it had imported of {} counts as rows that were there",
-                    some.join(", ")
-                ),
-            };
-            let what = &other.state.what;
             warn(format!(
-                "a restore of {what} that was begun on this node and did not end is given up: {stays}"
+                "a restore of {} that was begun on this node and did not end is given up: {}",
+                other.state.what,
+                other.stays()
             ));
         }
         journal.clear_others(&self.node.facts.directories)

@@ -16,8 +16,9 @@ use super::lex::quoted_pair;
 const STATEMENT: Duration = Duration::from_secs(120);
 /// `truncate_request_timeout` is 60 seconds, and may have been made longer.
 const TRUNCATE: Duration = Duration::from_secs(600);
-/// How long the ring may take to agree.
-const AGREEMENT: Duration = Duration::from_secs(60);
+/// How long the ring may take to agree. A node that has been up for a minute asks for a change that it has
+/// missed only another minute later (Cassandra's `MigrationCoordinator`).
+const AGREEMENT: Duration = Duration::from_secs(150);
 const BETWEEN: Duration = Duration::from_millis(200);
 
 /// Why the schema is not as it should be.

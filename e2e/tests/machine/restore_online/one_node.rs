@@ -151,6 +151,7 @@ async fn what_would_lose_or_mix_something_is_refused_before_anything_is_changed(
         assert!(said.contains(why), "{why}: {said}");
     };
 
+    refused(&["--cql-port=1"], 75, "a restore needs CQL for the schema").await;
     refused(&["--tables=shop.nothing"], 2, "does not have shop.nothing").await;
     refused(&["--keyspaces=system"], 2, "belongs to the node itself").await;
     // Another table of that name.
@@ -272,6 +273,11 @@ async fn a_restore_that_was_killed_goes_on_where_it_was() {
         "--tables=shop.late",
         "--anew",
     ];
+    let dry = [&anew[..], &["--dry-run", "--output=json"]].concat();
+    let dry = cluster.restore(0, &storage, &dry).await.document();
+    let stays = "what it had imported of shop.early counts as rows that were there";
+    let would = json!([{"backup": "b1", "stays": stays}]);
+    assert_eq!(dry["givesUp"], would, "{dry}");
     let said = cluster.restore(0, &storage, &anew).await.expect(0);
     let given_up = "a restore of b1 that was begun on this node and did not end is given up: what it had \
                     imported of shop.early counts";
@@ -333,6 +339,15 @@ async fn a_run_does_not_do_twice_what_it_has_done_and_another_may_begin_anew() {
     };
     let (first, second, load) = (Uuid::new_v4(), Uuid::new_v4(), Uuid::new_v4());
     succeeds(first, 1, "prepare", false).await;
+    // The end of another one gives up none that did not end, though it may be told to.
+    let other = json!({"backup": "b1", "mode": "merge", "step": "finish", "anew": true});
+    let refused = cluster.ask(0, &storage, other).await;
+    assert_eq!(refused["reason"], "RestoreRefused", "{refused}");
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.contains("was begun on this node and did not end"),
+        "{refused}"
+    );
     orders.write(&session, 200..210).await.unwrap();
     // Its last word was lost. It does not empty the table again, whatever it was told.
     succeeds(first, 2, "prepare", false).await;

@@ -18,8 +18,8 @@ use std::{num::NonZero, ptr};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// `RWF_DONTCACHE`: pages that a read brought in are dropped after it, others stay.
-const RWF_DONTCACHE: u32 = 0x80;
+/// `RWF_DONTCACHE`: pages that a call brought in are dropped after it, others stay.
+pub(super) const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
 /// What `O_DIRECT` wants addresses, offsets and lengths to be multiples of: no block device at hand
 /// has larger blocks. A file system that wants more refuses the read, and the next way is taken.
@@ -75,9 +75,8 @@ impl GentleFile {
     /// Reads at `offset`; 0 bytes mean the end.
     pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         if self.way == Way::DontCache {
-            let flags = ReadWriteFlags::from_bits_retain(RWF_DONTCACHE);
             let mut slices = [IoSliceMut::new(buffer)];
-            match rustix::io::preadv2(&self.file, &mut slices, offset, flags) {
+            match rustix::io::preadv2(&self.file, &mut slices, offset, DONT_CACHE) {
                 Ok(read) => return Ok(read),
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
                     self.fall_back_to(Way::Direct);
