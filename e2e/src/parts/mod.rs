@@ -13,6 +13,7 @@ pub mod filesystem;
 pub mod helm;
 pub mod images;
 pub mod jdk;
+pub mod kubectl;
 pub mod kubernetes;
 pub mod kwok;
 pub mod medusa;
@@ -22,6 +23,7 @@ pub mod preloaded;
 pub mod python;
 pub mod rclone;
 pub mod versitygw;
+pub mod victoria;
 pub mod vmalert;
 
 use std::collections::BTreeMap;

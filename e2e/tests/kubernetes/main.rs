@@ -12,6 +12,7 @@ mod backups_that_fail;
 mod definitions;
 mod operator_is_killed;
 mod plugin;
+mod quick_start;
 mod rehearsals;
 mod restore_from_storage;
 mod restores;

@@ -7,6 +7,7 @@ use crds::{BackupPhase, CassandraBackup, CronBackup, CronBackupStatus};
 use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
+use e2e::parts::kubectl;
 use e2e::product::{OneNode, STORAGE, back_up, ended, one_node, resources};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
@@ -21,6 +22,7 @@ const MINUTES: Duration = Duration::from_secs(300);
 const CHILD: &str = "cassandrabackup.io/cron-backup";
 
 struct Ground<'n> {
+    bed: &'n Bed,
     namespace: &'n Namespace,
     parts: OneNode<'n>,
 }
@@ -118,6 +120,7 @@ async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resou
     let namespace = bed.namespace("cron").await.unwrap();
     let parts = one_node(&bed, &namespace, DB, json!({})).await.unwrap();
     let ground = Ground {
+        bed: &bed,
         namespace: &namespace,
         parts,
     };
@@ -144,7 +147,14 @@ async fn at_once_and_applied_twice(ground: &Ground<'_>) {
     assert_eq!(children.len(), 1);
     assert_eq!(children[0].spec.series.as_deref(), Some("yearly"));
 
-    ground.apply("yearly", spec, json!({})).await;
+    ground.apply("yearly", spec.clone(), json!({})).await;
+    let yaml = schedule("yearly", spec, json!({})).to_string();
+    let (kubeconfig, name) = (ground.bed.kubeconfig(), ground.namespace.name());
+    let diff = kubectl::diff(&kubeconfig, name, &yaml).await.unwrap();
+    assert_eq!(diff, "", "the operator has changed what was applied");
+    let other = yaml.replace("0 0 1 1 *", "0 0 2 1 *");
+    let diff = kubectl::diff(&kubeconfig, name, &other).await.unwrap();
+    assert!(diff.contains("0 0 2 1 *"), "{diff}");
     ground.parts.operator.kill().await.unwrap();
     // The new operator has looked at it once it has looked at one that was made after it.
     let later = json!({"schedule": "0 0 1 1 *"});

@@ -440,7 +440,7 @@ mod tests {
         ];
         let lists = results(nothing_new::name(Kind::S3), 0.5, tools);
         let both = measured(&lists, "clearSnapshot and the bare lists").unwrap();
-        assert_eq!(both, "9.50 s; 10.0 s");
+        assert_eq!(both, "9.50 s; 10.00 s");
     }
 
     #[test]

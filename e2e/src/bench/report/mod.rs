@@ -14,11 +14,18 @@ use super::cases::reader::{self, AGAIN, CONTROL};
 use super::results::{Case, Results, Series};
 use text::{cell, mib, ms, seconds};
 
+/// Begins what tests measured, which is written by hand and kept.
+const BY_TESTS: &str = "\n## Measured by tests\n";
+
 /// Writes the document and its chart.
 pub fn write(results: &Results, document: &Path) -> Result<()> {
     let chart = document.with_extension("svg");
     let name = chart.file_name().context("a document without a name")?;
-    let text = markdown(results, &name.to_string_lossy())?;
+    let mut text = markdown(results, &name.to_string_lossy())?;
+    let before = std::fs::read_to_string(document).unwrap_or_default();
+    if let Some(at) = before.find(BY_TESTS) {
+        text.push_str(&before[at..]);
+    }
     std::fs::write(document, text).with_context(|| document.display().to_string())?;
     std::fs::write(&chart, chart::svg(results)).with_context(|| chart.display().to_string())
 }
@@ -220,4 +227,29 @@ fn requests(out: &mut String, case: &Case) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tests_measured_stays_when_the_document_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let document = folder.path().join("benchmarks.md");
+        let by_tests = format!("{BY_TESTS}A thousand nodes: 12 s.\n");
+        std::fs::write(&document, format!("# Old\n{by_tests}")).unwrap();
+        let results = Results {
+            facts: Vec::new(),
+            repeats: 1,
+            seconds: 1.0,
+            cases: Vec::new(),
+        };
+        for _ in 0..2 {
+            write(&results, &document).unwrap();
+            let text = std::fs::read_to_string(&document).unwrap();
+            assert!(text.starts_with("# Benchmarks") && text.ends_with(&by_tests));
+            assert_eq!(text.matches(BY_TESTS).count(), 1);
+        }
+    }
 }

@@ -22,6 +22,9 @@ pub use scylla::statement::Consistency;
 pub const PORT: u16 = 9042;
 /// Long, since everything shares two cores.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// A node that has been up for a minute asks for a schema that it has missed only another minute later
+/// (`MigrationCoordinator`).
+const AGREEMENT: Duration = Duration::from_secs(150);
 
 /// A session with the nodes at `addresses` alone, which tries for half a minute.
 pub async fn connect(addresses: &[&str], credentials: Option<&Credentials>) -> Result<Session> {
@@ -73,6 +76,7 @@ async fn try_connect(addresses: &[&str], credentials: Option<&Credentials>) -> R
         .host_filter(Arc::new(AllowListHostFilter::new(&nodes)?))
         .default_execution_profile_handle(profile.into_handle())
         .fetch_schema_metadata(false)
+        .schema_agreement_timeout(AGREEMENT)
         .connection_timeout(Duration::from_secs(10));
     if let Some(Credentials { user, password }) = credentials {
         builder = builder.user(user, password);

@@ -2,7 +2,7 @@
 //! which a touch is made, whichever way it goes.
 
 use aws_sdk_s3::Client;
-use e2e::host::proxy::Proxy;
+use e2e::host::proxy::{Fault, Proxy};
 
 use super::touch::touch_until_it_shows;
 use super::*;
@@ -168,4 +168,36 @@ async fn what_others_do_to_an_object_that_is_written_again_since_copies_move_no_
         touch_until_it_shows(&store, PATH).await;
         way.keeps_what_others_do().await;
     }
+}
+
+/// The object is renewed and stays what it is, though the server knows no conditions; which is remembered.
+async fn renews_without_conditions(store: &S3Store, proxy: &Proxy, size: u64) {
+    let whole = content(size);
+    upload(store, PATH, &whole).await.unwrap();
+    proxy.always("if-match:", Fault::Unimplemented);
+    touch_until_it_shows(store, PATH).await;
+    let refused = proxy.hits();
+    assert!(refused > 0);
+    store.touch(&key(PATH), size).await.unwrap();
+    assert_eq!(proxy.hits(), refused);
+    let there = store.read_small(&key(PATH), u64::MAX).await.unwrap();
+    assert!(there == whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_knows_no_conditions_is_touched_without_them() {
+    let (minio, mut config) = minio().await;
+    let proxy = Proxy::start(minio.address()).await.unwrap();
+    config.endpoint = Some(proxy.endpoint());
+    config.copy_limit = 5 * MIB;
+    let in_parts = connect(&config).await;
+    renews_without_conditions(&in_parts, &proxy, 11 * MIB).await;
+
+    let server = VersityGw::start(LOOPBACK).await.unwrap();
+    server.bucket("backups").await.unwrap();
+    let address = server.endpoint().replace("http://", "").parse().unwrap();
+    let proxy = Proxy::start(address).await.unwrap();
+    let root = server.root();
+    let written_again = connect(&self::config(&proxy.endpoint(), &root.id, &root.secret)).await;
+    renews_without_conditions(&written_again, &proxy, 1000).await;
 }
