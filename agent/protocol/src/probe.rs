@@ -38,6 +38,9 @@ pub struct Survey {
     pub clusters: Vec<ClusterFound>,
     /// How many more there are.
     pub left_out: u64,
+    /// Folders that could not be looked into, where the others could; the first ones only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
 }
 
 /// A cluster that has a backup in a storage.

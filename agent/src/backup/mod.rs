@@ -197,10 +197,12 @@ async fn prepare(
         neighbour::become_owner_of(directory, &run.state)
             .map_err(|error| Error::Owner(error.to_string()))?;
     }
-    let (coverage, store) = tokio::try_join!(
+    let (coverage, store) = tokio::join!(
         swept_coverage(&cassandra, request),
         open_storage(request, &node)
-    )?;
+    );
+    // What is wrong with the node is told first, and what ended runs left is gone whatever the storage says.
+    let (coverage, store) = (coverage?, store?);
     let layout = NodeLayout::new(cluster_id, node.identity.host_id);
     let prepared = Prepared {
         backup,

@@ -50,7 +50,15 @@ async fn clusters(store: &dyn Store, storage: &StorageAccess) -> Result<Survey, 
         Err(error) => {
             let (reason, why) = (error.reason(), crate::chain(&error));
             match error {
-                SurveyError::Partly { found, .. } => Ok(partly(found, reason, why)),
+                SurveyError::Partly {
+                    found,
+                    first,
+                    others,
+                } => {
+                    let unseen = std::iter::once(*first).chain(others);
+                    let unseen = unseen.map(|it| it.folder.to_string()).take(MOST);
+                    Ok(partly(found, unseen.collect(), reason, why))
+                }
                 _ => Err((reason, why)),
             }
         }
@@ -58,7 +66,7 @@ async fn clusters(store: &dyn Store, storage: &StorageAccess) -> Result<Survey, 
 }
 
 /// What is told where some folders cannot be looked into.
-fn partly(clusters: Vec<ClusterFound>, reason: Reason, why: String) -> Survey {
+fn partly(clusters: Vec<ClusterFound>, unseen: Vec<String>, reason: Reason, why: String) -> Survey {
     if clusters.is_empty() {
         return unknown(reason, why);
     }
@@ -67,6 +75,7 @@ fn partly(clusters: Vec<ClusterFound>, reason: Reason, why: String) -> Survey {
     Survey {
         clusters: told.clusters,
         left_out: told.left_out,
+        unseen,
         ..unknown(reason, message)
     }
 }
@@ -85,6 +94,7 @@ fn found(mut clusters: Vec<ClusterFound>) -> Survey {
         seen: yes(&told),
         clusters,
         left_out: left_out as u64,
+        unseen: Vec::new(),
     }
 }
 
@@ -123,6 +133,7 @@ mod tests {
         let partly = told_without(&[3]).await;
         let clusters: Vec<_> = partly.clusters.iter().map(|it| &*it.cluster).collect();
         assert_eq!(clusters, ["a"]);
+        assert_eq!(partly.unseen, ["b"]);
         assert_eq!(of(&partly), (Verdict::Unknown, Reason::StorageDenied));
         let message = &partly.seen.message;
         let begin = "1 cluster has backups here; cannot look into b: ";

@@ -155,7 +155,7 @@ pub struct PurgeReport {
 impl PurgeReport {
     /// Whether something is gone that was there before.
     fn has_deleted(&self) -> bool {
-        self.manifests + self.deleted.objects + self.intents > 0
+        self.manifests + self.deleted.objects + self.intents + self.condemned_lists > 0
     }
 }
 
@@ -208,13 +208,10 @@ impl Purge<'_> {
         let ended = self.carry_out(decide, &mut report).await;
         match ended {
             Ok(()) => Ok(report),
-            Err(cause) if report.has_deleted() => {
-                report.unfinished = true;
-                Err(PurgeError::HalfWay {
-                    cause: Box::new(cause),
-                    report: Box::new(report),
-                })
-            }
+            Err(cause) if report.has_deleted() => Err(PurgeError::HalfWay {
+                cause: Box::new(cause),
+                report: Box::new(report),
+            }),
             Err(cause) => Err(cause),
         }
     }
@@ -274,7 +271,9 @@ impl Purge<'_> {
             };
             // Where a delete failed, its request may still arrive: then the list stays until its
             // deadline has passed, and a later purge removes it.
-            deleting.run(report).await?;
+            let deleted = deleting.run(report).await;
+            report.unfinished |= deleted.is_err();
+            deleted?;
             if report.manifests + report.deleted.objects > 0 {
                 self.wait_for_caches(1).await?;
             }

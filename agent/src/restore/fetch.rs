@@ -111,7 +111,10 @@ async fn gather(
     {
         bandwidth.take(chunk.len() as u64).await;
         bytes += chunk.len();
-        gathered.push(chunk);
+        // HTTP/2 ends some answers with nothing.
+        if !chunk.is_empty() {
+            gathered.push(chunk);
+        }
     }
     Ok(gathered)
 }

@@ -21,10 +21,13 @@ use crate::read;
 
 /// How long a backup is held after the intent was written, and thus at most after the restore's end.
 pub const LIFETIME: Duration = Duration::from_secs(6 * 3600);
-/// How often it is looked whether a purge is about to delete the backup, which takes two minutes, and how
-/// long is waited in between.
+/// How often it is looked at most whether a purge is about to delete the backup, what is waited in between, and for
+/// how long it is looked.
 const LOOKS: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long after an intent that was not written the next is tried.
+const AGAIN: Duration = Duration::from_secs(300);
 
 /// Holds a backup for a restore.
 pub struct Hold<'a> {
@@ -81,19 +84,26 @@ impl<'a> Hold<'a> {
                     self.backup,
                     crate::chain(&error)
                 ));
-                Ok(())
+                self.is_not_condemned().await
             }
         }
     }
 
     /// Renews it for as long as it is polled.
     pub async fn renew(&mut self, warn: &(dyn Fn(String) + Sync)) -> Infallible {
+        let mut wait = LIFETIME / 2;
         loop {
-            self.timer.sleep(LIFETIME / 2).await;
-            if let Err(error) = self.write().await {
-                let why = crate::chain(&error);
-                warn(format!("the backup is not held for longer: {why}"));
-            }
+            self.timer.sleep(wait).await;
+            wait = match self.write().await {
+                Ok(()) => LIFETIME / 2,
+                Err(error) => {
+                    let why = crate::chain(&error);
+                    if wait != AGAIN {
+                        warn(format!("the backup is not held for longer: {why}"));
+                    }
+                    AGAIN
+                }
+            };
         }
     }
 
@@ -107,21 +117,21 @@ impl<'a> Hold<'a> {
             deadline: Timestamp::try_from(deadline.at()).unwrap_or(Timestamp::MAX),
         };
         let intent_key = self.layout.intent(&self.backup, self.run, self.attempt);
+        // Also where the answer is lost: under the same name the next one would never be written.
+        self.attempt += 1;
         let key = Key::parse(&intent_key)?;
         let manifests = self.manifests.iter();
         let manifests = manifests.map(|it| self.layout.below_cluster(it.as_str()));
         let text = intent.write(Vec::new(), manifests)?;
-        self.store.create(&key, text.into()).await?;
-        self.attempt += 1;
-        Ok(())
+        Ok(self.store.create(&key, text.into()).await?)
     }
 
     /// Waits for purges that are about to delete the manifest and may not have seen the intent.
     async fn is_not_condemned(&self) -> Result<(), RestoreError> {
-        let mut looks = 0;
+        let (mut looks, begun) = (0, self.timer.now());
         while let Some(list) = self.condemned().await? {
             looks += 1;
-            if looks == LOOKS {
+            if looks == LOOKS || self.timer.now().saturating_sub(begun) >= PATIENCE {
                 return Err(RestoreError::Condemned {
                     backup: self.backup.clone(),
                     list,
@@ -174,6 +184,7 @@ mod tests {
     use std::sync::Mutex;
 
     use store::FileStore;
+    use store::testing::{Fault, Faulty, Operation};
     use tempfile::TempDir;
 
     use super::*;
@@ -234,7 +245,16 @@ mod tests {
             (taken, warnings.into_inner().unwrap())
         }
 
-        fn hold<'a>(&self, store: &'a FileStore) -> Hold<'a> {
+        /// How many intents there are.
+        fn intents(&self) -> usize {
+            let entries = std::fs::read_dir(self.path("prod/manifests/old")).unwrap();
+            let names = entries.map(|it| it.unwrap().file_name());
+            names
+                .filter(|it| it.to_string_lossy().ends_with(".intent"))
+                .count()
+        }
+
+        fn hold<'a>(&self, store: &'a dyn Store) -> Hold<'a> {
             let manifests = [(Uuid::from_u128(1), self.manifest.clone())];
             Hold::new(
                 store,
@@ -307,14 +327,28 @@ mod tests {
         hold.take(&warn).await.unwrap();
         let day = tokio::time::timeout(2 * LIFETIME, hold.renew(&warn)).await;
         assert!(day.is_err());
-        let folder = stage.path("prod/manifests/old");
-        let intents = std::fs::read_dir(folder).unwrap();
-        let count = intents
-            .filter(|it| {
-                let name = it.as_ref().unwrap().file_name();
-                name.to_string_lossy().ends_with(".intent")
-            })
-            .count();
+        let count = stage.intents();
         assert!((3..=5).contains(&count), "{count}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_intent_whose_answer_was_lost_is_followed_by_another() {
+        let stage = Stage::new();
+        let files = FileStore::open(stage.root.path()).unwrap();
+        let store = Faulty::new(files)
+            .fail(Operation::Create, 1, Fault::AnswerLost)
+            .fail(Operation::Create, 2, Fault::AnswerLost);
+        let warnings = Mutex::new(Vec::new());
+        let warn = |why| warnings.lock().unwrap().push(why);
+        let mut hold = stage.hold(&store);
+        hold.take(&warn).await.unwrap();
+        // The next is tried in minutes, and not as late as one that was written.
+        let later = LIFETIME / 2 + 2 * AGAIN;
+        let renewed = tokio::time::timeout(later, hold.renew(&warn)).await;
+        assert!(renewed.is_err());
+        assert_eq!(
+            (stage.intents(), warnings.into_inner().unwrap().len()),
+            (3, 2)
+        );
     }
 }

@@ -30,7 +30,8 @@ pub async fn ensure() -> Result<PathBuf> {
 /// it would change nothing.
 pub async fn diff(kubeconfig: &Path, namespace: &str, yaml: &str) -> Result<String> {
     let diff = Run::new(ensure().await?)
-        .args(["diff", "--server-side", "--field-manager", "gitops"])
+        .args(["diff", "--server-side", "--force-conflicts"])
+        .args(["--field-manager", "gitops"])
         .arg("--kubeconfig")
         .arg(kubeconfig)
         .args(["--namespace", namespace, "--filename", "-"])

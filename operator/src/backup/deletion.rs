@@ -315,7 +315,7 @@ async fn say(
             "the backup's data is being deleted".to_owned(),
         ),
         Told::Failed(ended) => {
-            let so_far = match ended.has_deleted() {
+            let so_far = match ended.has_deleted_a_backup() {
                 true => "not all of the data is deleted",
                 false => "the data is not deleted",
             };

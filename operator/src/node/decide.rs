@@ -182,7 +182,11 @@ fn result(outcome: Outcome, tries: &mut Tries, pace: &Pace) -> Next {
     let retryable = reason.is_retryable() || outcome.exit_code == ExitCode::Retry as u8;
     if retryable && attempt < tries.attempts {
         return Next::Again {
-            after: backoff(pace.retry, attempt.saturating_sub(1), pace.longest_retry),
+            after: backoff(
+                pace.retry,
+                attempt.saturating_sub(1 + tries.turned_away),
+                pace.longest_retry,
+            ),
             attempt: attempt + 1,
             reason,
             message,

@@ -104,9 +104,10 @@ impl Ended {
         self.result == PurgeResult::Succeeded
     }
 
-    /// Whether it is known to have deleted something, however it ended.
-    pub(crate) fn has_deleted(&self) -> bool {
-        self.purged.as_ref().and_then(deleted_before).is_some()
+    /// Whether a manifest is known to be deleted, however it ended.
+    pub(crate) fn has_deleted_a_backup(&self) -> bool {
+        let of = |purged: &Purged| gone(purged) + purged.manifests > 0;
+        self.purged.as_ref().is_some_and(of)
     }
 }
 

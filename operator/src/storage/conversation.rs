@@ -142,6 +142,7 @@ fn answer(surveyed: Verdict, clusters: Vec<ClusterFound>, catalogue: Option<Cata
             },
             clusters,
             left_out: 0,
+            unseen: Vec::new(),
         }),
     };
     let outcome = Outcome {

@@ -202,10 +202,12 @@ fn clusters(storage: &BackupStorage, survey: Option<&Survey>) -> Vec<StoredClust
     let mut clusters: Vec<_> = survey.clusters.iter().map(stored).collect();
     if !findings::is_whole(survey) {
         let is_told = |one: &&StoredCluster| clusters.iter().any(|it| it.cluster == one.cluster);
-        let untold: Vec<_> = before.iter().filter(|one| !is_told(one)).cloned().collect();
+        let is_unseen = |one: &&StoredCluster| survey.unseen.contains(&one.cluster);
+        let untold = before.iter().filter(|one| is_unseen(one) && !is_told(one));
+        let untold: Vec<_> = untold.cloned().collect();
         clusters.extend(untold);
-        clusters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
         clusters.truncate(MOST_CLUSTERS);
+        clusters.sort_by(|a, b| a.cluster.cmp(&b.cluster));
     }
     clusters
 }

@@ -50,6 +50,7 @@ fn surveyed(seen: Seen) -> Survey {
             }),
         }],
         left_out: 0,
+        unseen: Vec::new(),
     }
 }
 
@@ -315,6 +316,7 @@ fn where_some_folders_cannot_be_looked_into_the_clusters_of_the_others_are_told(
     let before = storage(|it| {
         it["status"]["clusters"] = json!([
             {"cluster": "denied", "backups": 7, "complete": 7},
+            {"cluster": "gone", "backups": 2, "complete": 2},
             {"cluster": "prod", "backups": 1, "complete": 0},
         ]);
     });
@@ -323,7 +325,10 @@ fn where_some_folders_cannot_be_looked_into_the_clusters_of_the_others_are_told(
         pods: told(
             Reason::Reachable,
             Probed {
-                survey: Some(surveyed(denied.clone())),
+                survey: Some(Survey {
+                    unseen: vec!["denied".into()],
+                    ..surveyed(denied.clone())
+                }),
                 ..all()
             },
         ),

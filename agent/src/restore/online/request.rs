@@ -20,7 +20,6 @@ use crate::storage;
 
 /// Where the caller sets no deadline.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Where the caller does not say how many files are fetched at the same time.
 /// Between two figures of progress.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Tables that are named one by one.

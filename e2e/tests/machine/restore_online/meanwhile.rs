@@ -1,5 +1,6 @@
 //! What becomes of the ring while it is restored into: a node goes down, another one joins.
 
+use std::fs;
 use std::time::Duration;
 
 use e2e::bed::wait::until;
@@ -9,7 +10,7 @@ use e2e::parts::cassandra::rows::Rows;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::cluster::{Cluster, Restored, Storage};
+use super::cluster::{Cluster, Restored, Storage, files};
 
 const KEYS: std::ops::Range<i64> = 0..200;
 
@@ -49,8 +50,14 @@ async fn a_node_that_goes_down_is_loaded_later_and_one_that_joins_has_all_loaded
     let slowly = [&flags[..], &["--bandwidth=40KiB"]].concat();
     let at_work = cluster.restoring(0, &storage, &slowly).await;
     let staged = cluster.nodes[0].data().join(".cassandra-backup-restore.d");
-    let begun = async || anyhow::Ok(staged.exists().then_some(()));
-    until("something is staged", Duration::from_secs(60), begun)
+    let imported = async || {
+        let journal = files(&staged)
+            .into_iter()
+            .find(|it| it.ends_with("journal.jsonl"));
+        let text = journal.and_then(|path| fs::read_to_string(path).ok());
+        anyhow::Ok(text.filter(|it| it.contains("\"imported\":")).map(drop))
+    };
+    until("the first is imported", Duration::from_secs(60), imported)
         .await
         .unwrap();
     cluster.nodes[1].kill().await.unwrap();
