@@ -69,9 +69,8 @@ impl Stage {
         let mut journals = files(&folder).into_iter();
         let journal = journals.find(|it| it.ends_with("journal.jsonl")).unwrap();
         let text = fs::read_to_string(journal).unwrap();
-        let entries = text
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = text.lines().filter(|line| !line.is_empty());
+        let entries = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
         let imported = entries.filter_map(|it| it["imported"]["table"].as_str().map(str::to_owned));
         imported.collect()
     }
