@@ -190,7 +190,9 @@ async fn names_of_others_are_left_alone(ground: &Ground<'_>) {
         .reaches("taken", "has missed a time", |cron| cron.missed > 0)
         .await;
     ground.suspend("taken").await;
-    assert!(ground.events("NameTaken").await > 0);
+    // It is told after the status.
+    let told = async || anyhow::Ok((ground.events("NameTaken").await > 0).then_some(()));
+    until("an Event tells of it", MINUTES, told).await.unwrap();
     assert!(status(&cron).active.is_empty(), "{cron:?}");
     assert!(ground.children("taken").await.is_empty());
     let foreign = child_name("taken", now + Span::new().minutes(1));
