@@ -73,5 +73,11 @@ mod tests {
             (Some(1), None)
         );
         assert_eq!(json!(made.metadata.labels), json!({"team": "shop"}));
+        // Without a schedule of its own, each is proven.
+        let mut each = cron.clone();
+        each.spec.verify_schedule = None;
+        let made = backup("nightly-now", "nightly", &each);
+        assert_eq!(made.spec.verify, each.spec.template.spec.verify);
+        assert!(made.spec.verify.is_some());
     }
 }

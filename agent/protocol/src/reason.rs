@@ -162,7 +162,7 @@ reasons! {
     Running, Done, "At work.", "";
     Reachable, Done, "The storage answered a probe.", "";
     Probed, Done, "A probe saw that it is so.", "";
-    NotProbed, Done, "The operator did not ask the storage, since only the pods mount it or only they have an identity for it; they check it at each backup.", "";
+    NotProbed, Done, "The operator did not ask the storage, since only the pods mount it or only they have an identity for it, which check it at each backup; or what is in it could not be looked into, or not in time.", "";
 }
 
 impl Reason {

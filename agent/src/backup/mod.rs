@@ -107,9 +107,12 @@ async fn attempt(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
     let begun = Instant::now();
     run.phase(Phase::Preparing, None);
     let (prepared, cassandra) = prepare(run, request, known).await?;
-    if let Some(done) = already_done(run, &prepared, known).await? {
-        let _ = cassandra.close().await;
-        return Ok(done);
+    match already_done(run, &prepared, known).await {
+        Ok(None) => {}
+        ended => {
+            let _ = cassandra.close().await;
+            return ended.map(Option::unwrap_or_default);
+        }
     }
     run.phase(Phase::Snapshotting, Some(&prepared.node.identity));
     let taking = take_snapshot(
@@ -201,8 +204,14 @@ async fn prepare(
         swept_coverage(&cassandra, request),
         open_storage(request, &node)
     );
-    // What is wrong with the node is told first, and what ended runs left is gone whatever the storage says.
-    let (coverage, store) = (coverage?, store?);
+    // What ended runs left is gone whatever the storage says; what is wrong with the node is told first.
+    let (coverage, store) = match (coverage, store) {
+        (Ok(coverage), Ok(store)) => (coverage, store),
+        (Err(error), _) | (_, Err(error)) => {
+            let _ = cassandra.close().await;
+            return Err(error);
+        }
+    };
     let layout = NodeLayout::new(cluster_id, node.identity.host_id);
     let prepared = Prepared {
         backup,

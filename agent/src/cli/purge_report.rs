@@ -50,12 +50,15 @@ pub(super) fn text(done: &Done, dry_run: bool) -> String {
     );
     more("spared", report.spared, "objects are needed again");
     // Those of a backup of which others are left are in no other figure.
-    let in_part = if report.unfinished {
-        report.manifests
-    } else {
-        0
+    let in_part = match report.unfinished {
+        true => report.manifests,
+        false => 0,
     };
-    more("manifests", in_part, "deleted before it stopped");
+    more(
+        "manifests",
+        in_part,
+        "deleted before it stopped, one for each node",
+    );
     more(
         "held",
         report.held.len() as u64,

@@ -2,8 +2,6 @@
 //! the same names have in common.
 
 mod request;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::OnceLock;

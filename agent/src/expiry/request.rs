@@ -28,7 +28,7 @@ use crate::storage::{self, DeviceError};
 
 /// Why a request is not carried out, or not to its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RequestError {
+enum RequestError {
     #[error(transparent)]
     Field(#[from] BadField),
     #[error("no time zone has the name {0:?}; an example is Europe/Berlin")]
@@ -157,7 +157,7 @@ fn options(run: &Run, limits: PurgeLimits, access: &StorageAccess) -> PurgeOptio
 type Left = Option<(Reason, String)>;
 
 /// The outcome of what has ended so. What was deleted is told though it failed.
-pub(super) fn tell(
+fn tell(
     run: &Run,
     dry_run: bool,
     known: &[String],
@@ -255,6 +255,57 @@ fn summary(purged: &Purged, done: &Done) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZoneDatabase;
+    use protocol::EventKind;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::purge::{PurgeError, PurgeReport};
+    use crate::run_context::Report;
+
+    struct Nobody;
+
+    impl Report for Nobody {
+        fn event(&self, _: EventKind) {}
+    }
+
+    #[test]
+    fn what_was_done_is_told_though_it_failed() {
+        let run = Run {
+            id: Uuid::nil(),
+            attempt: 1,
+            state: "/nonexistent".into(),
+            report: Arc::new(Nobody),
+            cancel: CancellationToken::new(),
+            proceed: CancellationToken::new(),
+        };
+        let told = |error: ExpiryError| tell(&run, false, &["old".to_owned()], Err(error.into()));
+        let plain = told(PurgeError::Cancelled.into());
+        assert_eq!((plain.reason, plain.purged), (Reason::Cancelled, None));
+        let amount = Amount {
+            objects: 2,
+            bytes: 10,
+        };
+        let report = PurgeReport {
+            manifests: 1,
+            deleted: amount,
+            expired: vec!["old".parse().unwrap()],
+            unfinished: true,
+            ..PurgeReport::default()
+        };
+        let outcome = told(ExpiryError::HalfWay {
+            cause: Box::new(PurgeError::Cancelled),
+            done: Box::new(Done {
+                candidates: Vec::new(),
+                decisions: Vec::new(),
+                report,
+            }),
+        });
+        assert_eq!(outcome.reason, Reason::Cancelled);
+        let purged = outcome.purged.unwrap();
+        assert_eq!((purged.manifests, purged.deleted), (1, tally(amount)));
+        assert_eq!(purged.gone, ["old"]);
+        assert!(!purged.finished);
+    }
 
     #[test]
     fn time_zones_are_known_where_the_machine_knows_none() {

@@ -208,10 +208,13 @@ impl Purge<'_> {
         let ended = self.carry_out(decide, &mut report).await;
         match ended {
             Ok(()) => Ok(report),
-            Err(cause) if report.has_deleted() => Err(PurgeError::HalfWay {
-                cause: Box::new(cause),
-                report: Box::new(report),
-            }),
+            Err(cause) if report.has_deleted() => {
+                report.unfinished = true;
+                Err(PurgeError::HalfWay {
+                    cause: Box::new(cause),
+                    report: Box::new(report),
+                })
+            }
             Err(cause) => Err(cause),
         }
     }
@@ -271,9 +274,7 @@ impl Purge<'_> {
             };
             // Where a delete failed, its request may still arrive: then the list stays until its
             // deadline has passed, and a later purge removes it.
-            let deleted = deleting.run(report).await;
-            report.unfinished |= deleted.is_err();
-            deleted?;
+            deleting.run(report).await?;
             if report.manifests + report.deleted.objects > 0 {
                 self.wait_for_caches(1).await?;
             }

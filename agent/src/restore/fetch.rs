@@ -111,10 +111,7 @@ async fn gather(
     {
         bandwidth.take(chunk.len() as u64).await;
         bytes += chunk.len();
-        // HTTP/2 ends some answers with nothing.
-        if !chunk.is_empty() {
-            gathered.push(chunk);
-        }
+        gathered.push(chunk);
     }
     Ok(gathered)
 }

@@ -21,11 +21,9 @@ use crate::read;
 
 /// How long a backup is held after the intent was written, and thus at most after the restore's end.
 pub const LIFETIME: Duration = Duration::from_secs(6 * 3600);
-/// How often it is looked at most whether a purge is about to delete the backup, what is waited in between, and for
-/// how long it is looked.
-const LOOKS: u32 = 60;
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long a purge that is about to delete the backup is waited for, and what is waited between two looks.
 const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_secs(2);
 /// How long after an intent that was not written the next is tried.
 const AGAIN: Duration = Duration::from_secs(300);
 
@@ -42,6 +40,8 @@ pub struct Hold<'a> {
     manifests: Vec<Key>,
     run: Uuid,
     attempt: u32,
+    /// Until the next intent.
+    wait: Duration,
 }
 
 impl<'a> Hold<'a> {
@@ -64,6 +64,7 @@ impl<'a> Hold<'a> {
             manifests: manifests.into_values().collect(),
             run: Uuid::new_v4(),
             attempt: 1,
+            wait: LIFETIME / 2,
         }
     }
 
@@ -79,6 +80,7 @@ impl<'a> Hold<'a> {
             Ok(()) if looks_first => Ok(()),
             Ok(()) => self.is_not_condemned().await,
             Err(error) => {
+                self.wait = AGAIN;
                 warn(format!(
                     "nothing keeps a purge from deleting backup {} meanwhile, since the storage takes no intent: {}",
                     self.backup,
@@ -91,19 +93,18 @@ impl<'a> Hold<'a> {
 
     /// Renews it for as long as it is polled.
     pub async fn renew(&mut self, warn: &(dyn Fn(String) + Sync)) -> Infallible {
-        let mut wait = LIFETIME / 2;
         loop {
-            self.timer.sleep(wait).await;
-            wait = match self.write().await {
-                Ok(()) => LIFETIME / 2,
-                Err(error) => {
+            self.timer.sleep(self.wait).await;
+            let written = self.write().await;
+            let before = std::mem::replace(&mut self.wait, LIFETIME / 2);
+            if let Err(error) = written {
+                self.wait = AGAIN;
+                // Once is enough.
+                if before != AGAIN {
                     let why = crate::chain(&error);
-                    if wait != AGAIN {
-                        warn(format!("the backup is not held for longer: {why}"));
-                    }
-                    AGAIN
+                    warn(format!("the backup is not held for longer: {why}"));
                 }
-            };
+            }
         }
     }
 
@@ -128,10 +129,9 @@ impl<'a> Hold<'a> {
 
     /// Waits for purges that are about to delete the manifest and may not have seen the intent.
     async fn is_not_condemned(&self) -> Result<(), RestoreError> {
-        let (mut looks, begun) = (0, self.timer.now());
+        let begun = self.timer.now();
         while let Some(list) = self.condemned().await? {
-            looks += 1;
-            if looks == LOOKS || self.timer.now().saturating_sub(begun) >= PATIENCE {
+            if self.timer.now().saturating_sub(begun) >= PATIENCE {
                 return Err(RestoreError::Condemned {
                     backup: self.backup.clone(),
                     list,
@@ -179,6 +179,7 @@ impl<'a> Hold<'a> {
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
     use manifest::ClusterLayout;
     use std::path::PathBuf;
     use std::sync::Mutex;
@@ -191,11 +192,27 @@ mod tests {
 
     const NEVER: &str = "2999-01-01T00:00:00Z";
 
+    /// The clock of the tests, which goes on where all wait.
+    #[derive(Clone, Copy, Debug)]
+    struct TestTimer(tokio::time::Instant);
+
+    #[async_trait]
+    impl Timer for TestTimer {
+        fn now(&self) -> Duration {
+            self.0.elapsed()
+        }
+
+        async fn sleep(&self, duration: Duration) {
+            tokio::time::sleep(duration).await;
+        }
+    }
+
     /// A storage with the manifest of a node's backup, and perhaps a list of what a purge deletes.
     struct Stage {
         root: TempDir,
         backup: BackupName,
         manifest: Key,
+        timer: TestTimer,
     }
 
     impl Stage {
@@ -207,6 +224,7 @@ mod tests {
                 backup: "old".parse().unwrap(),
                 manifest: Key::parse(&manifest).unwrap(),
                 root,
+                timer: TestTimer(tokio::time::Instant::now()),
             };
             stage.write(&manifest, b"a manifest");
             stage
@@ -254,14 +272,16 @@ mod tests {
                 .count()
         }
 
-        fn hold<'a>(&self, store: &'a dyn Store) -> Hold<'a> {
+        fn hold<'a>(&'a self, store: &'a dyn Store) -> Hold<'a> {
             let manifests = [(Uuid::from_u128(1), self.manifest.clone())];
-            Hold::new(
+            let mut hold = Hold::new(
                 store,
                 &"prod".parse().unwrap(),
                 &self.backup,
                 manifests.into(),
-            )
+            );
+            hold.timer = &self.timer;
+            hold
         }
 
         fn own(&self) -> &str {
@@ -279,7 +299,7 @@ mod tests {
             "{taken:?}"
         );
         let ends = async {
-            tokio::time::sleep(PAUSE * LOOKS / 2).await;
+            tokio::time::sleep(PATIENCE / 2).await;
             std::fs::remove_file(&list).unwrap();
         };
         let ((taken, warnings), ()) = tokio::join!(stage.take(), ends);
@@ -316,6 +336,13 @@ mod tests {
         let (taken, warnings) = stage.take().await;
         taken.unwrap();
         assert!(warnings[0].contains("backup new"), "{warnings:?}");
+        // What a purge is about to delete is not begun with all the same.
+        stage.condemn(NEVER, &[stage.own()]);
+        let (taken, _) = stage.take().await;
+        assert!(
+            matches!(taken, Err(RestoreError::Condemned { .. })),
+            "{taken:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -335,20 +362,24 @@ mod tests {
     async fn an_intent_whose_answer_was_lost_is_followed_by_another() {
         let stage = Stage::new();
         let files = FileStore::open(stage.root.path()).unwrap();
-        let store = Faulty::new(files)
-            .fail(Operation::Create, 1, Fault::AnswerLost)
-            .fail(Operation::Create, 2, Fault::AnswerLost);
+        let lost = [1, 3, 4].into_iter();
+        let store = lost.fold(Faulty::new(files), |store, nth| {
+            store.fail(Operation::Create, nth, Fault::AnswerLost)
+        });
         let warnings = Mutex::new(Vec::new());
         let warn = |why| warnings.lock().unwrap().push(why);
         let mut hold = stage.hold(&store);
         hold.take(&warn).await.unwrap();
-        // The next is tried in minutes, and not as late as one that was written.
-        let later = LIFETIME / 2 + 2 * AGAIN;
-        let renewed = tokio::time::timeout(later, hold.renew(&warn)).await;
-        assert!(renewed.is_err());
-        assert_eq!(
-            (stage.intents(), warnings.into_inner().unwrap().len()),
-            (3, 2)
-        );
+        let mut renew = std::pin::pin!(hold.renew(&warn));
+        let mut after = async |time| {
+            let renewed = tokio::time::timeout(time, &mut renew).await;
+            assert!(renewed.is_err());
+            (stage.intents(), warnings.lock().unwrap().len())
+        };
+        let moment = Duration::from_secs(1);
+        // The next is tried in minutes, and not as late as one that was written; two that follow each other are told once.
+        assert_eq!(after(AGAIN + moment).await, (2, 1));
+        assert_eq!(after(LIFETIME / 2).await, (3, 2));
+        assert_eq!(after(2 * AGAIN).await, (5, 2));
     }
 }

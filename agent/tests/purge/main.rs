@@ -5,5 +5,6 @@
 
 mod deletes;
 mod ground;
+mod half_way;
 mod honours;
 mod refuses;

@@ -71,14 +71,16 @@ fn another_user_cannot_cancel() {
     let gate = place.awaiting("gate");
     let mut run = place.start(&place.request(), &["warn=one", &gate]);
     run.until_warning("one");
-    let copy = std::env::temp_dir().join(format!("cassandra-backup-{}", place.run));
+    let folder = tempfile::tempdir().unwrap();
+    let passable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), passable).unwrap();
+    let copy = folder.path().join("cassandra-backup");
     copy_program(program().get_program().as_ref(), &copy);
     let mut command = std::process::Command::new(&copy);
     std::os::unix::process::CommandExt::uid(&mut command, 12345);
     let output = command
         .args(["cancel", "--run", &place.run.to_string()])
         .output();
-    std::fs::remove_file(&copy).unwrap();
     let output = output.unwrap();
     assert_eq!(
         output.status.code(),

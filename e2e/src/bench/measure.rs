@@ -20,7 +20,7 @@ use crate::host::run::Run;
 pub const LAUNCHER: &str = "launch";
 
 /// What a program cost.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// Seconds from start to end.
     pub wall: f64,

@@ -9,7 +9,7 @@ use super::measure::Cost;
 use super::residency::Change;
 
 /// One run of one tool.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Sample {
     /// Time, CPU, memory.
     pub cost: Cost,

@@ -20,7 +20,17 @@ pub struct Program {
 
 /// `program` of `requirement` (`name==version`), fetched when it is not in the cache.
 pub async fn ensure(name: &str, requirement: &str, program: &str) -> Result<Program> {
-    let dir = cache::ensure(name, requirement, async |dir| {
+    let programs = environment(name, &[requirement]).await?;
+    Ok(Program {
+        python: programs.join("python"),
+        script: programs.join(program),
+    })
+}
+
+/// The programs of an environment that has these packages (`name==version`), Python among them.
+pub async fn environment(name: &str, requirements: &[&str]) -> Result<PathBuf> {
+    let key = requirements.join(" ");
+    let dir = cache::ensure(name, &key, async |dir| {
         tools::require(&[tools::PYTHON])?;
         let venv = dir.join("venv");
         Run::new("python3")
@@ -30,13 +40,10 @@ pub async fn ensure(name: &str, requirement: &str, program: &str) -> Result<Prog
             .await?;
         let pip = Run::new(venv.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet"])
-            .args(["--disable-pip-version-check", requirement]);
-        step(format!("fetch {requirement} from PyPI"), pip.ok()).await?;
+            .arg("--disable-pip-version-check")
+            .args(requirements);
+        step(format!("fetch {key} from PyPI"), pip.ok()).await?;
         Ok(())
     });
-    let programs = dir.await?.join("venv/bin");
-    Ok(Program {
-        python: programs.join("python"),
-        script: programs.join(program),
-    })
+    Ok(dir.await?.join("venv/bin"))
 }

@@ -105,7 +105,11 @@ async fn draw(bed: &Bed, namespace: &Namespace) -> Result<()> {
         history::schedule(&ground).await?;
         anyhow::Ok(records)
     };
-    let (records, history) = tokio::try_join!(commands, history::read(&ground))?;
+    let reading = step(
+        "read what the operator shows, six minutes",
+        history::read(&ground),
+    );
+    let (records, history) = tokio::try_join!(commands, reading)?;
     let pictures = binaries::workspace()?.join(FOLDER);
     fs::create_dir_all(&pictures)?;
     terminal::draw(&records, &pictures.join("command-line.svg")).await?;

@@ -205,33 +205,24 @@ async fn each_alert_fires_for_its_cause_and_for_nothing_else() {
 /// What Prometheus sees when it or the operator was away cannot be waited for: days go by.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gap_sets_none_off_and_a_restart_of_the_operator_silences_none() {
-    let series = [
+    let failures = [
         // Failures of long ago. What was not read, three times from 33h30m on, is a day before 57h40m. Ten: the first of
         // fewer VictoriaMetrics, unlike Prometheus, takes for an increase after each gap.
-        (
-            r#"rehearsals_total{namespace="a",cluster="gap",result="Failed"}"#,
-            "10+0x200 _x3 10+0x200",
-        ),
+        (r#"cluster="gap""#, "10+0x200 _x3 10+0x200"),
         // One before the restart, and another one after it.
+        (r#"cluster="new",pod="1""#, "1+0x150"),
+        (r#"cluster="new",pod="2""#, "_x152 1+0x200"),
+    ];
+    let failures = ["rehearsals", "restores"].into_iter().flat_map(|of| {
+        failures.map(|(labels, values)| {
+            let name = format!(r#"{of}_total{{namespace="a",result="Failed",{labels}}}"#);
+            (name, values)
+        })
+    });
+    let others = [
         (
-            r#"rehearsals_total{namespace="a",cluster="new",result="Failed",pod="1"}"#,
-            "1+0x150",
-        ),
-        (
-            r#"rehearsals_total{namespace="a",cluster="new",result="Failed",pod="2"}"#,
-            "_x152 1+0x200",
-        ),
-        (
-            r#"restores_total{namespace="a",cluster="gap",result="Failed"}"#,
+            r#"schedule_missed_total{namespace="a",schedule="gap"}"#,
             "10+0x200 _x3 10+0x200",
-        ),
-        (
-            r#"restores_total{namespace="a",cluster="new",result="Failed",pod="1"}"#,
-            "1+0x150",
-        ),
-        (
-            r#"restores_total{namespace="a",cluster="new",result="Failed",pod="2"}"#,
-            "_x152 1+0x200",
         ),
         // The first that an operator says that was away.
         (
@@ -260,8 +251,10 @@ async fn a_gap_sets_none_off_and_a_restart_of_the_operator_silences_none() {
             "1+0x400",
         ),
     ];
+    let others = others.map(|(name, values)| (name.to_owned(), values));
+    let series = failures.chain(others);
     let series = series.map(|(name, values)| (format!("cassandra_backup_{name}"), values.into()));
-    let alerts = Alerts::of(series.into()).await.unwrap();
+    let alerts = Alerts::of(series.collect()).await.unwrap();
     let of = |label: &str, value: &str, severity: &str| {
         let mut labels = json!({"namespace": "a", "severity": severity});
         labels[label] = value.into();

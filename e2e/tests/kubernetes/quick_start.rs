@@ -289,7 +289,8 @@ impl<'b> Reader<'b> {
     }
 
     /// Does what a page says.
-    async fn follow(&self, page: &str, mut steps: Vec<String>) -> Vec<Said> {
+    /// The steps as they are run here.
+    fn changed(&self, page: &str, mut steps: Vec<String>) -> Vec<String> {
         for one in self.instead.iter().filter(|it| it.pages.contains(&page)) {
             let Instead {
                 written, run, why, ..
@@ -302,10 +303,14 @@ impl<'b> Reader<'b> {
                 *step = step.replace(written, run);
             }
         }
+        steps
+    }
+
+    /// Runs the steps, one after the other; what each says.
+    async fn follow(&self, steps: &[String]) -> Vec<Said> {
         let mut said = Vec::new();
         for step in steps {
-            let told = self.bash(&step).await;
-            said.push((step, told));
+            said.push((step.clone(), self.bash(step).await));
         }
         said
     }
@@ -326,7 +331,7 @@ async fn succeeded(namespace: &Namespace, backup: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_of_the_quick_start_and_of_the_readme_does_what_they_say() {
+async fn what_the_pages_have_a_reader_type_does_what_they_say() {
     let quick_start = to_run(QUICK_START, &read(QUICK_START));
     let readme = to_run(README, section(&read(README), SECTION));
     let bed = Bed::acquire().await.unwrap();
@@ -349,7 +354,9 @@ async fn every_command_of_the_quick_start_and_of_the_readme_does_what_they_say()
         rows.create(&session, "dc1", 1).await.unwrap();
         rows.write(&session, 0..100).await.unwrap();
 
-        let said = reader.follow(QUICK_START, quick_start).await;
+        let said = reader
+            .follow(&reader.changed(QUICK_START, quick_start))
+            .await;
         let first = ["CassandraBackup first: Succeeded", "cassandra-0"];
         says(&said, "status first", &first);
         let plan = ["Planned", "cassandra-0", "nothing was changed"];
@@ -363,7 +370,14 @@ async fn every_command_of_the_quick_start_and_of_the_readme_does_what_they_say()
             .await
             .unwrap();
 
-        let said = reader.follow(README, readme).await;
+        let readme = reader.changed(README, readme);
+        let back = |step: &String| step.contains("name: orders-back");
+        let (before, restoring) = readme.split_at(readme.iter().position(back).unwrap());
+        let mut said = reader.follow(before).await;
+        // What is to be brought back is something else meanwhile.
+        let newer = rows.clone().with_seed(2);
+        newer.write(&session, 0..100).await.unwrap();
+        said.extend(reader.follow(restoring).await);
         says(&said, "get cassandrabackups", &["before-upgrade"]);
         says(&said, "explain", &["FIELDS:", "bandwidthPerNode"]);
         let again = ["CassandraBackup before-upgrade: Succeeded", "cassandra-0"];
@@ -375,6 +389,9 @@ async fn every_command_of_the_quick_start_and_of_the_readme_does_what_they_say()
         rows.check(&session, 0..100).await.unwrap();
     }
     namespace.done().await.unwrap();
+    helm::uninstall(&bed, operator::RELEASE, own.name())
+        .await
+        .unwrap();
     own.done().await.unwrap();
 }
 

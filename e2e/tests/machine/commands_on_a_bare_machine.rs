@@ -15,6 +15,7 @@ use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::filesystem::{Filesystem, Kind};
 use e2e::product::agent::Agent;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// What is planned, by key.
 type Plan = BTreeMap<String, Planned>;
@@ -407,6 +408,21 @@ async fn a_backup_that_finds_no_room_or_no_time_leaves_nothing_half_written_and_
     }
     let snapshots = cassandra.nodetool(&["listsnapshots"]).await.unwrap();
     assert!(!snapshots.contains("cassandra-backup-"), "{snapshots}");
+
+    // What a killed run left is removed, though the storage of the next one is not there.
+    let tag = format!("cassandra-backup-{}-1", Uuid::new_v4().simple());
+    let leave = ["snapshot", "-t", &tag, "shop"];
+    cassandra.nodetool(&leave).await.unwrap();
+    let snapshots = cassandra.nodetool(&["listsnapshots"]).await.unwrap();
+    assert!(snapshots.contains(&tag), "{snapshots}");
+    let unmounted = Agent {
+        root: &mounts.path().join("unmounted"),
+        ..agent
+    };
+    let ended = unmounted.back_up("prod", "b2", &flags).await.unwrap();
+    ended.expect(10, "StorageNotFound").unwrap();
+    let snapshots = cassandra.nodetool(&["listsnapshots"]).await.unwrap();
+    assert!(!snapshots.contains(&tag), "{snapshots}");
 }
 
 /// The data that failed runs left; there is no manifest.

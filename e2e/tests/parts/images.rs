@@ -56,8 +56,10 @@ async fn our_own_programs_run_where_there_is_nothing_else() {
     let packed = Command::new("gzip")
         .args(["-1", "-c"])
         .arg(&image.archive)
-        .output();
-    let bytes = packed.unwrap().stdout.len();
+        .output()
+        .unwrap();
+    assert!(packed.status.success(), "{packed:?}");
+    let bytes = packed.stdout.len();
     assert!(0 < bytes && bytes < 60 << 20, "{bytes} bytes");
     let config = config(&image);
     assert_eq!(config["config"]["User"], images::OPERATOR_UID.to_string());

@@ -89,7 +89,7 @@ impl Default for Metrics {
             node_stage: book.add("node_stage", "1 for the stage that a node is in, while its backup is at work"),
             active: book.add("active", "Backups at work"),
             leader: book.add("leader", "Whether this operator is the one that works: 1 or 0"),
-            restores: book.add("restores", "Restores that ended, by phase, without rehearsals"),
+            restores: book.add("restores", "Restores that ended, by phase, without rehearsals and dry runs"),
             restored_bytes: book.add("restored_bytes", "Bytes that restores which ended had fetched"),
             rehearsals: book.add("rehearsals", "Rehearsals that ended, by reason"),
             slots_missed: book.add("schedule_missed", "Times of a schedule that passed without a backup"),

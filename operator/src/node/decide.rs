@@ -358,6 +358,16 @@ mod tests {
         assert!(matches!(next, Next::Again { .. }), "the one retry is left");
         let end = outcome(Reason::JmxUnreachable, attempt + 1);
         finish(decide(end, attempt + 1, &mut tries, &Pace::default()));
+        // Nor do they make the pauses after others longer.
+        let mut tries = Tries::new(1, attempt, tries.turned_away);
+        let end = outcome(Reason::StorageUnavailable, attempt);
+        let Next::Again { after, .. } = decide(end, attempt, &mut tries, &Pace::default()) else {
+            panic!("it is not tried again");
+        };
+        assert_eq!(
+            after,
+            backoff(Pace::default().retry, 0, Pace::default().longest_retry)
+        );
         tries.turned_away = TURNS;
         let end = decide(
             outcome(Reason::Locked, attempt),

@@ -35,11 +35,7 @@ pub async fn run(repeats: usize) -> Result<Case> {
             ];
             let sample = Sample {
                 cost,
-                requests: Default::default(),
-                pages: None,
-                reader: None,
-                phases: Vec::new(),
-                until_snapshot: None,
+                ..Sample::default()
             };
             add(&mut series, what, (invocation.shown(&names), sample));
         }

@@ -137,10 +137,7 @@ impl<'a> Ground<'a> {
         let sample = Sample {
             cost,
             requests,
-            pages: None,
-            reader: None,
-            phases: Vec::new(),
-            until_snapshot: None,
+            ..Sample::default()
         };
         Ok((sample, printed))
     }

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 
 use super::{Ground, Kind, add};
 use crate::bench::latency::{self, Latency, read_during, read_for};
-use crate::bench::measure::Cost;
 use crate::bench::results::{Case, Sample, Series};
 use crate::bench::tools::{Agent, Tool};
 use crate::bench::{data, residency};
@@ -106,15 +105,7 @@ async fn step_back(minio: &Minio) -> Result<()> {
 
 fn quiet(reader: Latency) -> Sample {
     Sample {
-        cost: Cost {
-            wall: 0.0,
-            cpu: 0.0,
-            rss: 0,
-        },
-        requests: Default::default(),
-        pages: None,
         reader: Some(reader),
-        phases: Vec::new(),
-        until_snapshot: None,
+        ..Sample::default()
     }
 }

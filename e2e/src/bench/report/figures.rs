@@ -350,11 +350,7 @@ mod tests {
         };
         let sample = Sample {
             cost,
-            requests: Default::default(),
-            pages: None,
-            reader: None,
-            phases: Vec::new(),
-            until_snapshot: None,
+            ..Sample::default()
         };
         Series {
             tool: tool.name().into(),
