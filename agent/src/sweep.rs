@@ -1,9 +1,11 @@
 //! Removes the snapshots that ended runs left on the node.
 
+use std::path::PathBuf;
+
 use protocol::{Outcome, Reason, SweepRequest};
 
 use crate::backup::error::{Error, chain};
-use crate::backup::{self, node, snapshot};
+use crate::backup::{self, leftovers, node};
 use crate::probe::outcome;
 use crate::run_context::Run;
 
@@ -30,5 +32,10 @@ async fn sweep(run: &Run, request: &SweepRequest) -> Result<usize, Error> {
         .parse()
         .map_err(|_| Error::Answer(format!("host id {host_id:?} is no UUID")))?;
     let _lock = backup::lock(run, host_id).await?;
-    Ok(snapshot::sweep(&cassandra).await?.len())
+    let directories = cassandra
+        .data_directories()
+        .await
+        .map_err(Error::jmx("cannot read the data directories over JMX"))?;
+    let directories = directories.into_iter().map(PathBuf::from).collect();
+    Ok(leftovers::sweep(&cassandra, directories).await?.len())
 }

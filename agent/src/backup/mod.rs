@@ -8,6 +8,7 @@ pub(crate) mod exchange;
 pub(crate) mod files;
 mod hashes;
 pub(crate) mod inventory;
+pub(crate) mod leftovers;
 pub(crate) mod node;
 pub(crate) mod plan;
 mod preview;
@@ -201,7 +202,7 @@ async fn prepare(
             .map_err(|error| Error::Owner(error.to_string()))?;
     }
     let (coverage, store) = tokio::join!(
-        swept_coverage(&cassandra, request),
+        swept_coverage(&cassandra, &node, request),
         open_storage(request, &node)
     );
     // What ended runs left is gone whatever the storage says; what is wrong with the node is told first.
@@ -227,9 +228,10 @@ async fn prepare(
 /// Removes what ended runs left, and says what is to be covered.
 async fn swept_coverage(
     cassandra: &Cassandra,
+    node: &Node,
     request: &BackupRequest,
 ) -> Result<node::Coverage, Error> {
-    for left in snapshot::sweep(cassandra).await? {
+    for left in leftovers::sweep(cassandra, node.data_directories.clone()).await? {
         tracing::info!(tag = %left, "removed a snapshot that an ended run left");
     }
     node::coverage(cassandra, &request.scope).await

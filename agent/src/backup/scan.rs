@@ -342,7 +342,7 @@ fn read_directory(path: &Path) -> Result<Contents, ScanError> {
 
 /// The directories below `path`, by name; links are followed, since operators move tables to
 /// other disks with them.
-fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>, ScanError> {
+pub(super) fn directories(path: &Path) -> Result<Vec<(String, PathBuf)>, ScanError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(io_error(path))? {
         let entry = entry.map_err(io_error(path))?;

@@ -183,24 +183,3 @@ async fn clear_until_gone(cassandra: &Cassandra, tag: &Tag) -> Result<(), Error>
     }
     Ok(())
 }
-
-/// Removes the snapshots that ended runs left. Only with the node lock is every snapshot of ours
-/// one of an ended run. Returns the tags.
-pub async fn sweep(cassandra: &Cassandra) -> Result<Vec<Tag>, Error> {
-    let failed = Error::jmx("cannot list the snapshots over JMX");
-    let all = cassandra.snapshots().await.map_err(failed)?;
-    let mut ours: Vec<Tag> = all
-        .into_iter()
-        .filter(|snapshot| snapshot.tag.starts_with(PREFIX))
-        .filter_map(|snapshot| snapshot.tag.parse().ok())
-        .collect();
-    ours.sort();
-    ours.dedup();
-    for tag in &ours {
-        cassandra
-            .clear_snapshot(tag)
-            .await
-            .map_err(Error::jmx("clearSnapshot failed"))?;
-    }
-    Ok(ours)
-}
