@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::bed::wait::until;
@@ -146,6 +147,33 @@ impl<'n> Operator<'n> {
             Ok(pod.filter(|pod| pod.name_any() != old).map(drop))
         };
         until("another pod of the operator is ready", PATIENCE, other).await
+    }
+
+    /// Ends it, until [`Self::resume`].
+    pub async fn stop(&self) -> Result<()> {
+        self.scale(0).await?;
+        let pods = self.namespace.api::<Pod>();
+        let gone = async || {
+            let left = pods.list(&ListParams::default().labels(PODS)).await?;
+            Ok(left.items.is_empty().then_some(()))
+        };
+        until("no pod of the operator is left", PATIENCE, gone).await
+    }
+
+    /// Starts it again after [`Self::stop`].
+    pub async fn resume(&self) -> Result<()> {
+        self.scale(1).await?;
+        let there = async || Ok(self.ready().await?.map(drop));
+        until("a pod of the operator is ready", PATIENCE, there).await
+    }
+
+    async fn scale(&self, replicas: i32) -> Result<()> {
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        let deployments = self.namespace.api::<Deployment>();
+        deployments
+            .patch_scale(RELEASE, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
     }
 
     async fn ready(&self) -> Result<Option<Pod>> {

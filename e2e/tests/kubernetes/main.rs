@@ -10,6 +10,7 @@ mod ambient_identity;
 mod backup_of_three_nodes;
 mod backups_that_fail;
 mod definitions;
+mod deletions;
 mod operator_is_killed;
 mod plugin;
 mod quick_start;

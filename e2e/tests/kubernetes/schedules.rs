@@ -1,6 +1,8 @@
 //! CronBackups on a real cluster, followed by the clock: one backup for each time of the schedule,
 //! whatever happens to the operator, and data that outlives the resources.
 
+mod policies;
+
 use std::time::Duration;
 
 use crds::{BackupPhase, CassandraBackup, CronBackup, CronBackupStatus};

@@ -45,10 +45,10 @@ impl Agent {
         Self::that_answers(&[answer])
     }
 
-    /// One that sees that all works, and then finds these backups, each time that it is asked for them.
-    pub(super) fn that_finds_in_turn(catalogues: &[Catalogue]) -> Self {
-        let found = catalogues.iter().cloned().map(Some);
-        let all = [None].into_iter().chain(found);
+    /// One that sees that all works, and then finds these backups, each time that it is asked for them,
+    /// or does not say what there is.
+    pub(super) fn that_finds_in_turn(catalogues: &[Option<Catalogue>]) -> Self {
+        let all = [None].into_iter().chain(catalogues.iter().cloned());
         let answers = all.map(|found| answer(Verdict::Yes, vec![prod()], found));
         Self::that_answers(&answers.collect::<Vec<_>>())
     }

@@ -33,6 +33,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How often a cluster is asked for in an import, where backups that get no resource are in the way of others: an
 /// import has an end.
 const ASKS: u32 = 10;
+/// After so many clusters in a row of which the storage did not say what it has, no more are asked for.
+const FAILURES: u32 = 3;
 
 /// Why backups did not become resources.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,11 @@ enum ImportError {
 }
 
 impl ImportError {
+    /// Whether others may be imported all the same.
+    fn is_of_one_cluster(&self) -> bool {
+        matches!(self, Self::NotDone(_) | Self::Told { .. })
+    }
+
     fn reason(&self) -> Reason {
         match self {
             Self::Access(error) => error.reason(),
@@ -78,6 +85,14 @@ impl ImportError {
     }
 }
 
+/// A cluster whose backups are not all imported.
+#[derive(Debug, PartialEq, Eq)]
+struct Failed {
+    cluster: String,
+    reason: Reason,
+    message: String,
+}
+
 /// How far an import is.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
@@ -85,6 +100,8 @@ struct Tally {
     mirrors: usize,
     /// Backups that are left for the next time.
     left: u64,
+    /// Clusters that could not be asked for.
+    failed: Vec<Failed>,
     /// Why backups have no resource.
     refused: Vec<String>,
     /// Clusters that nobody has told of.
@@ -115,6 +132,17 @@ pub(super) async fn import(
 
 fn said(tally: &Tally) -> Finding {
     let mirrors = tally.mirrors;
+    if let Some(first) = tally.failed.first() {
+        let more = match tally.failed.len() {
+            1 => String::new(),
+            all => format!("; and {} more clusters", all - 1),
+        };
+        let message = format!(
+            "cluster {}: {}{more}; {mirrors} backups that were found here have resources",
+            first.cluster, first.message
+        );
+        return finding(Is::False, first.reason, message);
+    }
     if let Some(first) = tally.refused.first() {
         let more = match tally.refused.len() {
             1 => String::new(),
@@ -154,6 +182,16 @@ fn finding(is: Is, reason: Reason, message: String) -> Finding {
     }
 }
 
+/// An import under way.
+struct Import<'a> {
+    context: &'a Context,
+    storage: &'a BackupStorage,
+    desk: Desk<'a>,
+    /// All CassandraBackups of the namespace, as they were before it.
+    resources: Vec<CassandraBackup>,
+    tally: Tally,
+}
+
 async fn all(
     context: &Context,
     storage: &BackupStorage,
@@ -161,55 +199,82 @@ async fn all(
 ) -> Result<Tally, ImportError> {
     let desk = Desk::new(&context.client, storage);
     let resources = desk.list().await?;
-    let told = survey.clusters.iter();
-    let mut names: BTreeSet<&str> = told.map(|it| it.cluster.as_str()).collect();
-    if is_whole(survey) {
-        // Also of which no backup is left.
-        let mirrored = resources.iter().filter(|it| decide::is_mirror(it));
-        names.extend(mirrored.map(|it| it.spec.cluster.as_str()));
+    let mut import = Import {
+        context,
+        storage,
+        desk,
+        resources,
+        tally: Tally::default(),
+    };
+    let mut in_a_row = 0;
+    for cluster in import.clusters(survey) {
+        match import.cluster(&cluster).await {
+            Ok(()) => in_a_row = 0,
+            Err(error) if error.is_of_one_cluster() => {
+                in_a_row += 1;
+                import.tally.failed.push(Failed {
+                    cluster,
+                    reason: error.reason(),
+                    message: error.to_string(),
+                });
+                if in_a_row == FAILURES {
+                    break;
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
-    let mut tally = Tally::default();
-    for cluster in names {
-        one(context, storage, &desk, &resources, cluster, &mut tally).await?;
-    }
-    Ok(tally)
+    Ok(import.tally)
 }
 
-/// Imports the backups of one cluster.
-async fn one(
-    context: &Context,
-    storage: &BackupStorage,
-    desk: &Desk<'_>,
-    resources: &[CassandraBackup],
-    cluster: &str,
-    tally: &mut Tally,
-) -> Result<(), ImportError> {
-    let mut known = decide::known(resources, cluster);
-    let mut catalogue = ask(context, storage, cluster, known.clone()).await?;
-    let may_be_unmounted = storage.spec.file.is_some();
-    for step in decide::of_mirrors(resources, cluster, &catalogue.names, may_be_unmounted) {
-        carry_out(context, desk, step, tally).await?;
+impl Import<'_> {
+    fn clusters(&self, survey: &Survey) -> BTreeSet<String> {
+        let told = survey.clusters.iter();
+        let mut names: BTreeSet<String> = told.map(|it| it.cluster.clone()).collect();
+        if is_whole(survey) {
+            // Also of which no backup is left.
+            let mirrored = self.resources.iter().filter(|it| decide::is_mirror(it));
+            names.extend(mirrored.map(|it| it.spec.cluster.clone()));
+        }
+        names
     }
-    let mut asks = 1;
-    loop {
-        let refused = catalogue.unreadable.iter().map(|backup| {
-            format!("backup {backup} of cluster {cluster} has no manifest that can be believed")
-        });
-        tally.refused.extend(refused);
-        let told = catalogue.found.len() + catalogue.unreadable.len();
-        known.extend(catalogue.found.iter().map(|found| found.backup.clone()));
-        known.append(&mut catalogue.unreadable);
-        let before = tally.mirrors;
-        for step in decide::of_found(resources, cluster, catalogue.found) {
+
+    /// Imports the backups of one cluster.
+    async fn cluster(&mut self, cluster: &str) -> Result<(), ImportError> {
+        let Self {
+            context,
+            storage,
+            desk,
+            resources,
+            tally,
+        } = self;
+        let mut known = decide::known(resources, cluster);
+        let mut catalogue = ask(context, storage, cluster, known.clone()).await?;
+        let may_be_unmounted = storage.spec.file.is_some();
+        for step in decide::of_mirrors(resources, cluster, &catalogue.names, may_be_unmounted) {
             carry_out(context, desk, step, tally).await?;
         }
-        let made = tally.mirrors - before;
-        if asks == ASKS || !decide::is_in_the_way(told, made, catalogue.left_out) {
-            tally.left += catalogue.left_out;
-            return Ok(());
+        let mut asks = 1;
+        loop {
+            let refused = catalogue.unreadable.iter().map(|backup| {
+                format!("backup {backup} of cluster {cluster} has no manifest that can be believed")
+            });
+            tally.refused.extend(refused);
+            let told = catalogue.found.len() + catalogue.unreadable.len();
+            known.extend(catalogue.found.iter().map(|found| found.backup.clone()));
+            known.append(&mut catalogue.unreadable);
+            let before = tally.mirrors;
+            for step in decide::of_found(resources, cluster, catalogue.found) {
+                carry_out(context, desk, step, tally).await?;
+            }
+            let made = tally.mirrors - before;
+            if asks == ASKS || !decide::is_in_the_way(told, made, catalogue.left_out) {
+                tally.left += catalogue.left_out;
+                return Ok(());
+            }
+            catalogue = ask(context, storage, cluster, known.clone()).await?;
+            asks += 1;
         }
-        catalogue = ask(context, storage, cluster, known.clone()).await?;
-        asks += 1;
     }
 }
 

@@ -191,6 +191,13 @@ fn the_condition_names_what_has_no_resource_first() {
     assert_eq!(words(&tally), (Is::False, "no name".into()));
     tally.refused.push("no name either".into());
     assert_eq!(words(&tally), (Is::False, "no name (and 1 more)".into()));
+    tally.failed.push(Failed {
+        cluster: "shop".into(),
+        reason: Reason::StorageUnavailable,
+        message: "no answer".into(),
+    });
+    let failed = format!("cluster shop: no answer; {all}");
+    assert_eq!(words(&tally), (Is::False, failed));
 }
 
 #[test]
@@ -351,7 +358,7 @@ fn in_the_way(left_out: u64) -> Catalogue {
 async fn what_gets_no_resource_is_not_in_the_way_of_what_does() {
     let all = ["unreadable", "refused", "old"];
     let older = catalogue(&all, vec![found("old", &[])]);
-    let agent = Agent::that_finds_in_turn(&[in_the_way(1), older]);
+    let agent = Agent::that_finds_in_turn(&[Some(in_the_way(1)), Some(older)]);
     let (mut api, reconciled) = asked(&agent, &[]).await;
     let refused = api.expect(Method::POST, BACKUPS, Err(422)).await;
     assert_eq!(refused["metadata"]["name"], "prod-refused");
@@ -373,7 +380,7 @@ async fn what_gets_no_resource_is_not_in_the_way_of_what_does() {
 #[tokio::test]
 async fn an_import_in_which_nothing_gets_a_resource_ends_and_says_what_is_left() {
     let asks = usize::try_from(ASKS).unwrap();
-    let agent = Agent::that_finds_in_turn(&vec![in_the_way(7); asks + 1]);
+    let agent = Agent::that_finds_in_turn(&vec![Some(in_the_way(7)); asks + 1]);
     let (mut api, reconciled) = asked(&agent, &[]).await;
     for ask in 0..asks {
         if ask > 0 {
@@ -424,6 +431,37 @@ async fn where_nobody_could_look_nothing_is_changed_and_it_is_said_why() {
     let agent = Agent::that_finds(None);
     let (api, reconciled) = asked(&agent, &[resource("gone", |_| ())]).await;
     assert_eq!(ends(api, reconciled).await, is("False", "Reachable"));
+}
+
+#[tokio::test]
+async fn what_one_cluster_has_is_imported_though_another_one_is_not_told() {
+    let agent = Agent::that_finds_in_turn(&[None, Some(catalogue(&[], vec![]))]);
+    let other = resource("untold", |it| it["spec"]["cluster"] = json!("other"));
+    let (mut api, reconciled) = asked(&agent, &[other, resource("gone", |_| ())]).await;
+    api.expect(Method::GET, SECRET, Ok(secret())).await;
+    let gone = serde_json::to_value(resource("gone", |_| ())).unwrap();
+    let path = format!("{BACKUPS}/prod-gone");
+    api.expect(Method::DELETE, &path, Ok(gone)).await;
+    let (patch, said) = told(api, reconciled).await;
+    assert_eq!(said, is("False", "Reachable"));
+    let imported = message(&patch, "Imported");
+    assert!(imported.starts_with("cluster other: "), "{imported}");
+}
+
+#[tokio::test]
+async fn a_storage_that_does_not_answer_is_not_asked_for_every_cluster() {
+    let agent = Agent::that_finds_in_turn(&[]);
+    let of = |cluster: &str| resource(cluster, |it| it["spec"]["cluster"] = json!(cluster));
+    let (mut api, reconciled) = asked(&agent, &["a", "b", "c", "d"].map(of)).await;
+    for _ in 1..FAILURES {
+        api.expect(Method::GET, SECRET, Ok(secret())).await;
+    }
+    let (patch, _) = told(api, reconciled).await;
+    let imported = message(&patch, "Imported");
+    assert!(
+        imported.contains("; and 2 more clusters; 0 backups"),
+        "{imported}"
+    );
 }
 
 #[tokio::test]

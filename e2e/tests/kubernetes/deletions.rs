@@ -1,0 +1,173 @@
+//! Backups that take their data with them, and one that takes too long: data stays while a restore needs
+//! it and while the storage cannot be reached, and what ran out of time leaves nothing.
+
+use std::time::Duration;
+
+use crds::{BackupPhase, CassandraBackup, CassandraRestore, RestorePhase};
+use e2e::backup::Backup;
+use e2e::bed::wait::until;
+use e2e::bed::{Bed, Namespace};
+use e2e::product::{
+    BUCKET, OneNode, STORAGE, back_up, bring_back, brought_back, ended, one_node, resources,
+    s3_storage,
+};
+use jiff::{Span, Timestamp};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+
+const DB: &str = "db";
+const MINUTES: Duration = Duration::from_secs(300);
+
+struct Ground<'n> {
+    namespace: &'n Namespace,
+    parts: OneNode<'n>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_stays_while_it_is_needed_or_out_of_reach() {
+    let bed = Bed::acquire().await.unwrap();
+    let namespace = bed.namespace("deletions").await.unwrap();
+    let parts = one_node(&bed, &namespace, DB, json!({})).await.unwrap();
+    let ground = Ground {
+        namespace: &namespace,
+        parts,
+    };
+    ground.what_is_being_restored_stays().await;
+    ground
+        .what_cannot_be_reached_stays_until_somebody_says_so()
+        .await;
+    ground.what_ran_out_of_time_leaves_nothing().await;
+    namespace.done().await.unwrap();
+}
+
+impl Ground<'_> {
+    /// A backup with its own cluster id that ended long ago, as far as its resource says.
+    async fn old(&self, name: &str) {
+        let mortal = json!({"cluster": name, "deletionPolicy": "Delete", "keyspaces": ["shop"]});
+        back_up(self.namespace, name, DB, STORAGE, mortal)
+            .await
+            .unwrap();
+        let backup = ended(self.namespace, name).await.unwrap();
+        let phase = resources::phase(&backup);
+        assert_eq!(phase, Some(BackupPhase::Succeeded), "{:#?}", backup.status);
+        // Else its data is kept for ten minutes more.
+        let long_ago = Timestamp::now() - Span::new().hours(1);
+        let status = json!({"status": {"completionTime": long_ago.to_string()}});
+        let backups = self.namespace.api::<CassandraBackup>();
+        backups
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+            .unwrap();
+    }
+
+    async fn delete(&self, name: &str) {
+        let backups = self.namespace.api::<CassandraBackup>();
+        let now = DeleteParams::default();
+        backups.delete(name, &now).await.unwrap();
+    }
+
+    /// Its deletion does not go through; returns why, and what is said of it.
+    async fn is_stalled(&self, name: &str) -> (String, String) {
+        let stalled = |backup: &CassandraBackup| {
+            resources::condition(backup, "Stalled").is_some_and(|(is, ..)| is == "True")
+        };
+        let backup = resources::reaches(self.namespace, name, "is stalled", stalled)
+            .await
+            .unwrap();
+        let (_, reason, message) = resources::condition(&backup, "Stalled").unwrap();
+        (reason.to_owned(), message.to_owned())
+    }
+
+    async fn is_gone(&self, name: &str) {
+        let backups = self.namespace.api::<CassandraBackup>();
+        let gone = async || Ok(backups.get_opt(name).await?.is_none().then_some(()));
+        until("the resource is gone", MINUTES, gone).await.unwrap();
+    }
+
+    async fn is_whole(&self, name: &str) {
+        let backup = Backup::read(&self.parts.bucket, name, name).await.unwrap();
+        backup.verify(&self.parts.bucket).await.unwrap();
+    }
+
+    async fn what_is_being_restored_stays(&self) {
+        self.old("needed").await;
+        let slow = json!({
+            "cluster": "needed", "backup": {"resource": "needed"}, "mode": "Merge",
+            "bandwidthPerNode": "150Ki",
+        });
+        bring_back(self.namespace, "slow", DB, STORAGE, slow)
+            .await
+            .unwrap();
+        let loads = |restore: &CassandraRestore| {
+            let status = restore.status.as_ref();
+            status.is_some_and(|status| status.phase == Some(RestorePhase::Loading))
+        };
+        self.namespace
+            .wait_for("slow", "loads", MINUTES, loads)
+            .await
+            .unwrap();
+        self.delete("needed").await;
+        let (reason, message) = self.is_stalled("needed").await;
+        assert_eq!(reason, "Locked", "{message}");
+
+        let restore = brought_back(self.namespace, "slow").await.unwrap();
+        let phase = restore.status.unwrap().phase;
+        assert_eq!(phase, Some(RestorePhase::Succeeded));
+        self.is_whole("needed").await;
+        // Another operator does not know when the next attempt would have been.
+        self.parts.operator.kill().await.unwrap();
+        self.is_gone("needed").await;
+        let left = self.parts.bucket.list("needed/manifests").await.unwrap();
+        assert!(!left.keys().any(|key| key.ends_with(".jsonl")), "{left:?}");
+    }
+
+    async fn what_cannot_be_reached_stays_until_somebody_says_so(&self) {
+        self.old("afar").await;
+        self.endpoint("http://10.88.0.1:1").await;
+        self.delete("afar").await;
+        let (reason, message) = self.is_stalled("afar").await;
+        assert_eq!(reason, "StorageUnavailable", "{message}");
+
+        let skip = json!({"metadata": {"annotations": {
+            "cassandrabackup.io/skip-data-deletion": "true",
+        }}});
+        let backups = self.namespace.api::<CassandraBackup>();
+        backups
+            .patch("afar", &PatchParams::default(), &Patch::Merge(skip))
+            .await
+            .unwrap();
+        self.is_gone("afar").await;
+        let minio = &self.parts.minio;
+        s3_storage(self.namespace, STORAGE, minio, BUCKET, minio.root())
+            .await
+            .unwrap();
+        self.is_whole("afar").await;
+    }
+
+    async fn endpoint(&self, url: &str) {
+        let patch: Value = json!({"spec": {"s3": {"endpoint": url}}});
+        let storages = self.namespace.api::<crds::BackupStorage>();
+        storages
+            .patch(STORAGE, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .unwrap();
+    }
+
+    async fn what_ran_out_of_time_leaves_nothing(&self) {
+        let endless = json!({
+            "cluster": "endless", "bandwidthPerNode": "50Ki", "activeDeadlineSeconds": 20,
+            "keyspaces": ["shop"],
+        });
+        back_up(self.namespace, "endless", DB, STORAGE, endless)
+            .await
+            .unwrap();
+        let backup = ended(self.namespace, "endless").await.unwrap();
+        let phase = resources::phase(&backup);
+        assert_eq!(phase, Some(BackupPhase::Failed), "{:#?}", backup.status);
+        let (_, reason, _) = resources::condition(&backup, "Complete").unwrap();
+        assert_eq!(reason, "DeadlineExceeded");
+        let left = self.parts.bucket.list("endless/manifests").await.unwrap();
+        assert!(!left.keys().any(|key| key.ends_with(".jsonl")), "{left:?}");
+        assert!(self.parts.cluster.snapshots().unwrap().is_empty());
+    }
+}

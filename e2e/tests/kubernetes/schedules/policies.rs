@@ -1,0 +1,163 @@
+//! What schedules may ask for: that a later backup replaces one that is still at work, that failed ones are
+//! tried again and forgotten, and what of an outage is made up for.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// A storage that takes no backup: each fails at once, and no node hears of it.
+const READ_ONLY: &str = "read-only";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_replace_try_again_forget_and_catch_up_as_they_are_told() {
+    let bed = Bed::acquire().await.unwrap();
+    let namespace = bed.namespace("policies").await.unwrap();
+    let parts = one_node(&bed, &namespace, DB, json!({})).await.unwrap();
+    let ground = Ground {
+        bed: &bed,
+        namespace: &namespace,
+        parts,
+    };
+    let read_only = json!({
+        "apiVersion": "cassandrabackup.io/v1alpha1", "kind": "BackupStorage",
+        "metadata": {"name": READ_ONLY},
+        "spec": {"readOnly": true, "file": {"path": "/backup"}},
+    });
+    namespace.apply(&read_only.to_string()).await.unwrap();
+
+    tokio::join!(
+        the_later_one_replaces(&ground),
+        failed_ones_are_tried_again_and_forgotten(&ground)
+    );
+    the_last_time_of_an_outage_is_made_up_for(&ground).await;
+    namespace.done().await.unwrap();
+}
+
+/// Each backup takes two minutes, and one is due every minute.
+async fn the_later_one_replaces(ground: &Ground<'_>) {
+    let spec = json!({"schedule": "* * * * *", "concurrencyPolicy": "Replace"});
+    let slow = json!({"cluster": "replaced", "bandwidthPerNode": "60Ki", "keyspaces": ["shop"]});
+    ground.apply("eager", spec, slow).await;
+    let second = async || {
+        let children = ground.children("eager").await;
+        let at_work = |child: &&CassandraBackup| {
+            let phase = resources::phase(child);
+            phase.is_some_and(|phase| phase != BackupPhase::Pending && !phase.is_final())
+        };
+        assert!(
+            children.iter().filter(at_work).count() <= 1,
+            "{children:#?}"
+        );
+        let second = children.get(1).filter(at_work).map(ResourceExt::name_any);
+        Ok(second)
+    };
+    let second = until("the second one is at work", MINUTES, second)
+        .await
+        .unwrap();
+    ground.suspend("eager").await;
+    let children = ground.children("eager").await;
+    let phase = resources::phase(&children[0]);
+    assert_eq!(phase, Some(BackupPhase::Cancelled), "{:#?}", children[0]);
+    let cancel = Patch::Merge(json!({"spec": {"cancel": true}}));
+    let backups = ground.namespace.api::<CassandraBackup>();
+    backups
+        .patch(&second, &PatchParams::default(), &cancel)
+        .await
+        .unwrap();
+    ended(ground.namespace, &second).await.unwrap();
+    assert!(ground.parts.cluster.snapshots().unwrap().is_empty());
+}
+
+async fn failed_ones_are_tried_again_and_forgotten(ground: &Ground<'_>) {
+    let spec = json!({
+        "schedule": "* * * * *",
+        "retry": {"limit": 1, "backoffSeconds": 1},
+        "failedBackupsHistoryLimit": 1,
+    });
+    ground.apply("vain", spec, to_nowhere()).await;
+    let first = async || {
+        let children = ground.children("vain").await;
+        let failed = children.iter().filter(|child| {
+            let complete = resources::condition(child, "Complete");
+            complete.is_some_and(|(is, reason, _)| (is, reason) == ("False", "StorageReadOnly"))
+        });
+        let failed: Vec<_> = failed.map(ResourceExt::name_any).collect();
+        Ok((failed.len() == 2).then_some(failed))
+    };
+    let first = until("a backup and its retry have failed", MINUTES, first)
+        .await
+        .unwrap();
+    assert_eq!(first[1], format!("{}-r1", first[0]));
+
+    let forgotten = async || {
+        let left: BTreeSet<_> = names(ground, "vain").await;
+        Ok(first
+            .iter()
+            .all(|name| !left.contains(name))
+            .then_some(left))
+    };
+    let left = until("the first two are gone", MINUTES, forgotten)
+        .await
+        .unwrap();
+    ground.suspend("vain").await;
+    // One of the time before the last, and those of the last.
+    assert!((2..=3).contains(&left.len()), "{left:?}");
+    let vain = ground.namespace.api::<CronBackup>().get("vain").await;
+    assert_eq!(
+        status(&vain.unwrap()).last_result,
+        Some(BackupPhase::Failed)
+    );
+}
+
+/// Two times pass while no operator is there; the second of them not long before one is.
+async fn the_last_time_of_an_outage_is_made_up_for(ground: &Ground<'_>) {
+    for (name, seconds) in [("patient", 50), ("strict", 2)] {
+        let spec = json!({"schedule": "* * * * *", "startingDeadlineSeconds": seconds});
+        ground.apply(name, spec, to_nowhere()).await;
+        ground
+            .reaches(name, "is followed", |cron| ready(cron).is_some())
+            .await;
+    }
+    ground.parts.operator.stop().await.unwrap();
+    let (patient, strict) = (
+        names(ground, "patient").await,
+        names(ground, "strict").await,
+    );
+    let minute = Timestamp::now().as_second() / 60;
+    let [lost, last] = [1, 2].map(|more| Timestamp::from_second((minute + more) * 60).unwrap());
+    let back = last + Span::new().seconds(8);
+    let rest = Duration::try_from(back.duration_since(Timestamp::now())).unwrap();
+    tokio::time::sleep(rest).await;
+    ground.parts.operator.resume().await.unwrap();
+
+    let counted = |least| move |cron: &CronBackupStatus| cron.missed >= least;
+    let followed = ground
+        .reaches("patient", "has missed one", counted(1))
+        .await;
+    ground.suspend("patient").await;
+    ground
+        .reaches("strict", "has missed both", counted(2))
+        .await;
+    ground.suspend("strict").await;
+    assert_eq!(status(&followed).missed, 1, "{followed:#?}");
+    let made = names(ground, "patient").await;
+    assert!(made.contains(&child_name("patient", last)), "{made:?}");
+    assert!(
+        !made.contains(&child_name("patient", lost)),
+        "{made:?} {patient:?}"
+    );
+    let made = names(ground, "strict").await;
+    for time in [lost, last] {
+        let name = child_name("strict", time);
+        assert!(!made.contains(&name), "{made:?} {strict:?}");
+    }
+}
+
+fn to_nowhere() -> Value {
+    json!({"storage": {"name": READ_ONLY}})
+}
+
+async fn names(ground: &Ground<'_>, schedule: &str) -> BTreeSet<String> {
+    let children = ground.children(schedule).await;
+    children.iter().map(ResourceExt::name_any).collect()
+}
