@@ -17,6 +17,7 @@ mod quick_start;
 mod rehearsals;
 mod restore_from_storage;
 mod restores;
+mod samples;
 mod schedules;
 mod secrets_stay_secret;
 mod several_operators;
