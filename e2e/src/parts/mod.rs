@@ -18,6 +18,7 @@ pub mod kubernetes;
 pub mod kwok;
 pub mod medusa;
 pub mod minio;
+pub mod monitoring;
 pub mod network;
 pub mod preloaded;
 pub mod python;

@@ -1,17 +1,23 @@
-//! Two operators of one release: one works, and when it is killed the other goes on with its runs.
+//! Two operators of one release, with all that the chart can put beside them: one works, and when it is
+//! killed the other goes on with its runs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crds::{BackupPhase, CassandraBackup, NodePhase};
 use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
-use e2e::product::operator::RELEASE;
+use e2e::parts::monitoring;
+use e2e::product::operator::{RELEASE, chart};
 use e2e::product::{STORAGE, back_up, ended, one_node, resources};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
-use serde_json::json;
+use kube::Api;
+use kube::api::{DeleteParams, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
+use kube::discovery::pinned_kind;
+use serde_json::{Value, json};
 
 const DB: &str = "db";
 /// What is promised for a hand-over.
@@ -32,14 +38,54 @@ async fn another_leads(namespace: &Namespace, old: &str) -> Duration {
     since.elapsed()
 }
 
+/// The API server drops the fields that a definition does not have.
+async fn what_prometheus_is_told_is_understood(bed: &Bed, namespace: &Namespace) {
+    let get = async |kind: &str| {
+        let kind = GroupVersionKind::gvk("monitoring.coreos.com", "v1", kind);
+        let (resource, _) = pinned_kind(&bed.client(), &kind).await.unwrap();
+        let api = Api::<DynamicObject>::namespaced_with(bed.client(), namespace.name(), &resource);
+        api.get(RELEASE).await.unwrap().data
+    };
+    let monitor = get("PodMonitor").await;
+    let expected = json!({
+        "port": "http", "path": "/metrics", "interval": "30s", "honorLabels": true,
+    });
+    assert_eq!(monitor["spec"]["podMetricsEndpoints"], json!([expected]));
+    let labels = &monitor["spec"]["selector"]["matchLabels"];
+    let labels: BTreeMap<String, String> = serde_json::from_value(labels.clone()).unwrap();
+    let selected: Vec<_> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let selected = ListParams::default().labels(&selected.join(","));
+    let pods = namespace.api::<Pod>().list(&selected).await.unwrap();
+    assert_eq!(pods.items.len(), 2, "{labels:?}");
+
+    let rules = get("PrometheusRule").await;
+    let file = chart().unwrap().join("alerts/rules.yaml");
+    let file = std::fs::read_to_string(file).unwrap();
+    let file: Value = serde_saphyr::from_str(&file).unwrap();
+    let fields = |groups: &Value| {
+        let groups = groups.as_array().unwrap().iter();
+        let rules = groups.flat_map(|group| group["rules"].as_array().unwrap());
+        let fields = rules.map(|rule| {
+            let fields = rule.as_object().unwrap().keys().cloned();
+            (rule["alert"].clone(), fields.collect::<BTreeSet<_>>())
+        });
+        fields.collect::<Vec<_>>()
+    };
+    assert_eq!(fields(&rules["spec"]["groups"]), fields(&file["groups"]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_operator_goes_on_where_the_one_that_worked_is_killed_or_told_to_end() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("several").await.unwrap();
+    monitoring::define(&bed).await.unwrap();
+    let enabled = json!({"enabled": true});
     let two = json!({
-        "replicas": 2, "networkPolicy": {"enabled": true}, "metrics": {"dashboard": {"enabled": true}},
+        "replicas": 2, "networkPolicy": enabled,
+        "metrics": {"dashboard": enabled, "podMonitor": enabled, "rules": enabled},
     });
     let parts = one_node(&bed, &namespace, DB, two).await.unwrap();
+    what_prometheus_is_told_is_understood(&bed, &namespace).await;
 
     // A minute's work.
     let slow = json!({"bandwidthPerNode": "140Ki", "keyspaces": ["shop"]});
