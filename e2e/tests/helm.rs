@@ -12,7 +12,7 @@ use e2e::bed::wait::until;
 use e2e::bed::{Bed, Exclusive};
 use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::manifests::Options;
-use e2e::parts::helm;
+use e2e::parts::{grafana, helm};
 use e2e::product::{BUCKET, Operator, back_up, bucket_server, ended, operator, s3_storage};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -185,6 +185,16 @@ async fn what_is_rendered_is_what_was_looked_at() {
     let shown = map["data"]["cassandra-backup.json"].as_str().unwrap();
     let file = fs::read_to_string(chart.join("dashboards/cassandra-backup.json")).unwrap();
     assert_eq!(shown, file.trim_end());
+    grafana::check(&file).await.unwrap();
+    for (right, wrong) in [
+        ("\"colorMode\"", "\"colourMode\""),
+        ("\"refresh\": 1", "\"refresh\": \"often\""),
+    ] {
+        assert!(file.contains(right), "{right}");
+        grafana::check(&file.replace(right, wrong))
+            .await
+            .unwrap_err();
+    }
     helm::lint(&chart).await.unwrap();
 }
 

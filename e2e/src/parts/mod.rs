@@ -10,6 +10,7 @@ pub mod esop;
 pub mod etcd;
 pub mod fake_gcs;
 pub mod filesystem;
+pub mod grafana;
 pub mod helm;
 pub mod images;
 pub mod jdk;
