@@ -67,10 +67,15 @@ pub(crate) const MAY_BE_ABSENT: &[&str] = &[
     printcolumn(name = "Reused", type_ = "string", json_path = ".status.reused.size"),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
     printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Complete\")].reason"
+    ),
+    printcolumn(
         name = "Verified",
-        type_ = "date",
-        json_path = ".status.verification.verifiedTime",
-        description = "How long ago a rehearsal of it went well"
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Verified\")].status",
+        description = "Whether its last rehearsal went well, where one was asked for"
     ),
     printcolumn(
         name = "Age",
@@ -78,9 +83,10 @@ pub(crate) const MAY_BE_ABSENT: &[&str] = &[
         json_path = ".metadata.creationTimestamp"
     ),
     printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Complete\")].reason",
+        name = "Proven",
+        type_ = "date",
+        json_path = ".status.verification.verifiedTime",
+        description = "How long ago a rehearsal of it went well",
         priority = "1"
     ),
     printcolumn(

@@ -123,14 +123,19 @@ pub(crate) async fn pods(
     pods.map_err(|error| LookupError::ReadPods(Box::new(error)))
 }
 
-/// Those that have not ended: at least one.
-pub(crate) fn alive(pods: &[PodView]) -> Result<Vec<&PodView>, Obstacle> {
+/// Those of the selector that have not ended: at least one.
+pub(crate) fn alive<'p>(
+    pods: &'p [PodView],
+    selector: &Selector,
+) -> Result<Vec<&'p PodView>, Obstacle> {
     let alive: Vec<_> = pods.iter().filter(|pod| !pod.ended).collect();
     match alive.is_empty() {
         false => Ok(alive),
         true => Err(Obstacle {
             reason: Reason::PodsNotFound,
-            message: "no pod of this namespace matches spec.cassandra.podSelector".into(),
+            message: format!(
+                "no pod of this namespace matches spec.cassandra.podSelector ({selector}): correct it, or start Cassandra"
+            ),
             passing: true,
         }),
     }

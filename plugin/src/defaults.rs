@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use crds::{CassandraBackup, CassandraBackupSpec, CronBackup};
+use crds::{BackupPhase, CassandraBackup, CassandraBackupSpec, CronBackup};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use serde_json::json;
@@ -30,6 +30,8 @@ pub struct Said<'a> {
 pub struct Example {
     pub name: String,
     pub made: Option<jiff::Timestamp>,
+    /// Whether it has worked, as far as is known: one that has not may be what was written wrongly.
+    pub worked: bool,
     pub spec: CassandraBackupSpec,
 }
 
@@ -41,17 +43,29 @@ pub async fn examples(connection: &Connection) -> Result<Vec<Example>> {
     let crons = crons.into_iter().map(|one| Example {
         name: format!("CronBackup {}", one.name_any()),
         made: one.creation_timestamp().map(|time| time.0),
+        worked: one
+            .status
+            .is_some_and(|it| it.last_successful_time.is_some()),
         spec: one.spec.template.spec,
     });
     Ok(backups.chain(crons).collect())
 }
 
 impl Example {
+    fn has_worked(backup: &CassandraBackup) -> bool {
+        let phase = backup.status.as_ref().and_then(|it| it.phase);
+        matches!(
+            phase,
+            Some(BackupPhase::Succeeded | BackupPhase::PartiallyFailed | BackupPhase::Expired)
+        )
+    }
+
     /// A backup as an example, unless it was found in a storage: nobody knows the pods of such a one.
     pub fn of(backup: CassandraBackup) -> Option<Self> {
         (!backup.spec.imported).then(|| Self {
             name: format!("CassandraBackup {}", backup.name_any()),
             made: backup.creation_timestamp().map(|time| time.0),
+            worked: Self::has_worked(&backup),
             spec: backup.spec,
         })
     }
@@ -68,6 +82,9 @@ impl Place {
                     .as_ref()
                     .is_none_or(|it| one.spec.cassandra.pod_selector == by(it))
         });
+        if examples.iter().any(|one| one.worked) {
+            examples.retain(|one| one.worked);
+        }
         let mut clusters: Vec<_> = examples.iter().map(|one| &one.spec.cluster).collect();
         clusters.sort();
         clusters.dedup();
@@ -147,6 +164,7 @@ mod tests {
         Example {
             name: name.into(),
             made: Some(jiff::Timestamp::from_second(minute * 60).unwrap()),
+            worked: true,
             spec: serde_json::from_value(json!({
                 "cluster": cluster, "storage": {"name": "main"},
                 "cassandra": {
@@ -201,6 +219,13 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("prod, test"), "{error}");
+        // What was written wrongly once is in nobody's way.
+        let wrong = Example {
+            worked: false,
+            ..example("c", 3, "prdo", "db")
+        };
+        let place = Place::of(&Said::default(), vec![example("a", 1, "prod", "db"), wrong]);
+        assert_eq!(place.unwrap().from.as_deref(), Some("a"));
         let error = Place::of(&Said::default(), vec![]).unwrap_err().to_string();
         assert!(error.contains("--selector LABELS"), "{error}");
         let mut said = Said {

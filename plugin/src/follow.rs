@@ -36,9 +36,10 @@ pub async fn run(connection: &Connection, name: &str, once: bool) -> Result<Exit
         screen.close();
     }
     print!("{}", summary(&look));
+    let disproved = look.proof.is_some_and(|it| it.good == Some(false));
     Ok(match look.ended {
-        Some(false) => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
+        Some(true) | None if !disproved => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     })
 }
 
@@ -48,8 +49,11 @@ fn summary(look: &Look) -> String {
     if !look.why.is_empty() {
         text.push_str(&format!("{}\n", look.why));
     }
+    if let Some(proof) = &look.proof {
+        text.push_str(&format!("Verified: {}\n", proof.told));
+    }
     if !look.nodes.is_empty() {
-        let mut table = columns(["NODE", "PHASE", "MOVED", "TOTAL", "THERE ALREADY", "WHY"]);
+        let mut table = columns(["NODE", "PHASE", "MOVED", "TO MOVE", "THERE ALREADY", "WHY"]);
         for node in &look.nodes {
             table.add_row([
                 node.pod.clone(),
@@ -164,6 +168,7 @@ fn changes(last: Option<&Look>, look: &Look) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::look::Proof;
 
     fn node(pod: &str, phase: &str, note: &str) -> NodeLook {
         NodeLook {
@@ -182,6 +187,11 @@ mod tests {
             phase: phase.into(),
             ended: None,
             why: String::new(),
+            proof: Some(Proof {
+                good: Some(false),
+                since: None,
+                told: "False RestoreRefused: no tables".into(),
+            }),
             nodes,
             warnings: vec!["c-0: NotQuiet: look".into()],
         }
@@ -215,6 +225,7 @@ mod tests {
             "c-0",
             "1.00 KiB",
             "NoSpace: full",
+            "Verified: False RestoreRefused: no tables",
             "warning: c-0",
         ] {
             assert!(text.contains(part), "{part}: {text}");

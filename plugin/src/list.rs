@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use crds::{BackupPhase, CassandraBackup};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use crate::arguments::ListFlags;
 use crate::connection::Connection;
+use crate::look::{self, Proof};
 use crate::overview::ago;
 use crate::table::{columns, draw};
 
@@ -40,10 +42,8 @@ pub async fn run(connection: &Connection, flags: &ListFlags) -> Result<ExitCode>
     ]);
     for backup in &backups {
         let status = backup.status.clone().unwrap_or_default();
-        let proven = status
-            .verification
-            .as_ref()
-            .and_then(|it| it.verified_time.clone());
+        let verified = status.verification.as_ref();
+        let verified = verified.and_then(|it| it.verified_time.as_ref());
         table.add_row([
             backup.name_any(),
             backup.spec.cluster.clone(),
@@ -53,12 +53,25 @@ pub async fn run(connection: &Connection, flags: &ListFlags) -> Result<ExitCode>
             status.nodes_done.unwrap_or_default(),
             status.total.map_or(String::new(), |it| it.size),
             ago(status.start_time.as_ref(), now),
-            ago(proven.as_ref(), now),
+            proven(look::proof(backup), verified, now),
             brings_back(backup).into(),
         ]);
     }
     print!("{}", draw(table));
     Ok(ExitCode::SUCCESS)
+}
+
+/// When it was proven, or that this did not go well or is not known.
+fn proven(proof: Option<Proof>, verified: Option<&Time>, now: Timestamp) -> String {
+    match proof {
+        Some(Proof {
+            good: Some(false),
+            since,
+            ..
+        }) => format!("failed {}", ago(since.as_ref(), now)),
+        Some(Proof { good: None, .. }) => "not known".into(),
+        _ => ago(verified, now),
+    }
 }
 
 fn begun(backup: &CassandraBackup) -> Option<Timestamp> {

@@ -1,7 +1,7 @@
 //! How a backup or a restore is, as people want to see it: decided here, drawn elsewhere.
 
 use crds::{BackupPhase, CassandraBackup, CassandraRestore, RestorePhase};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 
 use crate::connection::Job;
@@ -15,8 +15,21 @@ pub struct Look {
     pub ended: Option<bool>,
     /// Why it is as it is.
     pub why: String,
+    /// How its proof is, where one is asked for.
+    pub proof: Option<Proof>,
     pub nodes: Vec<NodeLook>,
     pub warnings: Vec<String>,
+}
+
+/// What is known of a proof.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proof {
+    /// Whether it went well; nothing where it is not known.
+    pub good: Option<bool>,
+    /// When that was seen first.
+    pub since: Option<Time>,
+    /// Status, reason and message.
+    pub told: String,
 }
 
 /// A node's share at one moment.
@@ -61,6 +74,7 @@ impl Look {
             phase: format!("{phase:?}"),
             ended: phase.is_final().then_some(phase == BackupPhase::Succeeded),
             why: complete(&status.conditions),
+            proof: proof(backup),
             nodes: nodes.collect(),
             warnings: warnings(&status.warnings),
         }
@@ -83,6 +97,7 @@ impl Look {
             phase: format!("{phase:?}"),
             ended: phase.is_final().then_some(good),
             why: complete(&status.conditions),
+            proof: None,
             nodes: nodes.collect(),
             warnings: warnings(&status.warnings),
         }
@@ -107,6 +122,21 @@ fn complete(conditions: &[Condition]) -> String {
     found.map_or(String::new(), |one| match one.message.as_str() {
         "" => one.reason.clone(),
         message => message.to_owned(),
+    })
+}
+
+/// How the proof of a backup is.
+pub fn proof(backup: &CassandraBackup) -> Option<Proof> {
+    let conditions = backup.status.iter().flat_map(|it| &it.conditions);
+    let found = conditions.into_iter().find(|one| one.type_ == "Verified")?;
+    Some(Proof {
+        good: match found.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        },
+        since: Some(found.last_transition_time.clone()),
+        told: format!("{} {}: {}", found.status, found.reason, found.message),
     })
 }
 
@@ -153,6 +183,26 @@ mod tests {
             (second.total, second.note.as_str()),
             (None, "NoSpace: the bucket is full")
         );
+    }
+
+    #[test]
+    fn a_proof_is_told_where_there_is_one() {
+        let told = |status: &str| {
+            let condition = json!({
+                "type": "Verified", "status": status, "reason": "RestoreRefused", "message": "no tables",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            let look = backup(json!({"phase": "Succeeded", "conditions": [condition]}));
+            assert_eq!(look.ended, Some(true));
+            let proof = look.proof.unwrap();
+            (proof.good, proof.told)
+        };
+        let (good, words) = told("False");
+        assert_eq!(good, Some(false));
+        assert_eq!(words, "False RestoreRefused: no tables");
+        assert_eq!(told("Unknown").0, None);
+        assert_eq!(told("True").0, Some(true));
+        assert_eq!(backup(json!({"phase": "Succeeded"})).proof, None);
     }
 
     #[test]

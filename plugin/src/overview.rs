@@ -29,6 +29,7 @@ pub async fn run(connection: &Connection) -> Result<ExitCode> {
         "CLUSTER",
         "COMPLETE",
         "LAST RESTORABLE",
+        "SEEN",
         "WHY",
     ]);
     for storage in &storages {
@@ -59,6 +60,7 @@ pub async fn run(connection: &Connection) -> Result<ExitCode> {
                 cluster,
                 complete,
                 last,
+                ago(status.last_probe_time.as_ref(), now),
                 why.clone(),
             ]);
         }

@@ -23,7 +23,7 @@ mod values;
 mod verify;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode as ProcessExit;
 
@@ -191,13 +191,17 @@ async fn perform(run: Run, operation: Operation) -> Outcome {
     }
 }
 
+/// Warnings of libraries; that a machine is none of Amazon's is none, and what follows from it is told anyway.
+const LOGGED: &str = "warn,aws_config::imds=error";
+
 /// Warnings of libraries, and more on demand by `RUST_LOG`.
 fn log_to_standard_error() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         // Its complaint about a closed standard error would be a panic.
         .log_internal_errors(false)
         .init();

@@ -52,15 +52,14 @@ pub use status::{
     ),
     printcolumn(name = "Duration", type_ = "string", json_path = ".status.duration"),
     printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Complete\")].reason"
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Complete\")].reason",
-        priority = "1"
     )
 )]
 #[x_kube(

@@ -27,11 +27,20 @@ enum Command {
     Keep,
 }
 
+/// What one may want to know of an empty cluster.
+const NEXT: &str = "\
+For kubectl, helm and the plugin: export KUBECONFIG with the path above.
+This cluster is for tests: it has no Cassandra, no storage class and no DNS. `cargo demo` shows a backup on it; to try
+the operator by hand, take kind (docs/quick-start.md).";
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let work = async {
         match Args::parse().command {
-            Command::Up => bed::up().await.map(|status| show(&status)),
+            Command::Up => bed::up().await.map(|status| {
+                show(&status);
+                println!("\n{NEXT}");
+            }),
             Command::Down => bed::down().await,
             Command::Status => bed::status().await.map(|status| match status {
                 Some(status) => show(&status),

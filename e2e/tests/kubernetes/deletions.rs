@@ -1,16 +1,13 @@
-//! Backups that take their data with them, and one that takes too long: data stays while a restore needs
-//! it and while the storage cannot be reached, and what ran out of time leaves nothing.
+//! A backup that takes its data with it, where the storage cannot be reached; and one that takes too long, which
+//! leaves nothing.
 
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup, CassandraRestore, RestorePhase};
+use crds::{BackupPhase, CassandraBackup};
 use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
-use e2e::product::{
-    BUCKET, OneNode, STORAGE, back_up, bring_back, brought_back, ended, one_node, resources,
-    s3_storage,
-};
+use e2e::product::{BUCKET, OneNode, STORAGE, back_up, ended, one_node, resources, s3_storage};
 use jiff::{Span, Timestamp};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -24,7 +21,7 @@ struct Ground<'n> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn data_stays_while_it_is_needed_or_out_of_reach() {
+async fn data_stays_while_it_is_out_of_reach_and_nothing_of_what_took_too_long() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("deletions").await.unwrap();
     let parts = one_node(&bed, &namespace, DB, json!({})).await.unwrap();
@@ -32,7 +29,6 @@ async fn data_stays_while_it_is_needed_or_out_of_reach() {
         namespace: &namespace,
         parts,
     };
-    ground.what_is_being_restored_stays().await;
     ground
         .what_cannot_be_reached_stays_until_somebody_says_so()
         .await;
@@ -50,7 +46,7 @@ impl Ground<'_> {
         let backup = ended(self.namespace, name).await.unwrap();
         let phase = resources::phase(&backup);
         assert_eq!(phase, Some(BackupPhase::Succeeded), "{:#?}", backup.status);
-        // Else its data is kept for ten minutes more.
+        // Else nobody asks the storage for ten minutes more.
         let long_ago = Timestamp::now() - Span::new().hours(1);
         let status = json!({"status": {"completionTime": long_ago.to_string()}});
         let backups = self.namespace.api::<CassandraBackup>();
@@ -87,38 +83,6 @@ impl Ground<'_> {
     async fn is_whole(&self, name: &str) {
         let backup = Backup::read(&self.parts.bucket, name, name).await.unwrap();
         backup.verify(&self.parts.bucket).await.unwrap();
-    }
-
-    async fn what_is_being_restored_stays(&self) {
-        self.old("needed").await;
-        let slow = json!({
-            "cluster": "needed", "backup": {"resource": "needed"}, "mode": "Merge",
-            "bandwidthPerNode": "150Ki",
-        });
-        bring_back(self.namespace, "slow", DB, STORAGE, slow)
-            .await
-            .unwrap();
-        let loads = |restore: &CassandraRestore| {
-            let status = restore.status.as_ref();
-            status.is_some_and(|status| status.phase == Some(RestorePhase::Loading))
-        };
-        self.namespace
-            .wait_for("slow", "loads", MINUTES, loads)
-            .await
-            .unwrap();
-        self.delete("needed").await;
-        let (reason, message) = self.is_stalled("needed").await;
-        assert_eq!(reason, "Locked", "{message}");
-
-        let restore = brought_back(self.namespace, "slow").await.unwrap();
-        let phase = restore.status.unwrap().phase;
-        assert_eq!(phase, Some(RestorePhase::Succeeded));
-        self.is_whole("needed").await;
-        // Another operator does not know when the next attempt would have been.
-        self.parts.operator.kill().await.unwrap();
-        self.is_gone("needed").await;
-        let left = self.parts.bucket.list("needed/manifests").await.unwrap();
-        assert!(!left.keys().any(|key| key.ends_with(".jsonl")), "{left:?}");
     }
 
     async fn what_cannot_be_reached_stays_until_somebody_says_so(&self) {

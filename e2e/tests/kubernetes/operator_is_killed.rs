@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup, NodePhase, NodeStatus};
+use crds::{BackupPhase, CassandraBackup, CassandraRestore, NodePhase, NodeStatus, RestorePhase};
 use e2e::backup::{Backup, Storage};
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
@@ -11,7 +11,11 @@ use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
 use e2e::product::operator::RELEASE;
-use e2e::product::{BUCKET, Operator, back_up, bucket_server, ended, resources, s3_storage, start};
+use e2e::product::{
+    BUCKET, Operator, back_up, bring_back, brought_back, bucket_server, ended, resources,
+    s3_storage, start,
+};
+use jiff::{Span, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -113,6 +117,47 @@ fn nodes(backup: &CassandraBackup) -> &[NodeStatus] {
 }
 
 impl Ground<'_> {
+    /// Deletes a resource that takes its backup with it while a restore needs that.
+    async fn data_stays_while_it_is_being_restored(&self, name: &str) {
+        let backups = self.namespace.api::<CassandraBackup>();
+        let status = backups.get(name).await.unwrap().status.unwrap();
+        // Before that it is kept anyway.
+        let settled = status.completion_time.unwrap().0 + Span::new().seconds(640);
+        let rest = Duration::try_from(settled.duration_since(Timestamp::now()));
+        sleep(rest.unwrap_or_default()).await;
+        let slow = json!({
+            "cluster": name, "backup": {"resource": name}, "mode": "Merge",
+            "bandwidthPerNode": "150Ki",
+        });
+        bring_back(self.namespace, "slow", DB, "bucket", slow)
+            .await
+            .unwrap();
+        let loads = |restore: &CassandraRestore| {
+            let status = restore.status.as_ref();
+            status.is_some_and(|status| status.phase == Some(RestorePhase::Loading))
+        };
+        self.namespace
+            .wait_for("slow", "loads", Duration::from_secs(120), loads)
+            .await
+            .unwrap();
+        backups
+            .delete(name, &DeleteParams::default())
+            .await
+            .unwrap();
+        let stalled = |backup: &CassandraBackup| {
+            resources::condition(backup, "Stalled").is_some_and(|(is, ..)| is == "True")
+        };
+        let backup = resources::reaches(self.namespace, name, "is stalled", stalled)
+            .await
+            .unwrap();
+        let (_, reason, message) = resources::condition(&backup, "Stalled").unwrap();
+        assert_eq!(reason, "Locked", "{message}");
+        assert!(!message.contains("just now"), "{message}");
+        let restore = brought_back(self.namespace, "slow").await.unwrap();
+        let phase = restore.status.unwrap().phase;
+        assert_eq!(phase, Some(RestorePhase::Succeeded));
+    }
+
     /// Deletes a resource that takes its backup with it, and the operator in the middle of that.
     async fn data_goes_with(&self, name: &str) {
         assert!(
@@ -222,6 +267,7 @@ async fn backups_end_in_their_true_state_however_often_the_operator_is_killed() 
         }
         trial.is_right().await;
     }
+    ground.data_stays_while_it_is_being_restored(MORTAL).await;
     ground.data_goes_with(MORTAL).await;
     namespace.done().await.unwrap();
 }

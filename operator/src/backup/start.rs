@@ -53,7 +53,8 @@ pub(super) fn begin(
     pods: &[PodView],
     now: Timestamp,
 ) -> Result<CassandraBackupStatus, Obstacle> {
-    let alive = prerequisites::alive(pods)?;
+    let selector = prerequisites::selector(&backup.spec.cassandra)?;
+    let alive = prerequisites::alive(pods, &selector)?;
     let uid = backup.uid().unwrap_or_default();
     let nodes = alive.iter().map(|pod| NodeStatus {
         pod: pod.name.clone(),

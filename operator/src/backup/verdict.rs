@@ -78,7 +78,10 @@ fn of_ring(status: &CassandraBackupStatus) -> Verdict {
         return Verdict {
             phase: BackupPhase::Succeeded,
             reason: Reason::Succeeded.to_string(),
-            message: format!("all {nodes} nodes are backed up"),
+            message: match nodes {
+                1 => "the node is backed up".into(),
+                _ => format!("all {nodes} nodes are backed up"),
+            },
         };
     }
     partially(

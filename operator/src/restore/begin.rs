@@ -51,7 +51,7 @@ pub(super) async fn lookup(
         }
     };
     let pods = prerequisites::pods(cluster, &reach, &selector).await?;
-    let alive = match prerequisites::alive(&pods) {
+    let alive = match prerequisites::alive(&pods, &selector) {
         Ok(alive) => alive,
         Err(obstacle) => return Ok(Err(obstacle)),
     };

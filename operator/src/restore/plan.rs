@@ -58,6 +58,8 @@ pub(super) fn plan(
     if let Some(stop) = stop {
         actions = stops(&mut status, active, stop, now);
     }
+    // What nodes have told by now is part of what is said of the end.
+    summarize(&mut status, now);
     let mut outcome = next(spec, &status);
     // Nobody is at work on the step that has ended.
     if let Next::Step(step) = outcome

@@ -258,6 +258,9 @@ fn a_dry_run_ends_with_the_plan_and_asks_only_dry_runs() {
         is == "True" && message.starts_with("nothing was changed"),
         "{message}"
     );
+    let planned = "would restore 2 tables, 2.93 KiB, from backup b1, taken";
+    assert!(message.contains(planned), "{message}");
+    assert!(message.ends_with("Z, on 3 nodes"), "{message}");
     for step in [RestoreStep::Plan, RestoreStep::Prepare, RestoreStep::Load] {
         let job = begin::job(&play.restore, &play.status, step);
         let Work::Restore(restoring) = job.work else {

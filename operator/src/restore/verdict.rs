@@ -144,13 +144,13 @@ fn restored(status: &CassandraRestoreStatus) -> String {
 fn what(status: &CassandraRestoreStatus) -> String {
     let plan = status.plan.clone().unwrap_or_default();
     let taken = status.snapshot_time.as_ref();
-    let taken = taken.map_or_else(String::new, |time| format!(", taken {}", time.0));
+    let taken = taken.map_or_else(String::new, |time| format!(", taken {:.0}", time.0));
     format!(
-        "{} tables, {}, from backup {}{taken}, on {} nodes",
-        plan.tables,
+        "{}, {}, from backup {}{taken}, on {}",
+        humane::count(plan.tables, "table"),
         plan.total.size,
         status.backup_name.as_deref().unwrap_or_default(),
-        status.nodes.len()
+        humane::count(status.nodes.len(), "node")
     )
 }
 

@@ -42,7 +42,9 @@ pub(super) async fn ask(
     let Some((writer, readers)) = ready.split_first() else {
         let message = match late.first() {
             Some((pod, Err(why))) => format!("no pod can be asked; {pod}: {why}"),
-            _ => "no pod of this namespace matches spec.file.pods.podSelector".into(),
+            _ => format!(
+                "no pod of this namespace matches spec.file.pods.podSelector ({selector}): correct it"
+            ),
         };
         let shared = unknown(Reason::PodsNotFound, message);
         return Ok(known(Asked::PodsOnly, shared));
