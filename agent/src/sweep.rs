@@ -6,6 +6,7 @@ use protocol::{Outcome, Reason, SweepRequest};
 
 use crate::backup::error::{Error, chain};
 use crate::backup::{self, leftovers, node};
+use crate::neighbour;
 use crate::probe::outcome;
 use crate::run_context::Run;
 
@@ -36,6 +37,10 @@ async fn sweep(run: &Run, request: &SweepRequest) -> Result<usize, Error> {
         .data_directories()
         .await
         .map_err(Error::jmx("cannot read the data directories over JMX"))?;
-    let directories = directories.into_iter().map(PathBuf::from).collect();
+    let directories: Vec<PathBuf> = directories.into_iter().map(PathBuf::from).collect();
+    if let Some(directory) = directories.first() {
+        neighbour::become_owner_of(directory, &run.state)
+            .map_err(|error| Error::Owner(error.to_string()))?;
+    }
     Ok(leftovers::sweep(&cassandra, directories).await?.len())
 }

@@ -133,9 +133,14 @@ pub(crate) fn alive<'p>(
         false => Ok(alive),
         true => Err(Obstacle {
             reason: Reason::PodsNotFound,
-            message: format!(
-                "no pod of this namespace matches spec.cassandra.podSelector ({selector}): correct it, or start Cassandra"
-            ),
+            message: match pods.len() {
+                0 => format!(
+                    "no pod of this namespace matches spec.cassandra.podSelector ({selector}): correct it, or start Cassandra"
+                ),
+                _ => format!(
+                    "all pods that match spec.cassandra.podSelector ({selector}) have ended: start Cassandra"
+                ),
+            },
             passing: true,
         }),
     }

@@ -41,7 +41,7 @@ pub enum Command {
     Status(StatusFlags),
     /// The backups, newest first, and what they could bring back
     List(ListFlags),
-    /// Make a backup now; what is not said is as in the last one, but of all tables
+    /// Make a backup now; what is not said is as in the last one that did not fail, but of all tables
     Backup(BackupFlags),
     /// Bring a backup back, or look at what that would do
     Restore(RestoreFlags),

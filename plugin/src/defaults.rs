@@ -30,8 +30,8 @@ pub struct Said<'a> {
 pub struct Example {
     pub name: String,
     pub made: Option<jiff::Timestamp>,
-    /// Whether it has worked, as far as is known: one that has not may be what was written wrongly.
-    pub worked: bool,
+    /// Whether it did not work: it may be what was written wrongly. One that has not ended has not failed.
+    pub failed: bool,
     pub spec: CassandraBackupSpec,
 }
 
@@ -43,21 +43,17 @@ pub async fn examples(connection: &Connection) -> Result<Vec<Example>> {
     let crons = crons.into_iter().map(|one| Example {
         name: format!("CronBackup {}", one.name_any()),
         made: one.creation_timestamp().map(|time| time.0),
-        worked: one
-            .status
-            .is_some_and(|it| it.last_successful_time.is_some()),
+        failed: one.status.is_some_and(|it| {
+            it.last_successful_time.is_none() && it.last_result.is_some_and(is_failure)
+        }),
         spec: one.spec.template.spec,
     });
     Ok(backups.chain(crons).collect())
 }
 
 impl Example {
-    fn has_worked(backup: &CassandraBackup) -> bool {
-        let phase = backup.status.as_ref().and_then(|it| it.phase);
-        matches!(
-            phase,
-            Some(BackupPhase::Succeeded | BackupPhase::PartiallyFailed | BackupPhase::Expired)
-        )
+    fn phase(backup: &CassandraBackup) -> Option<BackupPhase> {
+        backup.status.as_ref().and_then(|it| it.phase)
     }
 
     /// A backup as an example, unless it was found in a storage: nobody knows the pods of such a one.
@@ -65,15 +61,19 @@ impl Example {
         (!backup.spec.imported).then(|| Self {
             name: format!("CassandraBackup {}", backup.name_any()),
             made: backup.creation_timestamp().map(|time| time.0),
-            worked: Self::has_worked(&backup),
+            failed: Self::phase(&backup).is_some_and(is_failure),
             spec: backup.spec,
         })
     }
 }
 
+fn is_failure(phase: BackupPhase) -> bool {
+    matches!(phase, BackupPhase::Failed | BackupPhase::Cancelled)
+}
+
 impl Place {
-    /// The newest example that does not contradict what was said, in the storage that was said; without one, what was
-    /// said.
+    /// The newest example that does not contradict what was said, in the storage that was said, and that did not fail
+    /// where there is another; without one, what was said.
     pub fn of(said: &Said<'_>, mut examples: Vec<Example>) -> Result<Self> {
         let selector = said.selector.map(labels).transpose()?;
         examples.retain(|one| {
@@ -82,8 +82,8 @@ impl Place {
                     .as_ref()
                     .is_none_or(|it| one.spec.cassandra.pod_selector == by(it))
         });
-        if examples.iter().any(|one| one.worked) {
-            examples.retain(|one| one.worked);
+        if examples.iter().any(|one| !one.failed) {
+            examples.retain(|one| !one.failed);
         }
         let mut clusters: Vec<_> = examples.iter().map(|one| &one.spec.cluster).collect();
         clusters.sort();
@@ -164,7 +164,7 @@ mod tests {
         Example {
             name: name.into(),
             made: Some(jiff::Timestamp::from_second(minute * 60).unwrap()),
-            worked: true,
+            failed: false,
             spec: serde_json::from_value(json!({
                 "cluster": cluster, "storage": {"name": "main"},
                 "cassandra": {
@@ -221,7 +221,7 @@ mod tests {
         assert!(error.contains("prod, test"), "{error}");
         // What was written wrongly once is in nobody's way.
         let wrong = Example {
-            worked: false,
+            failed: true,
             ..example("c", 3, "prdo", "db")
         };
         let place = Place::of(&Said::default(), vec![example("a", 1, "prod", "db"), wrong]);

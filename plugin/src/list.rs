@@ -69,7 +69,7 @@ fn proven(proof: Option<Proof>, verified: Option<&Time>, now: Timestamp) -> Stri
             since,
             ..
         }) => format!("failed {}", ago(since.as_ref(), now)),
-        Some(Proof { good: None, .. }) => "not known".into(),
+        Some(Proof { good: None, .. }) if verified.is_none() => "not known".into(),
         _ => ago(verified, now),
     }
 }

@@ -39,7 +39,7 @@ pub async fn run(connection: &Connection, flags: &RestoreFlags) -> Result<ExitCo
         // Before all others, however old it is.
         examples.extend(Example::of((**backup).clone()).map(|example| Example {
             made: Some(Timestamp::MAX),
-            worked: true,
+            failed: false,
             ..example
         }));
     }

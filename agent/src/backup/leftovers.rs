@@ -10,7 +10,8 @@ use super::error::Error;
 use super::scan::{ScanError, directories};
 use super::snapshot::PREFIX;
 
-/// Removes them. Only with the node lock is every snapshot of ours one of an ended run. Returns the tags.
+/// Removes them. Only with the node lock is every snapshot of ours one of an ended run. Returns the tags of those
+/// that are gone.
 ///
 /// They are looked for on disk: Cassandra's `getSnapshotDetails` looks at each file of each table, some
 /// 100 ms with 20,000 of them.
@@ -18,12 +19,20 @@ pub async fn sweep(
     cassandra: &Cassandra,
     data_directories: Vec<PathBuf>,
 ) -> Result<BTreeSet<Tag>, Error> {
-    let ours = tokio::task::spawn_blocking(move || find(&data_directories)).await??;
+    let look = data_directories.clone();
+    let mut ours = tokio::task::spawn_blocking(move || find(&look)).await??;
+    if ours.is_empty() {
+        return Ok(ours);
+    }
     for tag in &ours {
         cassandra
             .clear_snapshot(tag)
             .await
             .map_err(Error::jmx("clearSnapshot failed"))?;
+    }
+    for tag in tokio::task::spawn_blocking(move || find(&data_directories)).await?? {
+        tracing::warn!(%tag, "Cassandra does not remove a snapshot that an ended run left");
+        ours.remove(&tag);
     }
     Ok(ours)
 }
@@ -32,7 +41,7 @@ pub async fn sweep(
 fn find(data_directories: &[PathBuf]) -> Result<BTreeSet<Tag>, ScanError> {
     let mut ours = BTreeSet::new();
     for data in data_directories {
-        for (_, keyspace) in there(data.clone())? {
+        for (_, keyspace) in directories(data)? {
             for (_, table) in there(keyspace)? {
                 let tags = there(table.join("snapshots"))?.into_iter();
                 let tags = tags.filter(|(tag, _)| tag.starts_with(PREFIX));
@@ -74,8 +83,11 @@ mod tests {
             "",
         )
         .unwrap();
-        let found = find(&[first, second, dir.path().join("none")]).unwrap();
+        let none = dir.path().join("none");
+        let found = find(&[first.clone(), second]).unwrap();
         let found: Vec<_> = found.iter().map(Tag::as_str).collect();
         assert_eq!(found, ["cassandra-backup-1-1", "cassandra-backup-2-1"]);
+        // Of a directory that cannot be seen, nobody knows what is left there.
+        find(&[first, none]).unwrap_err();
     }
 }

@@ -32,7 +32,7 @@ const BOTH: i64 = 3300;
 pub async fn run() -> Result<()> {
     let began = Instant::now();
     say(
-        "Made here if the cache does not hold it: Kubernetes, Cassandra, MinIO, helm, our image. From nothing the first\n   takes ten minutes on two cores, MinIO five, helm three, the image ten",
+        "Made here if the cache does not hold it: Kubernetes, Cassandra, MinIO, helm, our image. From nothing Kubernetes\n   and the image take ten minutes each on two cores, MinIO five, helm three",
     );
     let bed = Bed::acquire().await?;
     parts(&bed).await?;

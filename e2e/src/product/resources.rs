@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crds::{BackupPhase, CassandraBackup, CassandraRestore, RestorePhase};
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::bed::Namespace;
@@ -121,6 +122,28 @@ pub async fn reaches(
 /// Where a backup is.
 pub fn phase(backup: &CassandraBackup) -> Option<BackupPhase> {
     backup.status.as_ref().and_then(|status| status.phase)
+}
+
+/// Waits until a backup cannot go on, or its deletion cannot; returns reason and message of that.
+pub async fn stalled(namespace: &Namespace, name: &str) -> Result<(String, String)> {
+    let is = |backup: &CassandraBackup| {
+        condition(backup, "Stalled").is_some_and(|(status, ..)| status == "True")
+    };
+    let backup = reaches(namespace, name, "is stalled", is).await?;
+    let (_, reason, message) = condition(&backup, "Stalled").context("it was there")?;
+    Ok((reason.to_owned(), message.to_owned()))
+}
+
+/// Lets the resource of a backup go without its data.
+pub async fn skip_data_deletion(namespace: &Namespace, name: &str) -> Result<()> {
+    let skip = json!({"metadata": {"annotations": {
+        "cassandrabackup.io/skip-data-deletion": "true",
+    }}});
+    let backups = namespace.api::<CassandraBackup>();
+    backups
+        .patch(name, &PatchParams::default(), &Patch::Merge(skip))
+        .await?;
+    Ok(())
 }
 
 /// Status, reason and message of a condition.

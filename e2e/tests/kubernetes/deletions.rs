@@ -62,18 +62,6 @@ impl Ground<'_> {
         backups.delete(name, &now).await.unwrap();
     }
 
-    /// Its deletion does not go through; returns why, and what is said of it.
-    async fn is_stalled(&self, name: &str) -> (String, String) {
-        let stalled = |backup: &CassandraBackup| {
-            resources::condition(backup, "Stalled").is_some_and(|(is, ..)| is == "True")
-        };
-        let backup = resources::reaches(self.namespace, name, "is stalled", stalled)
-            .await
-            .unwrap();
-        let (_, reason, message) = resources::condition(&backup, "Stalled").unwrap();
-        (reason.to_owned(), message.to_owned())
-    }
-
     async fn is_gone(&self, name: &str) {
         let backups = self.namespace.api::<CassandraBackup>();
         let gone = async || Ok(backups.get_opt(name).await?.is_none().then_some(()));
@@ -89,15 +77,10 @@ impl Ground<'_> {
         self.old("afar").await;
         self.endpoint("http://10.88.0.1:1").await;
         self.delete("afar").await;
-        let (reason, message) = self.is_stalled("afar").await;
+        let (reason, message) = resources::stalled(self.namespace, "afar").await.unwrap();
         assert_eq!(reason, "StorageUnavailable", "{message}");
 
-        let skip = json!({"metadata": {"annotations": {
-            "cassandrabackup.io/skip-data-deletion": "true",
-        }}});
-        let backups = self.namespace.api::<CassandraBackup>();
-        backups
-            .patch("afar", &PatchParams::default(), &Patch::Merge(skip))
+        resources::skip_data_deletion(self.namespace, "afar")
             .await
             .unwrap();
         self.is_gone("afar").await;
@@ -119,7 +102,7 @@ impl Ground<'_> {
 
     async fn what_ran_out_of_time_leaves_nothing(&self) {
         let endless = json!({
-            "cluster": "endless", "bandwidthPerNode": "50Ki", "activeDeadlineSeconds": 20,
+            "cluster": "endless", "bandwidthPerNode": "50Ki", "activeDeadlineSeconds": 45,
             "keyspaces": ["shop"],
         });
         back_up(self.namespace, "endless", DB, STORAGE, endless)
@@ -130,6 +113,9 @@ impl Ground<'_> {
         assert_eq!(phase, Some(BackupPhase::Failed), "{:#?}", backup.status);
         let (_, reason, _) = resources::condition(&backup, "Complete").unwrap();
         assert_eq!(reason, "DeadlineExceeded");
+        let node = &backup.status.as_ref().unwrap().nodes[0];
+        let uploaded = node.uploaded.as_ref().map_or(0, |it| it.bytes);
+        assert!(uploaded > 0, "it was not under way: {node:?}");
         let left = self.parts.bucket.list("endless/manifests").await.unwrap();
         assert!(!left.keys().any(|key| key.ends_with(".jsonl")), "{left:?}");
         assert!(self.parts.cluster.snapshots().unwrap().is_empty());

@@ -24,6 +24,8 @@ use tokio::time::sleep;
 const DB: &str = "db";
 /// A backup that is deleted with its data.
 const MORTAL: &str = "mortal";
+/// Another one, which a restore needs then.
+const NEEDED: &str = "needed";
 const KILLS: usize = 50;
 const PHASES: [NodePhase; 7] = [
     NodePhase::Pending,
@@ -144,18 +146,22 @@ impl Ground<'_> {
             .delete(name, &DeleteParams::default())
             .await
             .unwrap();
-        let stalled = |backup: &CassandraBackup| {
-            resources::condition(backup, "Stalled").is_some_and(|(is, ..)| is == "True")
-        };
-        let backup = resources::reaches(self.namespace, name, "is stalled", stalled)
-            .await
-            .unwrap();
-        let (_, reason, message) = resources::condition(&backup, "Stalled").unwrap();
+        let (reason, message) = resources::stalled(self.namespace, name).await.unwrap();
         assert_eq!(reason, "Locked", "{message}");
         assert!(!message.contains("just now"), "{message}");
         let restore = brought_back(self.namespace, "slow").await.unwrap();
         let phase = restore.status.unwrap().phase;
         assert_eq!(phase, Some(RestorePhase::Succeeded));
+        // The intent of a restore keeps the data for hours.
+        resources::skip_data_deletion(self.namespace, name)
+            .await
+            .unwrap();
+        let gone = async || Ok(backups.get_opt(name).await?.is_none().then_some(()));
+        until("the resource is gone", Duration::from_secs(60), gone)
+            .await
+            .unwrap();
+        let backup = Backup::read(&self.bucket, name, name).await.unwrap();
+        backup.verify(&self.bucket).await.unwrap();
     }
 
     /// Deletes a resource that takes its backup with it, and the operator in the middle of that.
@@ -237,12 +243,14 @@ async fn backups_end_in_their_true_state_however_often_the_operator_is_killed() 
     rows.write(&session, 0..400).await.unwrap();
 
     // Its data can be deleted ten minutes after its end.
-    let takes_its_data = json!({"cluster": MORTAL, "deletionPolicy": "Delete"});
-    back_up(&namespace, MORTAL, DB, "bucket", takes_its_data)
-        .await
-        .unwrap();
-    let mortal = ended(&namespace, MORTAL).await.unwrap();
-    assert_eq!(resources::phase(&mortal), Some(BackupPhase::Succeeded));
+    for name in [MORTAL, NEEDED] {
+        let takes_its_data = json!({"cluster": name, "deletionPolicy": "Delete"});
+        back_up(&namespace, name, DB, "bucket", takes_its_data)
+            .await
+            .unwrap();
+        let backup = ended(&namespace, name).await.unwrap();
+        assert_eq!(resources::phase(&backup), Some(BackupPhase::Succeeded));
+    }
 
     let mut kills = 0;
     for phase in PHASES {
@@ -267,7 +275,7 @@ async fn backups_end_in_their_true_state_however_often_the_operator_is_killed() 
         }
         trial.is_right().await;
     }
-    ground.data_stays_while_it_is_being_restored(MORTAL).await;
+    ground.data_stays_while_it_is_being_restored(NEEDED).await;
     ground.data_goes_with(MORTAL).await;
     namespace.done().await.unwrap();
 }

@@ -108,7 +108,22 @@ pub(super) fn findings(spec: &BackupStorageSpec, known: &Findings) -> Vec<Findin
         findings.push(known.shared.clone().unwrap_or_else(unasked));
     }
     findings.push(finding("Surveyed", place.seen(surveyed)));
+    say_once(&mut findings);
     findings
+}
+
+/// Where nothing was tried for the reason that `Ready` tells, it is told there.
+fn say_once(findings: &mut [Finding]) {
+    let Some((ready, others)) = findings.split_first_mut() else {
+        return;
+    };
+    if ready.is != Is::False || ready.message.is_empty() {
+        return;
+    }
+    let same = |one: &&mut Finding| one.is == Is::Unknown && one.message.ends_with(&ready.message);
+    for one in others.iter_mut().filter(same) {
+        one.message = "not tried: see Ready".into();
+    }
 }
 
 fn ready(spec: &BackupStorageSpec, known: &Findings) -> Finding {

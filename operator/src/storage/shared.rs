@@ -43,7 +43,7 @@ pub(super) async fn ask(
         let message = match late.first() {
             Some((pod, Err(why))) => format!("no pod can be asked; {pod}: {why}"),
             _ => format!(
-                "no pod of this namespace matches spec.file.pods.podSelector ({selector}): correct it"
+                "no pod of this namespace matches spec.file.pods.podSelector ({selector}): correct it, or start what mounts the directory"
             ),
         };
         let shared = unknown(Reason::PodsNotFound, message);

@@ -81,6 +81,27 @@ fn words(spec: &BackupStorageSpec, pods: Asked, maintenance: Option<Asked>) -> V
 }
 
 #[test]
+fn why_nothing_could_be_tried_is_told_once() {
+    let missing = Asked::Missing(Reason::SecretNotFound, "no Secret keys".into());
+    let known = Findings {
+        pods: missing,
+        maintenance: None,
+        shared: None,
+    };
+    let found = findings(&spec(false), &known);
+    let (ready, others) = found.split_first().unwrap();
+    assert_eq!(ready.message, "no Secret keys");
+    let told: Vec<_> = others.iter().map(|it| (it.type_, &*it.message)).collect();
+    // Which one it is that says False tells why, too.
+    let again = |type_| match type_ {
+        "Deletable" => "no Secret keys",
+        _ => "not tried: see Ready",
+    };
+    let types = others.iter().map(|it| it.type_);
+    assert_eq!(told, types.map(|it| (it, again(it))).collect::<Vec<_>>());
+}
+
+#[test]
 fn everything_that_works_is_true() {
     let words = words(&spec(false), told(Reason::Reachable, all()), None);
     assert_eq!(

@@ -21,6 +21,7 @@ use crate::answer::{is_gone, is_refusal};
 use crate::backup;
 use crate::conditions::Is;
 use crate::context::Context;
+use crate::humane;
 use crate::maintenance::{self, NotDone, Place};
 use crate::node::Errand;
 use decide::Step;
@@ -33,8 +34,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How often a cluster is asked for in an import, where backups that get no resource are in the way of others: an
 /// import has an end.
 const ASKS: u32 = 10;
-/// After so many clusters in a row of which the storage did not say what it has, no more are asked for.
-const FAILURES: u32 = 3;
+/// After so many clusters of which the storage did not say what it has, no more are asked for.
+const FAILURES: usize = 3;
 
 /// Why backups did not become resources.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +103,8 @@ struct Tally {
     left: u64,
     /// Clusters that could not be asked for.
     failed: Vec<Failed>,
+    /// Those that nobody asked for after that.
+    unasked: usize,
     /// Why backups have no resource.
     refused: Vec<String>,
     /// Clusters that nobody has told of.
@@ -133,13 +136,15 @@ pub(super) async fn import(
 fn said(tally: &Tally) -> Finding {
     let mirrors = tally.mirrors;
     if let Some(first) = tally.failed.first() {
-        let more = match tally.failed.len() {
-            1 => String::new(),
-            all => format!("; and {} more clusters", all - 1),
+        let more = match tally.failed.len() - 1 + tally.unasked {
+            0 => String::new(),
+            more => format!("; and {}", humane::count(more, "more cluster")),
         };
         let message = format!(
-            "cluster {}: {}{more}; {mirrors} backups that were found here have resources",
-            first.cluster, first.message
+            "cluster {}: {}{more}; {} of the others have resources",
+            first.cluster,
+            first.message,
+            humane::count(mirrors, "backup")
         );
         return finding(Is::False, first.reason, message);
     }
@@ -206,24 +211,21 @@ async fn all(
         resources,
         tally: Tally::default(),
     };
-    let mut in_a_row = 0;
-    for cluster in import.clusters(survey) {
+    let mut clusters = import.clusters(survey).into_iter();
+    while import.tally.failed.len() < FAILURES
+        && let Some(cluster) = clusters.next()
+    {
         match import.cluster(&cluster).await {
-            Ok(()) => in_a_row = 0,
-            Err(error) if error.is_of_one_cluster() => {
-                in_a_row += 1;
-                import.tally.failed.push(Failed {
-                    cluster,
-                    reason: error.reason(),
-                    message: error.to_string(),
-                });
-                if in_a_row == FAILURES {
-                    break;
-                }
-            }
+            Ok(()) => {}
+            Err(error) if error.is_of_one_cluster() => import.tally.failed.push(Failed {
+                cluster,
+                reason: error.reason(),
+                message: error.to_string(),
+            }),
             Err(error) => return Err(error),
         }
     }
+    import.tally.unasked = clusters.count();
     Ok(import.tally)
 }
 

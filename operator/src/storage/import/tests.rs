@@ -196,7 +196,7 @@ fn the_condition_names_what_has_no_resource_first() {
         reason: Reason::StorageUnavailable,
         message: "no answer".into(),
     });
-    let failed = format!("cluster shop: no answer; {all}");
+    let failed = "cluster shop: no answer; 3 backups of the others have resources".to_owned();
     assert_eq!(words(&tally), (Is::False, failed));
 }
 
@@ -459,7 +459,7 @@ async fn a_storage_that_does_not_answer_is_not_asked_for_every_cluster() {
     let (patch, _) = told(api, reconciled).await;
     let imported = message(&patch, "Imported");
     assert!(
-        imported.contains("; and 2 more clusters; 0 backups"),
+        imported.contains("; and 4 more clusters; 0 backups of the others"),
         "{imported}"
     );
 }
