@@ -102,7 +102,7 @@ impl Ground<'_> {
 
     async fn what_ran_out_of_time_leaves_nothing(&self) {
         let endless = json!({
-            "cluster": "endless", "bandwidthPerNode": "50Ki", "activeDeadlineSeconds": 45,
+            "cluster": "endless", "bandwidthPerNode": "50Ki", "activeDeadlineSeconds": 30,
             "keyspaces": ["shop"],
         });
         back_up(self.namespace, "endless", DB, STORAGE, endless)
@@ -114,8 +114,7 @@ impl Ground<'_> {
         let (_, reason, _) = resources::condition(&backup, "Complete").unwrap();
         assert_eq!(reason, "DeadlineExceeded");
         let node = &backup.status.as_ref().unwrap().nodes[0];
-        let uploaded = node.uploaded.as_ref().map_or(0, |it| it.bytes);
-        assert!(uploaded > 0, "it was not under way: {node:?}");
+        assert!(node.snapshot.is_some(), "it was not under way: {node:?}");
         let left = self.parts.bucket.list("endless/manifests").await.unwrap();
         assert!(!left.keys().any(|key| key.ends_with(".jsonl")), "{left:?}");
         assert!(self.parts.cluster.snapshots().unwrap().is_empty());
