@@ -115,7 +115,7 @@ async fn failed_ones_are_tried_again_and_forgotten(ground: &Ground<'_>) {
 
 /// Two times pass while no operator is there; the second of them not long before one is.
 async fn the_last_time_of_an_outage_is_made_up_for(ground: &Ground<'_>) {
-    for (name, seconds) in [("patient", 59), ("strict", 2)] {
+    for (name, seconds) in [("patient", 59), ("strict", 10)] {
         let spec = json!({"schedule": "* * * * *", "startingDeadlineSeconds": seconds});
         ground.apply(name, spec, to_nowhere()).await;
         ground
@@ -133,7 +133,7 @@ async fn the_last_time_of_an_outage_is_made_up_for(ground: &Ground<'_>) {
     );
     let minute = Timestamp::now().as_second() / 60;
     let [lost, last] = [1, 2].map(|more| Timestamp::from_second((minute + more) * 60).unwrap());
-    let back = last + Span::new().seconds(8);
+    let back = last + Span::new().seconds(15);
     let rest = Duration::try_from(back.duration_since(Timestamp::now())).unwrap();
     tokio::time::sleep(rest).await;
     ground.parts.operator.resume().await.unwrap();
