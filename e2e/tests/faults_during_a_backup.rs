@@ -1,5 +1,5 @@
 //! What happens around a backup while it is at work: its storage is cut off, its key is exchanged, the
-//! API server is restarted, its resource is deleted or made anew, another backup wants the cluster.
+//! API server or the kubelet is restarted, its resource is deleted or made anew, another backup wants the cluster.
 //!
 //! Alone, since others need the API server.
 
@@ -118,6 +118,7 @@ async fn backups_end_in_their_true_state_whatever_happens_around_them() {
     the_storage_is_cut_off_for_a_minute(&ground).await;
     the_key_is_exchanged(&ground).await;
     the_api_server_is_restarted(&ground).await;
+    the_kubelet_is_restarted(&ground).await;
     the_resource_is_deleted(&ground).await;
     the_resource_is_made_anew(&ground).await;
     namespace.done().await.unwrap();
@@ -200,6 +201,15 @@ async fn the_api_server_is_restarted(ground: &Ground<'_>) {
         .await
         .unwrap();
     let node = ground.succeeds("unwatched").await;
+    assert_eq!(node.attempt, 1, "{node:?}");
+}
+
+async fn the_kubelet_is_restarted(ground: &Ground<'_>) {
+    ground.under_way("cut").await;
+    kubernetes::restart_kubelet(ground.bed.ground())
+        .await
+        .unwrap();
+    let node = ground.succeeds("cut").await;
     assert_eq!(node.attempt, 1, "{node:?}");
 }
 

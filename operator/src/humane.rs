@@ -39,11 +39,9 @@ pub(crate) fn duration(duration: Duration) -> String {
 }
 
 /// `1 table`, `2 tables`.
-pub(crate) fn count(count: impl TryInto<usize>, what: &str) -> String {
-    match count.try_into().unwrap_or(usize::MAX) {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    }
+pub(crate) fn count(count: usize, what: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s}")
 }
 
 /// A text of at most `longest` bytes, ellipsis included.

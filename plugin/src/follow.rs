@@ -36,10 +36,10 @@ pub async fn run(connection: &Connection, name: &str, once: bool) -> Result<Exit
         screen.close();
     }
     print!("{}", summary(&look));
-    let disproved = look.proof.is_some_and(|it| it.good == Some(false));
-    Ok(match look.ended {
-        Some(true) | None if !disproved => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+    let unproven = look.proof.is_some_and(|it| it.good == Some(false));
+    Ok(match look.ended == Some(false) || unproven {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
     })
 }
 

@@ -1,5 +1,6 @@
 # Looks for the agent's executable in the directories.
-# Arguments: file name, directories. Prints the directory and what the executable says of itself.
+# Arguments: file name, directories. Prints the directory and what the executable says of itself, and in the end
+# that it has looked everywhere.
 name=$1
 shift
 for dir; do
@@ -10,3 +11,4 @@ for dir; do
         fi
     fi
 done
+echo searched

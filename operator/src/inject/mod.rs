@@ -20,6 +20,8 @@ const LOOK: Duration = Duration::from_secs(30);
 const COPY: Duration = Duration::from_secs(300);
 
 const FIND: &str = include_str!("find.sh");
+/// The last that it says.
+const SEARCHED: &str = "searched";
 const PLACE: &str = include_str!("place.sh");
 /// Exit codes of `place.sh`.
 const NO_DIRECTORY: i32 = 3;
@@ -86,6 +88,11 @@ pub(crate) async fn inject(
         return Ok(placed(directory, &name));
     }
 
+    // A stream that is cut, as by a kubelet that ends, may say that its process ended well.
+    if !found.stdout.ends_with(SEARCHED) {
+        return Err(InjectError::Interrupted("the look for it was cut".into()));
+    }
+    tracing::info!(pod = target.pod, "brings the agent into the pod");
     let content = agent.content().await?;
     let bytes = agent.size.to_string();
     let mut tried = Vec::new();

@@ -6,6 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::*;
+use crate::exec::Session;
 use crate::exec::local::LocalExec;
 
 const SHELLS: &[&[&str]] = &[
@@ -116,6 +117,37 @@ async fn an_agent_that_is_there_is_used_again_and_one_of_another_version_is_repl
     }
 }
 
+/// As when the kubelet ends: the process is said to have ended well, and what it said is lost.
+struct Cut(LocalExec);
+
+#[async_trait::async_trait]
+impl PodExec for Cut {
+    async fn start(&self, target: &Target, command: &[String]) -> Result<Session, ExecError> {
+        let session = self.0.start(target, command).await?;
+        Ok(Session {
+            stdout: Box::new(tokio::io::empty()),
+            exit: Box::pin(async { Exit::Code(0) }),
+            ..session
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_look_that_is_cut_does_not_tell_that_the_agent_is_not_there() {
+    let agent = agent("1");
+    let container = Container::with(&[&agent], &["1"]);
+    let exec = Cut(LocalExec::with_shell(&["/bin/sh"]));
+    let error = inject(&exec, &target(), &agent, &[container.directory("a")])
+        .await
+        .unwrap_err();
+    assert!(error.is_temporary(), "{error}");
+    assert_eq!(
+        exec.0.commands.lock().unwrap().len(),
+        1,
+        "nothing is copied"
+    );
+}
+
 #[tokio::test]
 async fn an_agent_whose_content_changed_is_copied_again() {
     for exec in shells() {
@@ -185,11 +217,7 @@ async fn a_container_without_a_shell_is_told_apart_and_the_remedy_is_named() {
     struct NoShell(LocalExec);
     #[async_trait::async_trait]
     impl PodExec for NoShell {
-        async fn start(
-            &self,
-            target: &Target,
-            command: &[String],
-        ) -> Result<crate::exec::Session, ExecError> {
+        async fn start(&self, target: &Target, command: &[String]) -> Result<Session, ExecError> {
             let mut session = self.0.start(target, command).await?;
             session.exit = Box::pin(async { Exit::NotRun("exec: \"sh\": not found".into()) });
             Ok(session)

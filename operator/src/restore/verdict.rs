@@ -147,7 +147,7 @@ fn what(status: &CassandraRestoreStatus) -> String {
     let taken = taken.map_or_else(String::new, |time| format!(", taken {:.0}", time.0));
     format!(
         "{}, {}, from backup {}{taken}, on {}",
-        humane::count(plan.tables, "table"),
+        humane::count(usize::try_from(plan.tables).unwrap_or(0), "table"),
         plan.total.size,
         status.backup_name.as_deref().unwrap_or_default(),
         humane::count(status.nodes.len(), "node")

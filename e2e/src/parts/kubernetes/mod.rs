@@ -133,6 +133,12 @@ pub async fn restart_api_server(ground: &Ground) -> Result<()> {
     usable(ground).await
 }
 
+/// Ends the kubelet and starts it again as it was: connections into pods are cut, containers run on.
+pub async fn restart_kubelet(ground: &Ground) -> Result<()> {
+    programs::restart_kubelet(ground).await?;
+    usable(ground).await
+}
+
 /// Waits until pods can be created: the node is ready, and the controllers have made the service
 /// account that every pod needs.
 async fn usable(ground: &Ground) -> Result<()> {

@@ -18,13 +18,14 @@ use crate::parts::{containerd, etcd, network};
 pub const SERVER: &str = "https://10.88.0.1:6443";
 
 const API_SERVER: &str = "kube-apiserver";
+const KUBELET: &str = "kubelet";
 
 /// The names of the programs, which are the names of their daemons.
 pub const ALL: [&str; 5] = [
     API_SERVER,
     "kube-controller-manager",
     "kube-scheduler",
-    "kubelet",
+    KUBELET,
     "kube-proxy",
 ];
 
@@ -53,16 +54,25 @@ async fn start_api_server(ground: &Ground, command: Command, kubeconfig: &Path) 
 
 /// Ends the API server that runs, and starts it as it was started.
 pub(super) async fn restart_api_server(ground: &Ground) -> Result<()> {
-    let daemon = ground
-        .daemons()
-        .get(API_SERVER)
-        .context("it does not run")?;
+    let command = command_of(ground, API_SERVER)?;
+    start_api_server(ground, command, &ground.kubeconfig()).await
+}
+
+/// Ends the kubelet that runs, and starts it as it was started. Containers run on.
+pub(super) async fn restart_kubelet(ground: &Ground) -> Result<()> {
+    let command = command_of(ground, KUBELET)?;
+    ground.daemons().start(KUBELET, command).await.map(drop)
+}
+
+/// By which command a program was started that runs.
+fn command_of(ground: &Ground, program: &str) -> Result<Command> {
+    let daemon = ground.daemons().get(program).context("it does not run")?;
     let line = fs::read(format!("/proc/{}/cmdline", daemon.process.pid))?;
     let line = String::from_utf8(line)?;
     let mut words = line.trim_end_matches('\0').split('\0');
     let mut command = Command::new(words.next().context("it has no command")?);
     command.args(words);
-    start_api_server(ground, command, &ground.kubeconfig()).await
+    Ok(command)
 }
 
 impl Programs<'_> {
@@ -138,14 +148,14 @@ impl Programs<'_> {
             serde_json::to_vec_pretty(&self.kubelet_configuration()?)?,
         )
         .with_context(|| format!("could not write {}", config.display()))?;
-        let mut command = self.with_kubeconfig("kubelet", "kubelet");
+        let mut command = self.with_kubeconfig(KUBELET, "kubelet");
         command
             .arg(format!("--config={}", config.display()))
             .arg(format!("--root-dir={}", root.display()))
             .arg(format!("--cert-dir={}", root.join("pki").display()))
             .arg(format!("--node-ip={}", network::NODE))
             .arg(format!("--hostname-override={NODE}"));
-        self.daemon("kubelet", command).await
+        self.daemon(KUBELET, command).await
     }
 
     /// Starts kube-proxy.
