@@ -36,8 +36,7 @@ pub async fn run(connection: &Connection, name: &str, once: bool) -> Result<Exit
         screen.close();
     }
     print!("{}", summary(&look));
-    let unproven = look.proof.is_some_and(|it| it.good == Some(false));
-    Ok(match look.ended == Some(false) || unproven {
+    Ok(match look.went_wrong() {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
     })

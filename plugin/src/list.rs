@@ -93,3 +93,30 @@ fn brings_back(backup: &CassandraBackup) -> &'static str {
         _ => "nothing yet",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_that_failed_is_told_before_an_older_one_that_went_well() {
+        let time = |second| Timestamp::from_second(second).unwrap();
+        let (now, older) = (time(1_000), Time(time(100)));
+        let proof = |good| {
+            Some(Proof {
+                good,
+                since: Some(Time(time(940))),
+                told: String::new(),
+            })
+        };
+        for (proof, verified, expected) in [
+            (None, None, "never"),
+            (proof(Some(true)), Some(&older), "15m0s ago"),
+            (proof(Some(false)), Some(&older), "failed 1m0s ago"),
+            (proof(None), Some(&older), "15m0s ago"),
+            (proof(None), None, "not known"),
+        ] {
+            assert_eq!(proven(proof, verified, now), expected);
+        }
+    }
+}

@@ -54,6 +54,12 @@ impl Look {
         }
     }
 
+    /// Whether it did not end well, or its proof did not.
+    pub fn went_wrong(&self) -> bool {
+        let proof = self.proof.as_ref().and_then(|it| it.good);
+        self.ended == Some(false) || proof == Some(false)
+    }
+
     fn of_backup(backup: &CassandraBackup) -> Self {
         let status = backup.status.clone().unwrap_or_default();
         let phase = status.phase.unwrap_or(BackupPhase::Pending);
@@ -194,6 +200,7 @@ mod tests {
             });
             let look = backup(json!({"phase": "Succeeded", "conditions": [condition]}));
             assert_eq!(look.ended, Some(true));
+            assert_eq!(look.went_wrong(), status == "False");
             let proof = look.proof.unwrap();
             (proof.good, proof.told)
         };
@@ -216,5 +223,6 @@ mod tests {
             (look.ended, look.why.as_str()),
             (Some(false), "c-1: the bucket is full")
         );
+        assert!(look.went_wrong());
     }
 }
