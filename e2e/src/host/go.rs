@@ -58,12 +58,15 @@ impl Program<'_> {
         let go = |action: &str| {
             Run::new("go")
                 .arg(action)
+                // Names each package that it compiles.
+                .arg("-v")
                 .args(["-trimpath", "-buildvcs=false", "-ldflags"])
                 .arg(format!("-s -w {}", self.ldflags))
                 .env("CGO_ENABLED", "0")
                 // The machine's own Go or nothing: downloading another one is not ours to decide.
                 .env("GOTOOLCHAIN", "local")
                 .env("GOWORK", "off")
+                .tells()
         };
         match self.source {
             Source::Package(package) => {

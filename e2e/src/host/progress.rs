@@ -1,5 +1,5 @@
-//! Progress: every step that takes more than two seconds shows what it is and how long it has
-//! taken. Live on a terminal, plain lines elsewhere.
+//! Progress: every step that takes more than two seconds shows what it is, how long it has taken and,
+//! where somebody says so, what it is at. Live on a terminal, plain lines elsewhere.
 //!
 //! Steps are told to a process-wide [`Sink`], so that the code that works knows nothing of who
 //! watches: a program draws them itself, the keeper of the bed passes them on to its clients.
@@ -26,10 +26,22 @@ pub struct Event {
     pub id: u64,
     /// What is being done, in the words of the person who waits.
     pub label: String,
+    /// What it is at, as the program says that works at it; empty where none does.
+    #[serde(default)]
+    pub at: String,
     /// Seconds since the step began.
     pub seconds: f64,
     /// Where it is.
     pub state: State,
+}
+
+impl Event {
+    fn what(&self) -> String {
+        match self.at.as_str() {
+            "" => self.label.clone(),
+            at => format!("{} ({at})", self.label),
+        }
+    }
 }
 
 /// Where a step is.
@@ -56,6 +68,18 @@ pub trait Sink: Send + Sync {
 
 static SINK: OnceLock<Arc<dyn Sink>> = OnceLock::new();
 
+tokio::task_local! {
+    /// What the innermost step is at.
+    static AT: Arc<Mutex<String>>;
+}
+
+/// Says what the step that calls this is at; without a step, nobody is told.
+pub fn is_at(what: &str) {
+    let _ = AT.try_with(|at| {
+        what.clone_into(&mut at.lock().unwrap_or_else(PoisonError::into_inner));
+    });
+}
+
 /// Tells all steps of this process to `sink` from now on. Only the first call has an effect; a
 /// process that never calls it draws its steps on standard error.
 pub fn tell(sink: Arc<dyn Sink>) {
@@ -73,7 +97,7 @@ pub async fn step<T, E>(
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let mut step = Step::start(label.into());
-    let mut work = std::pin::pin!(work);
+    let mut work = std::pin::pin!(AT.scope(Arc::clone(&step.at), work));
     let mut patience = WORTH_A_LINE;
     let result = loop {
         match tokio::time::timeout(patience, &mut work).await {
@@ -93,6 +117,7 @@ pub async fn step<T, E>(
 struct Step {
     id: u64,
     label: String,
+    at: Arc<Mutex<String>>,
     began: Instant,
     ended: bool,
 }
@@ -105,6 +130,7 @@ impl Step {
         let step = Self {
             id,
             label,
+            at: Arc::default(),
             began: Instant::now(),
             ended: false,
         };
@@ -113,13 +139,18 @@ impl Step {
     }
 
     fn tell(&self, state: State) {
-        let seconds = self.began.elapsed().as_secs_f64();
-        forward(&Event {
+        forward(&self.event(state));
+    }
+
+    fn event(&self, state: State) -> Event {
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        Event {
             id: self.id,
             label: self.label.clone(),
-            seconds,
+            at: at.clone(),
+            seconds: self.began.elapsed().as_secs_f64(),
             state,
-        });
+        }
     }
 
     fn end(&mut self, state: State) {
@@ -161,11 +192,11 @@ impl Screen {
             State::Started | State::Running => {
                 let bar = bars.entry(event.id).or_insert_with(|| {
                     let bar = ProgressBar::new_spinner().with_style(style());
-                    let bar = bar.with_message(event.label.clone());
                     // A step of another process may have begun long before we saw it.
                     let bar = bar.with_elapsed(Duration::from_secs_f64(event.seconds));
                     self.live.add(bar)
                 });
+                bar.set_message(event.what());
                 bar.enable_steady_tick(Duration::from_millis(200));
             }
             State::Done | State::Failed | State::Cancelled => {
@@ -196,7 +227,7 @@ fn plain(event: &Event) -> Option<String> {
     let worth = *seconds >= WORTH_A_LINE.as_secs_f64();
     match state {
         State::Started => None,
-        State::Running => Some(format!("  {label} ... {seconds:.0} s")),
+        State::Running => Some(format!("  {} ... {seconds:.0} s", event.what())),
         State::Done if worth => Some(format!("  {label}: {seconds:.1} s")),
         State::Done => None,
         State::Failed => Some(format!("  {label}: failed after {seconds:.1} s")),
@@ -213,6 +244,7 @@ mod tests {
         plain(&Event {
             id: 1,
             label: "build x".into(),
+            at: String::new(),
             seconds,
             state,
         })
@@ -228,5 +260,16 @@ mod tests {
             at(0.5, State::Failed).unwrap(),
             "  build x: failed after 0.5 s"
         );
+    }
+
+    #[tokio::test]
+    async fn a_step_that_goes_on_says_what_it_is_at() {
+        let mut step = Step::start("build x".into());
+        AT.scope(Arc::clone(&step.at), async { is_at("Compiling y") })
+            .await;
+        let event = step.event(State::Running);
+        assert_eq!(plain(&event).unwrap(), "  build x (Compiling y) ... 0 s");
+        is_at("nobody listens");
+        step.end(State::Done);
     }
 }

@@ -11,10 +11,13 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
+use super::progress::is_at;
 use super::tools::find;
 
 /// How much of the end of standard error an error message repeats, in bytes.
 const TAIL: usize = 2048;
+/// How much of a line that a command says is told, in characters.
+const WIDTH: usize = 60;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,7 @@ pub struct Run {
     shown: String,
     input: Option<Vec<u8>>,
     log: Option<PathBuf>,
+    tells: bool,
 }
 
 impl Run {
@@ -84,6 +88,7 @@ impl Run {
             shown,
             input: None,
             log: None,
+            tells: false,
         }
     }
 
@@ -127,6 +132,12 @@ impl Run {
     /// Appends what the command prints to this file, as it comes.
     pub fn log(mut self, path: impl Into<PathBuf>) -> Self {
         self.log = Some(path.into());
+        self
+    }
+
+    /// Its standard error says, line by line, what it is at: the step that waits for it tells that.
+    pub fn tells(mut self) -> Self {
+        self.tells = true;
         self
     }
 
@@ -190,7 +201,7 @@ impl Run {
         let ended = async {
             let log = self.log.as_deref().map(open).transpose()?;
             group
-                .communicate(self.input.unwrap_or_default(), log.as_ref())
+                .communicate(self.input.unwrap_or_default(), log.as_ref(), self.tells)
                 .await
         };
         ended.await.map_err(|source| Error::Lost {
@@ -217,6 +228,7 @@ impl Group {
         &mut self,
         input: Vec<u8>,
         log: Option<&File>,
+        tells: bool,
     ) -> std::io::Result<(ExitStatus, Vec<u8>, Vec<u8>)> {
         let (stdin, stdout, stderr) = (
             self.child.stdin.take(),
@@ -229,7 +241,7 @@ impl Group {
                 let _ = stdin.write_all(&input).await;
             }
         };
-        let ((), out, err) = tokio::join!(feed, read(stdout, log), read(stderr, log));
+        let ((), out, err) = tokio::join!(feed, read(stdout, log, false), read(stderr, log, tells));
         let status = self.child.wait().await?;
         self.leader = None;
         Ok((status, out?, err?))
@@ -248,6 +260,7 @@ impl Drop for Group {
 async fn read(
     stream: Option<impl AsyncRead + Unpin>,
     mut log: Option<&File>,
+    tells: bool,
 ) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let Some(mut stream) = stream else {
@@ -261,7 +274,16 @@ async fn read(
         if let Some(log) = &mut log {
             log.write_all(&bytes[before..])?;
         }
+        if tells && let Some(line) = last_line(&bytes[before..]) {
+            is_at(&line);
+        }
     }
+}
+
+fn last_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().rev().map(str::trim).find(|it| !it.is_empty());
+    line.map(|it| it.chars().take(WIDTH).collect())
 }
 
 fn open(log: &Path) -> std::io::Result<File> {
@@ -305,6 +327,17 @@ mod tests {
                 .starts_with("could not start `no-such-program`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_a_command_is_at_is_its_last_line() {
+        let last = |text: &str| last_line(text.as_bytes());
+        assert_eq!(
+            last(" Compiling a\n  Compiling b\n\n").unwrap(),
+            "Compiling b"
+        );
+        assert_eq!(last(" \n"), None);
+        assert_eq!(last(&"é".repeat(100)).unwrap(), "é".repeat(WIDTH));
     }
 
     #[tokio::test]

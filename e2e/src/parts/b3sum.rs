@@ -16,12 +16,12 @@ pub async fn ensure() -> Result<PathBuf> {
     let dir = cache::ensure("b3sum", VERSION, async |dir| {
         tools::require(&[tools::CARGO])?;
         let cargo = Run::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["install", "--quiet", "--locked", "b3sum"])
+            .args(["install", "--locked", "b3sum"])
             .args(["--version", VERSION, "--no-track", "--root"])
             .arg(&dir)
             // Not the flags of this workspace.
             .dir(&dir);
-        step(format!("build b3sum {VERSION}"), cargo.ok()).await?;
+        step(format!("build b3sum {VERSION}"), cargo.tells().ok()).await?;
         Ok(())
     });
     Ok(dir.await?.join("bin/b3sum"))

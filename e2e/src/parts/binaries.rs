@@ -71,7 +71,7 @@ fn cargo() -> Result<Run> {
             cargo = cargo.without_env(&name);
         }
     }
-    Ok(cargo.dir(workspace()?))
+    Ok(cargo.dir(workspace()?).tells())
 }
 
 /// The root of the workspace.
