@@ -96,6 +96,29 @@ async fn a_pod_that_the_api_server_does_not_want_is_told_with_its_words() {
 }
 
 #[tokio::test]
+async fn a_template_that_is_missing_is_told_at_once_and_waited_for() {
+    let backup = backup();
+    for (now, is) in [(945, "Unknown"), (1_000, "False")] {
+        let (context, mut api) = context();
+        let ends = is == "False";
+        let played = async {
+            looked(&mut api, &backup, json!([]), Err(404)).await;
+            api.expect(Method::GET, TEMPLATE, Err(404)).await;
+            said(&mut api, &backup, ends).await
+        };
+        let now = Timestamp::from_second(now).unwrap();
+        let (went, status) = tokio::join!(bring_forward(&backup, &context, now), played);
+        went.unwrap();
+        let condition = &status["conditions"][0];
+        assert_eq!(
+            (&condition["status"], &condition["reason"]),
+            (&json!(is), &json!("PodTemplateNotFound"))
+        );
+        assert_eq!(status["verification"]["completionTime"].is_string(), ends);
+    }
+}
+
+#[tokio::test]
 async fn a_backup_whose_proof_nobody_asks_for_any_more_leaves_nothing() {
     let (context, mut api) = context();
     let mut backup = backup();

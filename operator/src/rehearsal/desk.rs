@@ -85,12 +85,21 @@ impl<'a> Desk<'a> {
         let Some(template) = template else {
             let began = known.start_time.as_ref();
             let waited = began.map_or(SignedDuration::ZERO, |it| now.duration_since(it.0));
-            let late = waited.unsigned_abs() > GRACE;
-            let message = format!(
-                "PodTemplate {name} does not exist in this namespace: make it, and set annotation {REHEARSE_AT} to have the backup rehearsed again"
+            let (reason, missing) = (
+                Reason::PodTemplateNotFound,
+                format!("PodTemplate {name} does not exist in this namespace"),
             );
-            let verdict = Verdict::failed(Reason::PodTemplateNotFound, message);
-            return Ok(late.then_some(verdict));
+            if waited.unsigned_abs() <= GRACE {
+                // It may be applied together with what asks for it.
+                let message = format!("{missing}: it is waited for, {} s", GRACE.as_secs());
+                let why = (Is::Unknown, reason.as_str(), message.as_str());
+                self.say(known, why, now).await?;
+                return Ok(None);
+            }
+            let message = format!(
+                "{missing}: make it, and set annotation {REHEARSE_AT} to have the backup rehearsed again"
+            );
+            return Ok(Some(Verdict::failed(reason, message)));
         };
         let Some(pod) = subject.pod(&template) else {
             let message = format!("PodTemplate {name} has no spec of a pod");

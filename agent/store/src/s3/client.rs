@@ -61,6 +61,8 @@ pub(super) struct Client {
     /// The server does not know checksums that follow the content.
     pub no_trailers: AtomicBool,
     pub self_copy: SelfCopy,
+    /// Where requests go, as users know it.
+    pub server: Arc<str>,
     prefix: String,
     budget: Budget,
 }
@@ -79,6 +81,10 @@ impl Client {
             return Err(invalid(fault));
         }
         let sdk = sdk_client(&config).await.map_err(invalid)?;
+        let server = config.endpoint.clone().unwrap_or_else(|| {
+            let region = sdk.config().region().map_or(DEFAULT_REGION, Region::as_ref);
+            format!("Amazon S3 in region {region}")
+        });
         let prefix = match config.prefix.as_str() {
             "" => String::new(),
             prefix => format!("{prefix}/"),
@@ -96,6 +102,7 @@ impl Client {
             unconditional_touch: AtomicBool::new(false),
             no_trailers: AtomicBool::new(false),
             self_copy: SelfCopy::default(),
+            server: server.into(),
             budget: Budget::new(config.max_in_flight),
             prefix,
             name,

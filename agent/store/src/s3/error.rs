@@ -1,6 +1,7 @@
 //! What S3's codes mean to a storage.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -81,6 +82,14 @@ impl Answer {
     }
 }
 
+/// A request that came to no answer. The SDK does not say where it was sent.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from {server}")]
+struct Unanswered {
+    server: Arc<str>,
+    source: Cause,
+}
+
 impl Client {
     /// What a failed request means.
     pub fn failed<E>(&self, key: Option<&Key>, error: SdkError<E, HttpResponse>) -> Error
@@ -106,6 +115,10 @@ impl Client {
         if unsent {
             return Error::Refused { at, source };
         }
+        let source = Box::new(Unanswered {
+            server: Arc::clone(&self.server),
+            source,
+        });
         Error::Unavailable { at, source }
     }
 

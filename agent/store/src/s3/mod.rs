@@ -155,10 +155,36 @@ impl Store for S3Store {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+
+    #[tokio::test]
+    async fn who_is_not_reached_is_named() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let error = store_at(address).await.keeps().await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        let told = crate::testing::told(&error);
+        let named = format!("no answer from http://{address}");
+        assert!(told.contains(&named), "{told}");
+    }
+
+    async fn store_at(address: SocketAddr) -> S3Store {
+        let credentials = Credentials::Explicit {
+            access_key: "id".to_owned(),
+            secret_key: "secret".to_owned(),
+            session_token: None,
+        };
+        let mut config = S3Config::new("bucket", credentials);
+        config.endpoint = Some(format!("http://{address}"));
+        config.path_style = true;
+        S3Store::connect(config).await.unwrap()
+    }
 
     /// Asks a server that answers everything like this.
     async fn keeps(status: &'static str, body: &'static str) -> Result<Option<Kept>, Error> {
@@ -179,16 +205,7 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
-        let credentials = Credentials::Explicit {
-            access_key: "id".to_owned(),
-            secret_key: "secret".to_owned(),
-            session_token: None,
-        };
-        let mut config = S3Config::new("bucket", credentials);
-        config.endpoint = Some(format!("http://{address}"));
-        config.path_style = true;
-        let store = S3Store::connect(config).await.unwrap();
-        let answer = store.keeps().await;
+        let answer = store_at(address).await.keeps().await;
         server.abort();
         answer
     }
