@@ -203,7 +203,7 @@ async fn prepare(
     }
     let (coverage, store) = tokio::join!(
         swept_coverage(&cassandra, &node, request),
-        open_storage(request, &node)
+        open_storage(run, request, &node)
     );
     // What ended runs left is gone whatever the storage says; what is wrong with the node is told first.
     let (coverage, store) = match (coverage, store) {
@@ -249,11 +249,23 @@ pub(crate) async fn lock(run: &Run, host_id: Uuid) -> Result<NodeLock, Error> {
 
 /// Makes sure that the storage is there; a directory that is not a mount of its own would keep
 /// the backup on the disk that it is to save, or in a container's layer.
-async fn open_storage(request: &BackupRequest, node: &Node) -> Result<Arc<dyn Store>, Error> {
+async fn open_storage(
+    run: &Run,
+    request: &BackupRequest,
+    node: &Node,
+) -> Result<Arc<dyn Store>, Error> {
     let store = storage::open(&request.storage).await?;
     let reached = store.reach().await?;
+    let data = node.data_directories.iter().map(|path| path.as_path());
+    // Of an operator's storage this was decided where it is described.
+    if request.pod.is_none()
+        && let Err(shared @ storage::DeviceError::Shared { .. }) =
+            storage::own_device(&request.storage, reached, data.clone())
+    {
+        let text = format!("{shared}; as it is, one failure takes both");
+        run.warn(Reason::StorageUnsuitable, text);
+    }
     if request.require_own_device {
-        let data = node.data_directories.iter().map(|path| path.as_path());
         let others = data.chain([Path::new("/")]);
         storage::own_device(&request.storage, reached, others)
             .map_err(|error| Error::Unsuitable(error.to_string()))?;

@@ -274,14 +274,17 @@ async fn read(
         if let Some(log) = &mut log {
             log.write_all(&bytes[before..])?;
         }
-        if tells && let Some(line) = last_line(&bytes[before..]) {
+        if tells && let Some(line) = last_line(&bytes) {
             is_at(&line);
         }
     }
 }
 
+/// The last line that has come as a whole.
 fn last_line(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
+    let tail = &bytes[bytes.len().saturating_sub(TAIL)..];
+    let end = tail.iter().rposition(|it| *it == b'\n')?;
+    let text = String::from_utf8_lossy(&tail[..end]);
     let line = text.lines().rev().map(str::trim).find(|it| !it.is_empty());
     line.map(|it| it.chars().take(WIDTH).collect())
 }
@@ -337,7 +340,10 @@ mod tests {
             "Compiling b"
         );
         assert_eq!(last(" \n"), None);
-        assert_eq!(last(&"é".repeat(100)).unwrap(), "é".repeat(WIDTH));
+        assert_eq!(last(" Compiling a\n  Comp").unwrap(), "Compiling a");
+        assert_eq!(last("Compiling"), None);
+        let wide = "é".repeat(100);
+        assert_eq!(last(&format!("{wide}\n")).unwrap(), "é".repeat(WIDTH));
     }
 
     #[tokio::test]

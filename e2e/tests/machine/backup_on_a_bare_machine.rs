@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, SystemTime};
@@ -104,6 +105,10 @@ async fn rows_come_back_from_what_the_command_line_wrote_and_a_second_backup_upl
         assert!(number(&event, "/progress/uploaded/files") > 0);
         let warnings = String::from_utf8_lossy(&first.stdout);
         assert!(!warnings.contains("SchemaIncomplete"), "{warnings}");
+        let device = |path: &Path| std::fs::metadata(path).unwrap().dev();
+        let shared = device(root.path()) == device(&cassandra.data());
+        let told = warnings.contains("one failure takes both");
+        assert_eq!(told, shared, "{warnings}");
         assert_tree_is_the_layout(&storage).await;
         let backup = Backup::read(&storage, "prod", "b1").await.unwrap();
         backup.verify(&storage).await.unwrap();
