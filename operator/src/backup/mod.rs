@@ -323,6 +323,7 @@ fn job(backup: &CassandraBackup, status: &CassandraBackupStatus) -> Arc<Job> {
             hold: plan::holds(spec, status),
         }),
         rings: Arc::default(),
+        shared: Arc::default(),
     })
 }
 

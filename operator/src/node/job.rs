@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crds::BackupStorageSpec;
 use jiff::Timestamp;
 use protocol::{
-    BackupRequest, CqlAccess, JmxAccess, Limits, Operation, Outcome, PROTOCOL_VERSION, Password,
-    Reason, Request, RestoreMode, RestoreRequest, RestoreStep, Scope, StorageAccess,
+    BackupRequest, CqlAccess, JmxAccess, Limits, Operation, Outcome, PROTOCOL_VERSION, Reason,
+    Request, RestoreMode, RestoreRequest, RestoreStep, Scope,
 };
 use uuid::Uuid;
 
+use super::fetched::{Fetched, Shared};
 use super::reach::Reach;
 use super::state::Rings;
 use crate::inject::Placed;
@@ -32,6 +32,7 @@ pub(crate) struct Job {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) work: Work,
     pub(crate) rings: Arc<Rings>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What is done.
@@ -60,26 +61,6 @@ pub(crate) struct Restoring {
     pub(crate) step: RestoreStep,
     pub(crate) allow_degraded: bool,
     pub(crate) dry_run: bool,
-}
-
-/// What a request needs that is fetched anew each time: storage, passwords.
-pub(crate) struct Fetched {
-    pub(crate) storage_spec: BackupStorageSpec,
-    pub(crate) storage: StorageAccess,
-    pub(crate) jmx: JmxAccess,
-    pub(crate) cql: Option<Password>,
-}
-
-/// What proves to storage and Cassandra who asks, as its BLAKE3: to be compared, and small.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Secrets(blake3::Hash);
-
-impl Fetched {
-    pub(super) fn secrets(&self) -> Secrets {
-        let all = serde_json::to_vec(&(&self.storage, &self.jmx, &self.cql));
-        // It cannot fail; then they would count as never exchanged.
-        Secrets(blake3::hash(&all.unwrap_or_default()))
-    }
 }
 
 /// Which run, and from where on it is told.
@@ -121,7 +102,7 @@ impl Job {
         pod: &str,
         telling: Telling,
         placed: &Placed,
-        fetched: Fetched,
+        fetched: &Fetched,
         now: Timestamp,
     ) -> Request {
         let limits = Limits {
@@ -131,7 +112,7 @@ impl Job {
         };
         let cql = CqlAccess {
             port: port(self.reach.cassandra.cql.port, CqlAccess::default().port),
-            credentials: fetched.cql,
+            credentials: fetched.cql.clone(),
             ..CqlAccess::default()
         };
         let operation = match &self.work {
@@ -141,8 +122,8 @@ impl Job {
                 series: making.series.clone(),
                 scope: self.scope.clone(),
                 require_own_device: fetched.storage_spec.requires_own_device(),
-                storage: fetched.storage,
-                jmx: fetched.jmx,
+                storage: fetched.storage.clone(),
+                jmx: fetched.jmx.clone(),
                 cql,
                 pod: Some(pod.to_owned()),
                 snapshot_at: making.snapshot_at,
@@ -155,8 +136,8 @@ impl Job {
             Work::Restore(restoring) => Operation::Restore(Box::new(RestoreRequest {
                 backup: self.backup.clone(),
                 cluster: self.cluster.clone(),
-                storage: fetched.storage,
-                jmx: fetched.jmx,
+                storage: fetched.storage.clone(),
+                jmx: fetched.jmx.clone(),
                 cql,
                 keyspaces: self.scope.keyspaces.clone(),
                 tables: self.scope.tables.clone(),

@@ -8,6 +8,7 @@ mod decide;
 mod errand;
 #[cfg(test)]
 mod errand_tests;
+mod fetched;
 mod followed;
 mod job;
 mod obstacle;

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::attach::{Asked, attach};
 use super::decide::{End, Finish, Next, Tries, decide};
-use super::job::{Fetched, Job, Secrets, Telling};
+use super::fetched::{Fetched, Secrets};
+use super::job::{Job, Telling};
 use super::obstacle::{Obstacle, access_obstacle, exec_obstacle, in_time, interrupted};
 use super::place::Place;
 use super::state::{Reporter, apply, apply_outcome};
@@ -190,7 +191,7 @@ impl NodeRun {
         let place = self.place(state).await?;
         // The container may be another one.
         self.is_wanted(state)?;
-        let fetched = in_time(self.fetch()).await?;
+        let fetched = in_time(self.job.shared.or(self.fetch())).await?;
         // A run that is attached to began with what was there then.
         if !attached || !state.open {
             state.secrets = Some(fetched.secrets());
@@ -204,7 +205,7 @@ impl NodeRun {
         };
         let request = self
             .job
-            .request(&self.pod, telling, &place.agent, fetched, Timestamp::now())
+            .request(&self.pod, telling, &place.agent, &fetched, Timestamp::now())
             .to_line()
             .map_err(|error| {
                 Obstacle::Lasting(Finish::failed(
@@ -340,7 +341,7 @@ impl NodeRun {
         now.is_ok_and(|now| state.secrets.as_ref() != Some(&now.secrets()))
     }
 
-    /// Storage and passwords, read anew so that a rotated secret is taken up.
+    /// Storage and passwords, as they are now, so that a rotated secret is taken up.
     async fn fetch(&self) -> Result<Fetched, Obstacle> {
         let (cluster, reach) = (&*self.tools.cluster, &self.job.reach);
         let (namespace, name) = (&reach.namespace, &reach.storage);

@@ -281,6 +281,7 @@ pub(super) fn play_from(stage: Stage, node: NodeStatus) -> Play {
                 ..Making::default()
             }),
             rings: Arc::default(),
+            shared: Arc::default(),
         }),
         run_id: names::run_id(UID, POD),
         pod: POD.into(),

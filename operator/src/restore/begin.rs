@@ -162,6 +162,7 @@ pub(super) fn job(
             dry_run: step == RestoreStep::Plan,
         }),
         rings: Arc::default(),
+        shared: Arc::default(),
     }
 }
 
