@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use protocol::{
-    BackupRequest, CqlAccess, JmxAccess, Limits, Operation, Outcome, PROTOCOL_VERSION, Reason,
-    Request, RestoreMode, RestoreRequest, RestoreStep, Scope,
+    BackupRequest, CqlAccess, Limits, Operation, Outcome, PROTOCOL_VERSION, Reason, Request,
+    RestoreMode, RestoreRequest, RestoreStep, Scope,
 };
 use uuid::Uuid;
 

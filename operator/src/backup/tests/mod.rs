@@ -150,7 +150,7 @@ fn the_common_snapshot_is_further_away_the_more_nodes_there_are_and_if_the_agent
     assert_eq!([lead("Inject", 2), lead("Inject", 100)], [5_100, 10_000]);
     assert_eq!(
         [lead("Container", 2), lead("Container", 100)],
-        [3_010, 3_500]
+        [5_020, 6_000]
     );
 }
 
