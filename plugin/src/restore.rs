@@ -43,6 +43,10 @@ pub async fn run(connection: &Connection, flags: &RestoreFlags) -> Result<ExitCo
             ..example
         }));
     }
+    if flags.mode == Mode::Replace && !flags.dry_run {
+        // What is emptied must be meant: a cluster whose backups have all failed may be the one.
+        examples.iter_mut().for_each(|one| one.failed = false);
+    }
     let place = Place::of(&said, examples)?;
     println!("CassandraRestore {name}: {}", place.line());
     let made = connection.create(resource(&name, &place, flags)?).await?;

@@ -10,19 +10,24 @@ use super::error::Error;
 use super::scan::{ScanError, directories};
 use super::snapshot::PREFIX;
 
-/// Removes them. Only with the node lock is every snapshot of ours one of an ended run. Returns the tags of those
-/// that are gone.
+/// Tags of what was found.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// They are gone.
+    pub removed: BTreeSet<Tag>,
+    /// Cassandra says that it has removed them, and they are there.
+    pub left: BTreeSet<Tag>,
+}
+
+/// Removes them. Only with the node lock is every snapshot of ours one of an ended run.
 ///
 /// They are looked for on disk: Cassandra's `getSnapshotDetails` looks at each file of each table, some
 /// 100 ms with 20,000 of them.
-pub async fn sweep(
-    cassandra: &Cassandra,
-    data_directories: Vec<PathBuf>,
-) -> Result<BTreeSet<Tag>, Error> {
+pub async fn sweep(cassandra: &Cassandra, data_directories: Vec<PathBuf>) -> Result<Swept, Error> {
     let look = data_directories.clone();
-    let mut ours = tokio::task::spawn_blocking(move || find(&look)).await??;
+    let ours = tokio::task::spawn_blocking(move || find(&look)).await??;
     if ours.is_empty() {
-        return Ok(ours);
+        return Ok(Swept::default());
     }
     for tag in &ours {
         cassandra
@@ -30,11 +35,11 @@ pub async fn sweep(
             .await
             .map_err(Error::jmx("clearSnapshot failed"))?;
     }
-    for tag in tokio::task::spawn_blocking(move || find(&data_directories)).await?? {
-        tracing::warn!(%tag, "Cassandra does not remove a snapshot that an ended run left");
-        ours.remove(&tag);
-    }
-    Ok(ours)
+    let left = tokio::task::spawn_blocking(move || find(&data_directories)).await??;
+    Ok(Swept {
+        removed: ours.difference(&left).cloned().collect(),
+        left,
+    })
 }
 
 /// Those of every table that is or was there: the directory of a dropped one stays with its snapshots.

@@ -231,8 +231,12 @@ async fn swept_coverage(
     node: &Node,
     request: &BackupRequest,
 ) -> Result<node::Coverage, Error> {
-    for left in leftovers::sweep(cassandra, node.data_directories.clone()).await? {
-        tracing::info!(tag = %left, "removed a snapshot that an ended run left");
+    let swept = leftovers::sweep(cassandra, node.data_directories.clone()).await?;
+    for tag in &swept.removed {
+        tracing::info!(%tag, "removed a snapshot that an ended run left");
+    }
+    for tag in &swept.left {
+        tracing::warn!(%tag, "Cassandra does not remove a snapshot that an ended run left");
     }
     node::coverage(cassandra, &request.scope).await
 }

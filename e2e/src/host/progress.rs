@@ -267,8 +267,11 @@ mod tests {
         let mut step = Step::start("build x".into());
         AT.scope(Arc::clone(&step.at), async { is_at("Compiling y") })
             .await;
-        let event = step.event(State::Running);
-        assert_eq!(plain(&event).unwrap(), "  build x (Compiling y) ... 0 s");
+        let event = Event {
+            seconds: 3.0,
+            ..step.event(State::Running)
+        };
+        assert_eq!(plain(&event).unwrap(), "  build x (Compiling y) ... 3 s");
         is_at("nobody listens");
         step.end(State::Done);
     }

@@ -26,6 +26,7 @@ const DB: &str = "db";
 const MORTAL: &str = "mortal";
 /// Another one, which a restore needs then.
 const NEEDED: &str = "needed";
+/// At random, after one in each phase.
 const KILLS: usize = 50;
 const PHASES: [NodePhase; 7] = [
     NodePhase::Pending,
@@ -258,16 +259,15 @@ async fn backups_end_in_their_true_state_however_often_the_operator_is_killed() 
         assert_eq!(resources::phase(&backup), Some(BackupPhase::Succeeded));
     }
 
-    let mut kills = 0;
     for phase in PHASES {
         let name = format!("at-{phase:?}").to_lowercase();
         let in_turns = phase == NodePhase::Holding;
         let trial = Trial::begin(&ground, name, in_turns).await;
         trial.reaches(phase).await;
         ground.kill().await;
-        kills += 1;
         trial.is_right().await;
     }
+    let mut kills = 0;
     let mut chance = Chance(20_261_126);
     for round in 0.. {
         if kills >= KILLS {

@@ -86,7 +86,13 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             "no registry has the image",
         ),
         change(
-            BOTH,
+            &[QUICK_START],
+            "watchNamespaces={shop}",
+            format!("watchNamespaces={{{shop}}}"),
+            "each test has a namespace of its own",
+        ),
+        change(
+            &[README],
             "--create-namespace",
             more(&format!("--set 'watchNamespaces={{{shop}}}'")),
             "the operators of other tests are at work in other namespaces",
@@ -98,7 +104,7 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             "the definitions belong to the whole cluster, and another test may have made them",
         ),
         change(
-            BOTH,
+            &[README],
             "--create-namespace",
             more("--wait"),
             "nobody types the next command before the definitions are there",
@@ -132,12 +138,6 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             "region: eu-north-1",
             format!("region: eu-north-1, endpoint: \"{endpoint}\", pathStyle: true"),
             "the bucket is MinIO's, not Amazon's",
-        ),
-        change(
-            &[README],
-            "kubectl get cassandrabackups --watch",
-            "timeout 5 kubectl get cassandrabackups --watch || [ $? = 124 ]".to_owned(),
-            "it has no end",
         ),
         change(
             &[README],

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 const BACKUPS: usize = 1_000;
 const NODES: usize = 3;
+/// Most memory that an operator with nothing to do may have, in KiB.
+const IDLE: u64 = 32 << 10;
 /// Most memory that the operator may ever have had, in KiB.
 const MEMORY: u64 = 64 << 10;
 
@@ -22,6 +24,7 @@ async fn a_thousand_backups_are_known_in_bounded_memory() {
     let namespace = bed.namespace("many").await.unwrap();
     let operator = Operator::install(&bed, &namespace).await.unwrap();
     let idle = operator.memory().await.unwrap();
+    assert!(idle.now <= IDLE, "{idle:?}");
     let made = (0..BACKUPS).map(|number| make(&namespace, number));
     stream::iter(made)
         .buffer_unordered(32)

@@ -20,6 +20,8 @@ const NODES: usize = 1_000;
 /// How long each node's data takes.
 const SECONDS: usize = 10;
 const MACHINES: usize = 10;
+/// Most memory that an operator with nothing to do may have, in KiB.
+const IDLE: u64 = 32 << 10;
 /// Most memory that the operator may ever have had, in KiB.
 const MEMORY: u64 = 96 << 10;
 
@@ -37,6 +39,7 @@ async fn a_backup_of_a_thousand_nodes_succeeds_in_bounded_memory() {
     pods(&namespace).await;
     let state = tempfile::tempdir().unwrap();
     let idle = operator.memory().await.unwrap();
+    assert!(idle.now <= IDLE, "{idle:?}");
 
     let begun = Instant::now();
     let backup = json!({

@@ -90,7 +90,9 @@ pub(crate) async fn inject(
 
     // A stream that is cut, as by a kubelet that ends, may say that its process ended well.
     if !found.stdout.ends_with(SEARCHED) {
-        return Err(InjectError::Interrupted("the look for it was cut".into()));
+        let said = last_line(&found.stderr);
+        let cut = format!("the look for it was cut ({:?}) {said}", found.exit);
+        return Err(InjectError::Interrupted(cut.trim_end().into()));
     }
     tracing::info!(pod = target.pod, "brings the agent into the pod");
     let content = agent.content().await?;

@@ -34,17 +34,19 @@ impl Fetched {
 /// What the nodes of a job that are asked at the same time share, so that a thousand do not read the
 /// same a thousand times. It is kept no longer than one of them needs it.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(Mutex<(Option<Instant>, Weak<Fetched>)>);
+pub(crate) struct Sharing(Mutex<(Option<Instant>, Weak<Fetched>)>);
 
-impl Shared {
-    /// What another one has just read, else what `read` gives.
+impl Sharing {
+    /// What another one has just read, or reads meanwhile; else what `read` gives.
     pub(super) async fn or<E>(
         &self,
         read: impl Future<Output = Result<Fetched, E>>,
     ) -> Result<Arc<Fetched>, E> {
+        let asked = Instant::now();
         let mut shared = self.0.lock().await;
         let (at, fetched) = &*shared;
-        if at.is_some_and(|at| at.elapsed() < FRESH)
+        // However long it took: whoever waited for it asked no later than it came.
+        if at.is_some_and(|at| asked.saturating_duration_since(at) < FRESH)
             && let Some(fetched) = fetched.upgrade()
         {
             return Ok(fetched);
@@ -77,7 +79,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_read_once_for_those_who_need_it_at_the_same_time() {
-        let (shared, times) = (Shared::default(), Cell::new(0));
+        let (shared, times) = (Sharing::default(), Cell::new(0));
         let first = shared.or(read(&times)).await.unwrap();
         let second = shared.or(read(&times)).await.unwrap();
         assert!(Arc::ptr_eq(&first, &second));
@@ -89,6 +91,15 @@ mod tests {
         let fourth = shared.or(read(&times)).await.unwrap();
         assert_ne!(third.secrets(), fourth.secrets());
         assert_eq!(times.get(), 3);
+        // Those who wait for a slow one take what it reads.
+        tokio::time::advance(FRESH).await;
+        let slow = || async {
+            tokio::time::sleep(2 * FRESH).await;
+            read(&times).await
+        };
+        let (one, other) = tokio::join!(shared.or(slow()), shared.or(slow()));
+        assert!(Arc::ptr_eq(&one.unwrap(), &other.unwrap()));
+        assert_eq!(times.get(), 4);
         // What could not be read is read again.
         tokio::time::advance(FRESH).await;
         assert!(shared.or(async { Err::<Fetched, ()>(()) }).await.is_err());

@@ -9,7 +9,7 @@ use protocol::{
 };
 use uuid::Uuid;
 
-use super::fetched::{Fetched, Shared};
+use super::fetched::{Fetched, Sharing};
 use super::reach::Reach;
 use super::state::Rings;
 use crate::inject::Placed;
@@ -32,7 +32,7 @@ pub(crate) struct Job {
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) work: Work,
     pub(crate) rings: Arc<Rings>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<Sharing>,
 }
 
 /// What is done.

@@ -26,6 +26,7 @@ mod tests;
 mod visit;
 
 pub(crate) use errand::{Errand, ErrandError, errand, until_told};
+pub(crate) use fetched::Sharing;
 pub(crate) use followed::{Followed, Orders};
 pub(crate) use job::{Job, Making, Restoring, Work};
 pub(crate) use probe::probe;

@@ -25,8 +25,16 @@ const ANSWER: Duration = Duration::from_secs(60);
 pub(super) async fn in_time<T>(
     answer: impl Future<Output = Result<T, Obstacle>>,
 ) -> Result<T, Obstacle> {
+    within(ANSWER, answer).await
+}
+
+/// The same, for so long.
+pub(super) async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Obstacle>>,
+) -> Result<T, Obstacle> {
     let late = |_| Err(interrupted("the API server does not answer"));
-    timeout(ANSWER, answer).await.unwrap_or_else(late)
+    timeout(limit, answer).await.unwrap_or_else(late)
 }
 
 pub(super) fn interrupted(message: &str) -> Obstacle {

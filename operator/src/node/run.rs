@@ -16,7 +16,7 @@ use super::attach::{Asked, attach};
 use super::decide::{End, Finish, Next, Tries, decide};
 use super::fetched::{Fetched, Secrets};
 use super::job::{Job, Telling};
-use super::obstacle::{Obstacle, access_obstacle, exec_obstacle, in_time, interrupted};
+use super::obstacle::{Obstacle, access_obstacle, exec_obstacle, in_time, interrupted, within};
 use super::place::Place;
 use super::state::{Reporter, apply, apply_outcome};
 use super::stop::{Stop, for_stop, stopped, stopped_finish};
@@ -31,6 +31,8 @@ use crate::logs;
 /// Streams that are opened at the same time. The first of a pod brings the agent, and each is several
 /// connections to the API server.
 pub(super) static OPENINGS: Semaphore = Semaphore::const_new(64);
+/// What others wait for is given up sooner than what nobody else needs.
+const SHARED_READ: Duration = Duration::from_secs(15);
 /// With the agent that is copied, for which there are 300 s a directory.
 const LONGEST_OPENING: Duration = Duration::from_secs(600);
 
@@ -191,7 +193,8 @@ impl NodeRun {
         let place = self.place(state).await?;
         // The container may be another one.
         self.is_wanted(state)?;
-        let fetched = in_time(self.job.shared.or(self.fetch())).await?;
+        let read = within(SHARED_READ, self.fetch());
+        let fetched = in_time(self.job.shared.or(read)).await?;
         // A run that is attached to began with what was there then.
         if !attached || !state.open {
             state.secrets = Some(fetched.secrets());

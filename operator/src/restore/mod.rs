@@ -30,7 +30,7 @@ use tracing::Instrument;
 use crate::context::Context;
 use crate::exclusion::Claim;
 use crate::guarded::readable;
-use crate::node::{NodeRun, Orders, Reporter};
+use crate::node::{Job, NodeRun, Orders, Reporter};
 use crate::prerequisites::{LookupError, within_grace};
 use crate::publish::{self, HEARTBEAT, Published, publish};
 use crate::{conditions, logs};
@@ -236,7 +236,10 @@ fn follow(context: &Arc<Context>, restore: &CassandraRestore, tracked: &mut Trac
     let run = NodeRun {
         tools: Arc::clone(&context.tools),
         run_id: node::run_id(restore, &pod, known.step),
-        job: Arc::new(begin::job(restore, &tracked.status, known.step)),
+        job: Arc::new(Job {
+            shared: Arc::clone(&tracked.shared),
+            ..begin::job(restore, &tracked.status, known.step)
+        }),
         pod: pod.clone(),
         reporter,
         tells_ring: true,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{is_final, node};
 use crate::exclusion::Exclusion;
-use crate::node::{Followed, NodeReport};
+use crate::node::{Followed, NodeReport, Sharing};
 use crate::publish::Written;
 use crate::registry::{AtWork, Registry, Shared};
 use crate::ring;
@@ -29,6 +29,7 @@ pub(crate) struct Tracked {
     pub(super) exclusion: Exclusion,
     pub(super) wakes: Arc<Throttle>,
     pub(super) followed: Followed,
+    pub(super) shared: Arc<Sharing>,
 }
 
 impl Tracked {
@@ -128,6 +129,7 @@ pub(super) async fn adopt(
         exclusion: Exclusion::default(),
         wakes: Arc::default(),
         followed: Followed::default(),
+        shared: Arc::default(),
     };
     Ok(Some(runs.add(&uid, &namespace, &name, tracked).await))
 }

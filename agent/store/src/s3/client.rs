@@ -83,7 +83,7 @@ impl Client {
         let sdk = sdk_client(&config).await.map_err(invalid)?;
         let server = config.endpoint.clone().unwrap_or_else(|| {
             let region = sdk.config().region().map_or(DEFAULT_REGION, Region::as_ref);
-            format!("Amazon S3 in region {region}")
+            format!("S3 in region {region}")
         });
         let prefix = match config.prefix.as_str() {
             "" => String::new(),

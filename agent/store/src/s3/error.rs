@@ -84,7 +84,7 @@ impl Answer {
 
 /// A request that came to no answer. The SDK does not say where it was sent.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer from {server}")]
+#[error("a request to {server} failed")]
 struct Unanswered {
     server: Arc<str>,
     source: Cause,

@@ -170,7 +170,7 @@ mod tests {
         let error = store_at(address).await.keeps().await.unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         let told = crate::testing::told(&error);
-        let named = format!("no answer from http://{address}");
+        let named = format!("a request to http://{address} failed");
         assert!(told.contains(&named), "{told}");
     }
 
