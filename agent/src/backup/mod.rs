@@ -133,8 +133,9 @@ async fn attempt(run: &Run, request: &BackupRequest, known: &mut Known) -> Resul
     run.phase(Phase::Planning, Some(&prepared.node.identity));
     let session = Session::new(run, request, &prepared);
     let Snapshot { tag, times, tables } = snapshot;
-    let mut inventory = session.maker().make(tables).await?;
-    let schema = session.describe_schema().await?;
+    let maker = session.maker();
+    // Cassandra describes its schema while we look at files.
+    let (mut inventory, schema) = tokio::try_join!(maker.make(tables), session.describe_schema())?;
     let lifetime = lifetime(request).saturating_sub(begun.elapsed());
     let taken = manifest::Snapshot {
         tag: tag.to_string(),

@@ -160,13 +160,19 @@ async fn wrong_credentials(ground: &Ground<'_>, minio: &Minio) {
         id: minio.root().id.clone(),
         secret: "not-the-secret".into(),
     };
+    // One that is well is probed again after ten minutes, or when its secret changes.
+    s3_storage(ground.namespace, "bucket", minio, BUCKET, minio.root())
+        .await
+        .unwrap();
+    storage_says(ground.namespace, "True", "Reachable").await;
     s3_storage(ground.namespace, "bucket", minio, BUCKET, &wrong)
         .await
         .unwrap();
+    storage_says(ground.namespace, "False", "StorageDenied").await;
     let backup = ground.back_up("denied", "bucket", json!({})).await;
     failed_everywhere(&backup, "StorageDenied", "SignatureDoesNotMatch");
-    assert!(ground.bucket.list("").await.unwrap().is_empty());
-    storage_says(ground.namespace, "False", "StorageDenied").await;
+    let data = format!("{DB}/data");
+    assert!(ground.bucket.list(&data).await.unwrap().is_empty());
     s3_storage(ground.namespace, "bucket", minio, BUCKET, minio.root())
         .await
         .unwrap();

@@ -39,6 +39,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "cargo",
         "the bed makes the image itself, and has no kind to load it into",
     ),
+    ("az", "it needs Microsoft's cloud"),
     ("eksctl", "it needs Amazon's cloud"),
     ("gcloud", "it needs Google's cloud"),
     ("skopeo", "there is no registry to push the image to"),
@@ -108,6 +109,12 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             "--create-namespace",
             more("--wait"),
             "nobody types the next command before the definitions are there",
+        ),
+        change(
+            &[QUICK_START],
+            "-f docs/rehearsal.yaml",
+            "--dry-run=server -f docs/rehearsal.yaml".to_owned(),
+            "the bed has neither the official image nor a storage class",
         ),
         change(
             &[QUICK_START],
@@ -354,9 +361,12 @@ async fn what_the_pages_have_a_reader_type_does_what_they_say() {
         rows.create(&session, "dc1", 1).await.unwrap();
         rows.write(&session, 0..100).await.unwrap();
 
+        // The one of the page is not made.
+        cluster.pod_template("rehearsal").await.unwrap();
         let said = reader
             .follow(&reader.changed(QUICK_START, quick_start))
             .await;
+        says(&said, "condition=Verified", &["condition met"]);
         let first = ["CassandraBackup first: Succeeded", "cassandra-0"];
         says(&said, "status first", &first);
         let plan = ["Planned", "cassandra-0", "nothing was changed"];

@@ -5,12 +5,13 @@ mod policies;
 
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup, CronBackup, CronBackupStatus};
+use crds::{BackupPhase, BackupStorage, CassandraBackup, CronBackup, CronBackupStatus};
 use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
 use e2e::parts::kubectl;
-use e2e::product::{OneNode, STORAGE, back_up, ended, one_node, resources};
+use e2e::parts::minio::{Setup, User};
+use e2e::product::{BUCKET, OneNode, STORAGE, back_up, ended, one_node, resources};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use k8s_openapi::api::core::v1::Event;
@@ -20,6 +21,15 @@ use serde_json::{Value, json};
 
 const DB: &str = "db";
 const MINUTES: Duration = Duration::from_secs(300);
+/// What the pods may do in a bucket, and maintenance besides (docs/backup-storage.md).
+const PODS: &[&str] = &[
+    "s3:ListBucket",
+    "s3:GetBucketVersioning",
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:AbortMultipartUpload",
+];
+const KEEPER: &[&str] = &["s3:DeleteObject", "s3:ListBucketMultipartUploads"];
 /// Set by the operator on what a schedule has made.
 const CHILD: &str = "cassandrabackup.io/cron-backup";
 
@@ -127,12 +137,41 @@ async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resou
         parts,
     };
 
+    two_keys(&ground).await;
     at_once_and_applied_twice(&ground).await;
     names_of_others_are_left_alone(&ground).await;
     long_backups_never_overlap(&ground).await;
     only_the_last_one_stays(&ground).await;
     data_outlives_the_schedule(&ground).await;
     namespace.done().await.unwrap();
+}
+
+/// The pods have a key that may not delete; what is purged is deleted with another.
+async fn two_keys(ground: &Ground<'_>) {
+    let both = [PODS, KEEPER].concat();
+    for (name, actions) in [("pods", PODS), ("keeper", &both)] {
+        let key = format!("{name}-secret");
+        let user = User::allowed(name, &key, actions, &[BUCKET]);
+        let setup = Setup {
+            users: vec![user],
+            ..Setup::default()
+        };
+        ground.parts.minio.set_up(setup).await.unwrap();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "stringData": {"AWS_ACCESS_KEY_ID": name, "AWS_SECRET_ACCESS_KEY": key},
+        });
+        ground.namespace.apply(&secret.to_string()).await.unwrap();
+    }
+    let patch = Patch::Merge(json!({"spec": {"s3": {
+        "credentials": {"secretName": "pods"},
+        "maintenanceCredentials": {"secretName": "keeper"},
+    }}}));
+    let storages = ground.namespace.api::<BackupStorage>();
+    storages
+        .patch(STORAGE, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
 }
 
 /// `immediate` makes one backup, and applying the same again changes nothing.
