@@ -22,6 +22,14 @@ pub fn honoured(deadline: Timestamp, now: SystemTime, margin: Duration) -> bool 
         .is_ok_and(|now| now < deadline.saturating_add(margin).unwrap_or(deadline))
 }
 
+/// The storage's time, for who looks only; this machine's where the storage tells none to those who may not write.
+pub async fn now_for_readers(store: &dyn Store) -> Result<SystemTime, store::Error> {
+    match store.now().await {
+        Err(error) if !error.is_temporary() => Ok(SystemTime::now()),
+        told => told,
+    }
+}
+
 /// The process's own clock.
 #[async_trait]
 pub trait Timer: Send + Sync {

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::FIELD_MANAGER;
-use crate::answer::is_gone;
+use crate::answer::{gone_is_fine, is_gone};
 
 /// A resource at work is looked at again after so long even if nothing wakes us.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -90,6 +90,39 @@ where
     }
     let old = written.replace((status.clone(), Instant::now()));
     Ok(Published::Told(old.map(|(status, _)| status)))
+}
+
+/// Says of an object that has ended that its spec was seen as it is now: else whoever follows it by
+/// `observedGeneration`, such as Flux, would wait for work that nobody does.
+pub(crate) async fn observe<K>(
+    client: &Client,
+    object: &K,
+    observed: Option<i64>,
+) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug,
+{
+    let generation = object.meta().generation;
+    if observed.is_none() || observed == generation {
+        return Ok(());
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let patch = Patch::Merge(json!({
+        "metadata": {"uid": object.uid()},
+        "status": {"observedGeneration": generation},
+    }));
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let written = api
+        .patch_status(&object.name_any(), &parameters, &patch)
+        .await;
+    gone_is_fine(written.map(drop))
 }
 
 /// Writes the status of exactly this object: its uid keeps a namesake from being written to.

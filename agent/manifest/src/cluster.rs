@@ -72,21 +72,26 @@ pub struct ManifestKey {
 }
 
 impl ManifestKey {
-    /// Reads the key of a manifest; nothing if it is another key.
+    /// Reads the whole key of a manifest; nothing if it is another key.
     pub fn parse(key: &str) -> Option<Self> {
-        Self::with_suffix(key, ".jsonl")
+        Self::in_folder(key, "manifests", ".jsonl")
     }
 
-    /// Reads the key of a tokens file; nothing if it is another key.
+    /// Reads the whole key of a tokens file; nothing if it is another key.
     pub fn parse_tokens(key: &str) -> Option<Self> {
-        Self::with_suffix(key, ".yaml")
+        Self::in_folder(key, "tokens", ".yaml")
     }
 
-    fn with_suffix(key: &str, suffix: &str) -> Option<Self> {
-        let mut segments = key.rsplit('/');
-        let host_id = segments.next()?.strip_suffix(suffix)?.parse().ok()?;
+    /// In this one place, and in this one spelling: two objects would else be one manifest, and who
+    /// has read the one would delete what the other names.
+    fn in_folder(key: &str, folder: &str, suffix: &str) -> Option<Self> {
+        let mut segments = key.split('/');
+        let (_cluster, place) = (segments.next()?, segments.next()?);
         let backup = segments.next()?.parse().ok()?;
-        Some(Self { backup, host_id })
+        let name = segments.next()?.strip_suffix(suffix)?;
+        let host_id: Uuid = name.parse().ok()?;
+        let is_it = place == folder && segments.next().is_none() && host_id.to_string() == name;
+        is_it.then_some(Self { backup, host_id })
     }
 }
 
@@ -234,5 +239,15 @@ mod tests {
         );
         let intent = layout.intent(&backup, Uuid::nil(), 1);
         assert_eq!(ManifestKey::parse(&intent), None);
+        for other in [
+            "c/manifests/copy/b1/00000000-0000-0000-0000-000000000007.jsonl",
+            "c/manifests/00000000-0000-0000-0000-000000000007.jsonl",
+            "c/elsewhere/b1/00000000-0000-0000-0000-000000000007.jsonl",
+            "c/manifests/b1/00000000000000000000000000000007.jsonl",
+            "c/manifests/b1/0000000A-0000-0000-0000-000000000007.jsonl",
+            "c/manifests/b1/{00000000-0000-0000-0000-000000000007}.jsonl",
+        ] {
+            assert_eq!(ManifestKey::parse(other), None, "{other}");
+        }
     }
 }

@@ -32,7 +32,7 @@ pub async fn running(
     if open.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let now = store.now().await?;
+    let now = lease::now_for_readers(store).await?;
     let live = open.into_iter().map(|(name, key)| async move {
         let deadline = deadline(store, key).await?;
         let at_work = deadline.is_none_or(|deadline| lease::honoured(deadline, now, MARGIN));

@@ -208,7 +208,7 @@ pub async fn read_one(
         storage: store.name().to_owned(),
     };
     let prefix = Key::parse(&format!("{cluster}/manifests/{name}"))?;
-    let found = group(store, &prefix).await?.into_values().next();
+    let found = group(store, &prefix).await?.remove(name);
     let mut backups = vec![found.ok_or_else(missing)?];
     read_headers(store, &mut backups).await?;
     backups.pop().ok_or_else(missing)

@@ -1,5 +1,8 @@
 //! Columns for people.
 
+/// Characters of a cell that are shown at most. More than 65,535 cannot be formatted.
+const WIDEST: usize = 1000;
+
 /// Rows below a heading, each column as wide as its widest cell.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -15,7 +18,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.map(shown).to_vec());
     }
 
     /// The table, a line a row.
@@ -39,6 +42,23 @@ impl Table {
     }
 }
 
+/// A cell as people can read it: anybody may have written what is in a storage.
+fn shown(cell: String) -> String {
+    let plain = !cell.chars().any(char::is_control);
+    if plain && cell.len() <= WIDEST {
+        return cell;
+    }
+    let legible = cell.chars().map(|c| match c.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => c,
+    });
+    let mut text: String = legible.clone().take(WIDEST).collect();
+    if legible.count() > WIDEST {
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +69,15 @@ mod tests {
         table.row(["a-long-name".into(), "3/3".into()]);
         table.row(["ü".into(), String::new()]);
         assert_eq!(table.draw(), "NAME          NODES\na-long-name   3/3\nü\n");
+    }
+
+    #[test]
+    fn whatever_is_in_a_cell_it_is_one_cell_of_a_line() {
+        let mut table = Table::new(["NAME", "SERIES"]);
+        table.row(["a\nb\u{1b}[2J".into(), "é".repeat(100_000)]);
+        let drawn = table.draw();
+        assert_eq!(drawn.lines().count(), 2);
+        assert!(drawn.contains("a\u{fffd}b\u{fffd}[2J"));
+        assert!(drawn.contains(&format!("{}…\n", "é".repeat(WIDEST))));
     }
 }

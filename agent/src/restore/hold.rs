@@ -152,7 +152,7 @@ impl<'a> Hold<'a> {
         if !self.order.keeps(Rule::HeldCondemnedRead) {
             return Ok(None);
         }
-        let now = self.store.now().await?;
+        let now = lease::now_for_readers(self.store).await?;
         let manifests = self.manifests.iter();
         let held: BTreeSet<&str> = manifests
             .map(|it| self.layout.below_cluster(it.as_str()))

@@ -165,9 +165,10 @@ impl Ground<'_> {
 
         let logs = ["logs", "b1", "--operator-namespace", self.namespace.name()];
         let logs = self.says(&logs).await;
-        let [line] = logs.lines().collect::<Vec<_>>()[..] else {
+        let [brings, line] = logs.lines().collect::<Vec<_>>()[..] else {
             panic!("{logs}")
         };
+        assert!(brings.contains("brings the agent into the pod"), "{logs}");
         assert!(line.contains("INFO db-0: node ended"), "{line}");
         assert!(line.contains("reason=Succeeded"), "{line}");
 

@@ -399,3 +399,24 @@ async fn a_backup_that_was_found_in_a_storage_is_never_made() {
         assert_eq!(context.runs.len(), 0);
     }
 }
+
+/// Such as `verify`, or `cancel` too late: nobody is at work, and the generation is that of the spec.
+#[tokio::test]
+async fn a_change_of_what_has_ended_is_seen() {
+    let (context, mut api) = context();
+    let mut changed = object(0);
+    changed["metadata"]["generation"] = json!(2);
+    changed["status"] = json!({"phase": "Succeeded", "observedGeneration": 1});
+    let changed: CassandraBackup = serde_json::from_value(changed).unwrap();
+    let (went, patch) = tokio::join!(super::after_end(&changed, &context), api.expect_status());
+    went.unwrap();
+    assert_eq!(patch["status"], json!({"observedGeneration": 2}));
+    assert_eq!(
+        patch["metadata"]["uid"],
+        "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+    );
+    // Once.
+    let mut seen = changed.clone();
+    seen.status.as_mut().unwrap().observed_generation = Some(2);
+    super::after_end(&seen, &context).await.unwrap();
+}

@@ -169,6 +169,8 @@ async fn bring_forward(backup: &CassandraBackup, context: Arc<Context>) -> Resul
 async fn after_end(backup: &CassandraBackup, context: &Context) -> Result<Action, Error> {
     if let Some(status) = backup.status.as_ref().filter(|status| is_final(status)) {
         context.metrics.show(backup, status);
+        let seen = publish::observe(&context.client, backup, status.observed_generation).await;
+        seen.map_err(|error| Error::Write(Box::new(error)))?;
     }
     Ok(rehearsal::bring_forward(backup, context, Timestamp::now()).await?)
 }

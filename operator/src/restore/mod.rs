@@ -72,6 +72,10 @@ pub(crate) async fn reconcile(
 async fn bring_forward(restore: &CassandraRestore, context: Arc<Context>) -> Result<Action, Error> {
     let adopted = adopt(&context.restores, &context.client, restore).await;
     let Some(tracked) = adopted.map_err(|error| Error::Read(Box::new(error)))? else {
+        if let Some(status) = restore.status.as_ref().filter(|status| is_final(status)) {
+            let seen = publish::observe(&context.client, restore, status.observed_generation).await;
+            seen.map_err(|error| Error::Write(Box::new(error)))?;
+        }
         return Ok(Action::await_change());
     };
     let mut tracked = tracked.lock().await;

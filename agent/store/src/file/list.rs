@@ -145,6 +145,14 @@ impl Walk {
                 })
             }
             FileType::Directory => self.entry(directory, name, kind, key),
+            // What it leads to is not looked at. A list without that would be believed to be whole.
+            FileType::Symlink => Err(Stop::Failed(Error::Invalid {
+                at: self.root.at(Some(&key)),
+                reason:
+                    "it is a symbolic link, and the storage follows none: put what it leads to \
+                         in its place, or take it away"
+                        .to_owned(),
+            })),
             _ => Ok(()),
         }
     }
