@@ -42,11 +42,9 @@ async fn sweep(run: &Run, request: &SweepRequest) -> Result<usize, Error> {
         neighbour::become_owner_of(directory, &run.state)
             .map_err(|error| Error::Owner(error.to_string()))?;
     }
-    let swept = leftovers::sweep(&cassandra, directories).await?;
-    match swept.left.first() {
+    let mut swept = leftovers::sweep(&cassandra, directories).await?;
+    match swept.left.pop_first() {
         None => Ok(swept.removed.len()),
-        Some(tag) => Err(Error::Answer(format!(
-            "clearSnapshot ended well, and snapshot {tag} is there still"
-        ))),
+        Some(tag) => Err(Error::SnapshotLeft(tag)),
     }
 }

@@ -8,7 +8,7 @@ use kube::core::NamespaceResourceScope;
 use kube::{Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::FIELD_MANAGER;
@@ -63,20 +63,27 @@ pub(crate) enum Published<S> {
     Gone,
 }
 
+/// A kind of ours.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+{
+}
+
 /// Writes the status if it is time to.
-pub(crate) async fn publish<K, S>(
+pub(crate) async fn publish<K: Kind, S: Status + Serialize + Clone>(
     client: &Client,
     object: &K,
     written: &mut Written<S>,
     status: &S,
-) -> Result<Published<S>, kube::Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug,
-    S: Status + Serialize + Clone,
-{
+) -> Result<Published<S>, kube::Error> {
     match when(written.as_ref(), status, Instant::now()) {
         When::Never => return Ok(Published::Rests(HEARTBEAT)),
         When::After(rest) => return Ok(Published::Rests(rest)),
@@ -94,24 +101,17 @@ where
 
 /// Says of an object that has ended that its spec was seen as it is now: else whoever follows it by
 /// `observedGeneration`, such as Flux, would wait for work that nobody does.
-pub(crate) async fn observe<K>(
+pub(crate) async fn observe<K: Kind>(
     client: &Client,
     object: &K,
     observed: Option<i64>,
-) -> Result<(), kube::Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug,
-{
+) -> Result<(), kube::Error> {
     let generation = object.meta().generation;
     if observed.is_none() || observed == generation {
         return Ok(());
     }
-    let namespace = object.namespace().unwrap_or_default();
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let patch = Patch::Merge(json!({
+    // Only this: of the rest, what is in our hands may be older than what is there.
+    let only = Patch::Merge(json!({
         "metadata": {"uid": object.uid()},
         "status": {"observedGeneration": generation},
     }));
@@ -119,36 +119,35 @@ where
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let written = api
-        .patch_status(&object.name_any(), &parameters, &patch)
-        .await;
-    gone_is_fine(written.map(drop))
+    gone_is_fine(patch(client, object, &parameters, &only).await)
 }
 
 /// Writes the status of exactly this object: its uid keeps a namesake from being written to.
-pub(crate) async fn write<K>(
+pub(crate) async fn write<K: Kind>(
     client: &Client,
     object: &K,
     status: &impl Serialize,
-) -> Result<(), kube::Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + Debug,
-{
-    let namespace = object.namespace().unwrap_or_default();
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let patch = json!({
+) -> Result<(), kube::Error> {
+    let whole = Patch::Apply(json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
         "metadata": {"name": object.name_any(), "uid": object.uid()},
         "status": status,
-    });
+    }));
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_status(&object.name_any(), &parameters, &Patch::Apply(patch))
-        .await?;
-    Ok(())
+    patch(client, object, &parameters, &whole).await
+}
+
+async fn patch<K: Kind>(
+    client: &Client,
+    object: &K,
+    parameters: &PatchParams,
+    patch: &Patch<Value>,
+) -> Result<(), kube::Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    let name = object.name_any();
+    api.patch_status(&name, parameters, patch).await.map(drop)
 }
 
 #[cfg(test)]

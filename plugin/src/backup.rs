@@ -15,6 +15,7 @@ pub async fn run(connection: &Connection, flags: &BackupFlags) -> Result<ExitCod
         cluster: flags.cluster.as_deref(),
         storage: flags.storage.as_deref(),
         selector: flags.selector.as_deref(),
+        empties: false,
     };
     let place = Place::of(&said, defaults::examples(connection).await?)?;
     println!("CassandraBackup {}: {}", flags.name, place.line());

@@ -24,6 +24,8 @@ pub struct Said<'a> {
     pub cluster: Option<&'a str>,
     pub storage: Option<&'a str>,
     pub selector: Option<&'a str>,
+    /// Whether tables are emptied. Then a cluster must be meant: one whose backups have all failed may be the one.
+    pub empties: bool,
 }
 
 /// A backup as an example: its name, when it was made, what it says.
@@ -73,7 +75,7 @@ fn is_failure(phase: BackupPhase) -> bool {
 
 impl Place {
     /// The newest example that does not contradict what was said, in the storage that was said, and that did not fail
-    /// where there is another; without one, what was said.
+    /// where there is another and nothing is emptied; without one, what was said.
     pub fn of(said: &Said<'_>, mut examples: Vec<Example>) -> Result<Self> {
         let selector = said.selector.map(labels).transpose()?;
         examples.retain(|one| {
@@ -82,7 +84,7 @@ impl Place {
                     .as_ref()
                     .is_none_or(|it| one.spec.cassandra.pod_selector == by(it))
         });
-        if examples.iter().any(|one| !one.failed) {
+        if !said.empties && examples.iter().any(|one| !one.failed) {
             examples.retain(|one| !one.failed);
         }
         let mut clusters: Vec<_> = examples.iter().map(|one| &one.spec.cluster).collect();
@@ -197,6 +199,7 @@ mod tests {
             cluster: Some("prod"),
             storage: Some("elsewhere"),
             selector: Some("app=db"),
+            ..Said::default()
         };
         let place = Place::of(&said, examples()).unwrap();
         assert_eq!(place.line(), "cluster prod, storage elsewhere, as in new");
@@ -220,18 +223,27 @@ mod tests {
             .to_string();
         assert!(error.contains("prod, test"), "{error}");
         // What was written wrongly once is in nobody's way.
-        let wrong = Example {
+        let examples = |wrong| vec![example("a", 1, "prod", "db"), wrong];
+        let failed = || Example {
             failed: true,
             ..example("c", 3, "prdo", "db")
         };
-        let place = Place::of(&Said::default(), vec![example("a", 1, "prod", "db"), wrong]);
+        let place = Place::of(&Said::default(), examples(failed()));
         assert_eq!(place.unwrap().from.as_deref(), Some("a"));
+        // But for whoever empties tables: which of them is the real one, nobody knows.
+        let said = Said {
+            empties: true,
+            ..Said::default()
+        };
+        let error = Place::of(&said, examples(failed())).unwrap_err();
+        assert!(error.to_string().contains("prdo, prod"), "{error}");
         let error = Place::of(&Said::default(), vec![]).unwrap_err().to_string();
         assert!(error.contains("--selector LABELS"), "{error}");
         let mut said = Said {
             cluster: Some("prod"),
             storage: Some("main"),
             selector: Some("app=db, tier==data"),
+            ..Said::default()
         };
         let place = Place::of(&said, vec![]).unwrap();
         let labels = place.spec.cassandra.pod_selector.match_labels.unwrap();

@@ -25,6 +25,7 @@ pub async fn run(connection: &Connection, flags: &RestoreFlags) -> Result<ExitCo
         cluster: flags.cluster.as_deref(),
         storage: flags.storage.as_deref(),
         selector: flags.selector.as_deref(),
+        empties: flags.mode == Mode::Replace && !flags.dry_run,
     };
     let named = match &flags.backup {
         None => None,
@@ -42,10 +43,6 @@ pub async fn run(connection: &Connection, flags: &RestoreFlags) -> Result<ExitCo
             failed: false,
             ..example
         }));
-    }
-    if flags.mode == Mode::Replace && !flags.dry_run {
-        // What is emptied must be meant: a cluster whose backups have all failed may be the one.
-        examples.iter_mut().for_each(|one| one.failed = false);
     }
     let place = Place::of(&said, examples)?;
     println!("CassandraRestore {name}: {}", place.line());
@@ -171,6 +168,7 @@ mod tests {
             cluster: Some("prod"),
             storage: Some("main"),
             selector: Some("app=db"),
+            empties: false,
         };
         let place = Place::of(&said, vec![]).unwrap();
         let made = resource("back", &place, &flags).unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use jmx::cassandra::Tag;
 use manifest::{IntentError, InvalidName, TokensError, WriteError};
 use protocol::Reason;
 use store::InvalidKey;
@@ -33,6 +34,11 @@ pub enum Error {
     /// Cassandra says something that makes no sense.
     #[error("Cassandra's answer is not understood: {0}")]
     Answer(String),
+    /// A snapshot of an ended run, which uses disk space.
+    #[error(
+        "Cassandra says that it has removed snapshot {0}, and it is there still: look into Cassandra's log, and remove it by `nodetool clearsnapshot -t {0}`"
+    )]
+    SnapshotLeft(Tag),
     /// The node is in no mode for snapshots.
     #[error("Cassandra is in mode {0} and takes no snapshots; wait until it is NORMAL")]
     Mode(String),
@@ -205,6 +211,7 @@ impl Error {
             Self::LockFailed(_)
             | Self::Owner(_)
             | Self::Answer(_)
+            | Self::SnapshotLeft(_)
             | Self::Snapshot(_)
             | Self::Write { .. }
             | Self::Unreadable(_)

@@ -40,9 +40,10 @@ use self::node::{Cluster, Node};
 use self::session::Session;
 use self::snapshot::{Memtables, Snapshot};
 use crate::lease::SystemTimer;
+use crate::neighbour;
 use crate::node_lock::{self, LockError, NodeLock};
 use crate::run_context::Run;
-use crate::{neighbour, storage};
+use crate::storage::{self, DeviceError};
 
 /// Where the caller sets no deadline.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -262,18 +263,17 @@ async fn open_storage(
     let store = storage::open(&request.storage).await?;
     let reached = store.reach().await?;
     let data = node.data_directories.iter().map(|path| path.as_path());
-    // Of an operator's storage this was decided where it is described.
-    if request.pod.is_none()
-        && let Err(shared @ storage::DeviceError::Shared { .. }) =
-            storage::own_device(&request.storage, reached, data.clone())
-    {
-        let text = format!("{shared}; as it is, one failure takes both");
-        run.warn(Reason::StorageUnsuitable, text);
-    }
     if request.require_own_device {
         let others = data.chain([Path::new("/")]);
         storage::own_device(&request.storage, reached, others)
             .map_err(|error| Error::Unsuitable(error.to_string()))?;
+    } else if request.pod.is_none()
+        && let Err(shared @ DeviceError::Shared { .. }) =
+            storage::own_device(&request.storage, reached, data)
+    {
+        // Where there is an operator, its BackupStorage says that this is wanted.
+        let text = format!("{shared}; as it is, one failure takes both");
+        run.warn(Reason::StorageUnsuitable, text);
     }
     Ok(store)
 }

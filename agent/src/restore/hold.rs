@@ -345,6 +345,35 @@ mod tests {
         );
     }
 
+    /// As a file system that is read only: to tell the time, a file is written.
+    #[tokio::test(start_paused = true)]
+    async fn a_storage_that_tells_no_time_is_restored_from_with_a_warning() {
+        let stage = Stage::new();
+        let take = async || {
+            let files = FileStore::open(stage.root.path()).unwrap();
+            let denied = Fault::Refused(|at| store::Error::Denied {
+                at,
+                source: "read-only file system".into(),
+            });
+            let store = (1..100).fold(Faulty::new(files), |store, nth| {
+                store.fail(Operation::Now, nth, denied)
+            });
+            let warnings = Mutex::new(0);
+            let warn = |_| *warnings.lock().unwrap() += 1;
+            let taken = stage.hold(&store).take(&warn).await;
+            (taken, warnings.into_inner().unwrap())
+        };
+        let (taken, warnings) = take().await;
+        taken.unwrap();
+        assert_eq!(warnings, 1);
+        stage.condemn(NEVER, &[stage.own()]);
+        let (taken, _) = take().await;
+        assert!(
+            matches!(taken, Err(RestoreError::Condemned { .. })),
+            "{taken:?}"
+        );
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_is_renewed_while_the_restore_goes_on() {
         let stage = Stage::new();

@@ -77,6 +77,12 @@ async fn files_of_another_kind_or_in_the_wrong_place_stop_the_purge() {
     for (key, content) in [
         ("manifests/new/node-1.jsonl".to_owned(), &content[..]),
         ("manifests/new/x.intent".to_owned(), b"{}\n"),
+        // What is read of it would be taken for what the other one names.
+        (format!("manifests/copy/new/{}.jsonl", node(1)), &content),
+        (
+            format!("manifests/new/{}.jsonl", node(1).simple()),
+            &content,
+        ),
     ] {
         let ground = ground();
         ground.write(&key, content, HOUR);
@@ -92,6 +98,24 @@ async fn files_of_another_kind_or_in_the_wrong_place_stop_the_purge() {
         let error = refused(&ground).await;
         assert!(matches!(error, PurgeError::Misplaced { .. }), "{error:?}");
     }
+}
+
+/// What the manifest behind it names would be deleted.
+#[tokio::test]
+async fn a_symbolic_link_among_the_manifests_stops_the_purge() {
+    let ground = ground();
+    let (elsewhere, manifests) = (
+        ground.root.path().join("moved"),
+        ground.root.path().join("prod/manifests/new"),
+    );
+    std::fs::rename(&manifests, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &manifests).unwrap();
+    let error = refused(&ground).await;
+    assert!(
+        matches!(error, PurgeError::Store(Error::Invalid { .. })),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("manifests/new"), "{error}");
 }
 
 #[tokio::test]

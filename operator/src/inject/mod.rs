@@ -90,9 +90,12 @@ pub(crate) async fn inject(
 
     // A stream that is cut, as by a kubelet that ends, may say that its process ended well.
     if !found.stdout.ends_with(SEARCHED) {
-        let said = last_line(&found.stderr);
-        let cut = format!("the look for it was cut ({:?}) {said}", found.exit);
-        return Err(InjectError::Interrupted(cut.trim_end().into()));
+        let said = match last_line(&found.stderr) {
+            nothing if nothing.is_empty() => nothing,
+            said => format!(": {said}"),
+        };
+        let cut = format!("the look for it was cut{said}");
+        return Err(InjectError::Interrupted(cut));
     }
     tracing::info!(pod = target.pod, "brings the agent into the pod");
     let content = agent.content().await?;
