@@ -61,7 +61,9 @@ fn check<K: DeserializeOwned + serde::Serialize>(kind: &str) -> BTreeSet<String>
     for test in tests.tests {
         let text = fs::read_to_string(folder.join(&test.input_path)).unwrap();
         let resource: Value = serde_saphyr::from_str(&text).unwrap();
-        serde_json::from_value::<K>(resource.clone()).expect(&test.input_path);
+        let known: K = serde_json::from_value(resource.clone()).expect(&test.input_path);
+        let known = serde_json::to_value(known).unwrap();
+        assert_eq!(unknown(&resource, &known), None, "{}", test.input_path);
         let found = health(&script, &resource);
         assert_eq!(found, test.health_status, "{kind}/{}", test.input_path);
         seen.insert(found.status);
@@ -85,6 +87,24 @@ fn check<K: DeserializeOwned + serde::Serialize>(kind: &str) -> BTreeSet<String>
         there.map(|file| format!("testdata/{}", file.unwrap().file_name().to_str().unwrap()));
     assert_eq!(files, there.collect(), "{kind}: each file is tested");
     seen
+}
+
+/// The first field that `known` lacks.
+fn unknown(given: &Value, known: &Value) -> Option<String> {
+    let inner = |key: String, given: &Value, known: Option<&Value>| match known {
+        None => Some(key),
+        Some(known) => unknown(given, known).map(|below| format!("{key}.{below}")),
+    };
+    match given {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .find_map(|(key, value)| inner(key.clone(), value, known.get(key))),
+        Value::Array(items) => (0..)
+            .zip(items)
+            .find_map(|(at, item)| inner(at.to_string(), item, known.get(at))),
+        _ => None,
+    }
 }
 
 fn states(names: &[&str]) -> BTreeSet<String> {

@@ -99,6 +99,7 @@ async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definiti
     }
     let namespace = bed.namespace("cassandra").await.unwrap();
     let own = bed.namespace("operator").await.unwrap();
+    own.restrict().await.unwrap();
     let (minio, _) = bucket_server().await.unwrap();
     let options = Options {
         replicas: 1,

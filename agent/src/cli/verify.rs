@@ -107,6 +107,15 @@ impl VerifyFlags {
             for backup in running {
                 note!("{} is still being made and is not looked at", backup.name);
             }
+            let (backups, ended): (Vec<_>, Vec<_>) = backups
+                .into_iter()
+                .partition(|backup| !names.is_empty() || !backup.manifests.is_empty());
+            for backup in ended {
+                note!(
+                    "{} ended before any node had a manifest: there is nothing to look at",
+                    backup.name
+                );
+            }
             if backups.is_empty() {
                 return Err(Failure {
                     reason: Reason::BackupNotFound,
@@ -198,7 +207,7 @@ fn text(backups: usize, report: &Report, repaired: Option<&Repaired>) -> String 
 }
 
 /// What became of the objects of a repair.
-fn fates(repaired: &Repaired) -> [(&BTreeSet<String>, &'static str); 4] {
+fn fates(repaired: &Repaired) -> [(&BTreeSet<String>, &'static str); 5] {
     [
         (
             &repaired.removed,
@@ -207,6 +216,10 @@ fn fates(repaired: &Repaired) -> [(&BTreeSet<String>, &'static str); 4] {
         (
             &repaired.in_use,
             "stays, as a backup that may be running relies on it: repair again when it has ended or its deadline has passed",
+        ),
+        (
+            &repaired.disputed,
+            "stays, as it is what the manifest of another backup says: one of the two manifests is wrong",
         ),
         (&repaired.right, "is right by now"),
         (&repaired.left, "stays, as the time was over: repair again"),
@@ -248,7 +261,7 @@ fn document(backups: usize, report: &Report, repaired: Option<&Repaired>) -> Val
         "problems": report.findings.count, "findings": findings,
         "withoutManifest": report.without_manifest, "unreadableManifests": unreadable, "missingNodes": missing,
         "repaired": repaired.map(|it| json!({
-            "removed": it.removed, "inUse": it.in_use, "right": it.right, "left": it.left,
+            "removed": it.removed, "inUse": it.in_use, "disputed": it.disputed, "right": it.right, "left": it.left,
         })),
     })
 }

@@ -31,6 +31,10 @@ use crate::named::Named;
 use crate::order::{Order, Rule};
 use crate::read;
 
+/// Incomplete uploads stay at least so long, whatever the grace: a run that is at work writes to its own
+/// more often.
+const UPLOADS_STAY: Duration = Duration::from_secs(3600);
+
 /// What a purge may do, and how.
 pub struct PurgeOptions {
     /// Never used twice.
@@ -363,7 +367,7 @@ impl Purge<'_> {
         self.tell(PurgeStep::Sweeping, 0, None);
         let before = look
             .now
-            .checked_sub(self.options.grace)
+            .checked_sub(self.options.grace.max(UPLOADS_STAY))
             .unwrap_or(SystemTime::UNIX_EPOCH);
         let prefix = Key::parse(self.layout.prefix())?;
         // An upload that an intent names may only be slow.

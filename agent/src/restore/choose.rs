@@ -92,7 +92,10 @@ pub async fn choose(
     let before = match which {
         Which::Named(name) => {
             let backup = catalogue::read_one(store, cluster, name).await?;
-            let found = found(&backup, node)?.ok_or_else(|| no_node(cluster, node))?;
+            let found = found(&backup, node)?;
+            let found = found.ok_or_else(|| {
+                unreadable(&backup, node).unwrap_or_else(|| no_node(cluster, node))
+            })?;
             if !is_whole(&backup) {
                 return Err(RestoreError::NotWhole {
                     backup: backup.name,
@@ -104,8 +107,10 @@ pub async fn choose(
         Which::Before(time) => *time,
     };
     let mut backups = catalogue::read(store, cluster, Headers::One).await?;
-    backups.retain(|backup| is_whole(backup) && may_have(backup, node));
+    backups
+        .retain(|backup| (is_whole(backup) || backup.headers.is_empty()) && may_have(backup, node));
     let mut newest: Option<Chosen> = None;
+    let mut damaged = None;
     for backup in backups.iter().rev() {
         // By one header they were in order; a node's own snapshot may have been later or earlier.
         if newest
@@ -115,13 +120,31 @@ pub async fn choose(
             break;
         }
         let backup = catalogue::read_one(store, cluster, &backup.name).await?;
-        if let Some(chosen) = found(&backup, node)?.filter(|it| it.taken < before)
-            && newest.as_ref().is_none_or(|it| it.taken < chosen.taken)
-        {
-            newest = Some(chosen);
+        match found(&backup, node)? {
+            Some(chosen) => {
+                let is_newer = newest.as_ref().is_none_or(|it| it.taken < chosen.taken);
+                if chosen.taken < before && is_newer {
+                    newest = Some(chosen);
+                }
+            }
+            None => damaged = damaged.or_else(|| unreadable(&backup, node)),
         }
     }
-    newest.ok_or_else(|| no_node(cluster, node))
+    newest.ok_or_else(|| damaged.unwrap_or_else(|| no_node(cluster, node)))
+}
+
+/// Why the backup may have the node and nobody can tell.
+fn unreadable(backup: &Backup, node: &Node) -> Option<RestoreError> {
+    let mut damaged = backup.unreadable.iter();
+    let (host_id, why) = damaged.find(|(id, _)| match node {
+        Node::HostId(wanted) => *id == wanted,
+        Node::Only | Node::Pod(_) => true,
+    })?;
+    Some(RestoreError::Unreadable {
+        backup: backup.name.clone(),
+        host_id: *host_id,
+        why: why.clone(),
+    })
 }
 
 /// Whether it is of all that nodes have.

@@ -69,6 +69,18 @@ pub enum RestoreError {
         /// The node, as it was asked for.
         node: Node,
     },
+    /// The manifest of the node, or one that may be the node's.
+    #[error(
+        "the manifest of node {host_id} in backup {backup} cannot be used: {why}. `list` names other backups"
+    )]
+    Unreadable {
+        /// The backup.
+        backup: BackupName,
+        /// Its node.
+        host_id: Uuid,
+        /// Why.
+        why: String,
+    },
     /// It was not said which node, and there are several.
     #[error("backup {backup} has {} nodes: name one with --host-id or --pod: {}", .nodes.len(), .nodes.join(", "))]
     WhichNode {
@@ -183,9 +195,11 @@ impl RestoreError {
         match self {
             Self::Catalogue(error) => error.reason(),
             Self::Read(ReadFailure::Store(error)) => storage::reason(error),
-            Self::Read(_) | Self::Key(_) | Self::Name { .. } | Self::Content { .. } => {
-                Reason::ContentMismatch
-            }
+            Self::Read(_)
+            | Self::Key(_)
+            | Self::Name { .. }
+            | Self::Unreadable { .. }
+            | Self::Content { .. } => Reason::ContentMismatch,
             Self::NoNode { .. } => Reason::BackupNotFound,
             Self::Locked { .. } => Reason::Locked,
             Self::Condemned { .. } => Reason::PurgeInProgress,

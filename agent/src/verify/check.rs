@@ -31,9 +31,10 @@ pub(super) struct Checker<'a> {
 /// What the storage holds of a node: by [`digest`], in that order, with sizes.
 struct Listing(Vec<(u128, u64)>);
 
-/// Objects, by their position in a [`Listing`] where they are in it.
+/// Objects, by their position in a [`Listing`] where they are in it: with a [`fingerprint`] of what
+/// was expected of them, or zero where nobody asked.
 struct Looked {
-    listed: Vec<bool>,
+    listed: Vec<u32>,
     missing: Named,
 }
 
@@ -56,31 +57,44 @@ impl Listing {
 impl Looked {
     fn none_of(listing: &Listing) -> Self {
         Self {
-            listed: vec![false; listing.0.len()],
+            listed: vec![0; listing.0.len()],
             missing: Named::default(),
         }
     }
 
-    fn contains(&self, position: Option<usize>, key: &str) -> bool {
+    /// Whether somebody expected the same of it.
+    fn contains(&self, position: Option<usize>, expected: &Expected) -> bool {
         match position {
-            Some(position) => self.listed[position],
-            None => self.missing.contains(key),
+            Some(position) => self.listed[position] == fingerprint(expected),
+            None => self.missing.contains(&expected.key),
         }
     }
 
-    fn insert(&mut self, position: Option<usize>, key: &str) {
+    fn insert(&mut self, position: Option<usize>, expected: &Expected) {
         match position {
-            Some(position) => self.listed[position] = true,
-            None => self.missing.insert(key),
+            Some(position) => self.listed[position] = fingerprint(expected),
+            None => self.missing.insert(&expected.key),
         }
     }
 
     fn extend(&mut self, other: Self) {
         for (ours, theirs) in self.listed.iter_mut().zip(other.listed) {
-            *ours |= theirs;
+            if theirs != 0 {
+                *ours = theirs;
+            }
         }
         self.missing.extend(other.missing);
     }
+}
+
+/// Tells what manifests expect of one object apart, and is never zero. One key is one content, so
+/// they differ only where a manifest is wrong.
+fn fingerprint(expected: &Expected) -> u32 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&expected.bytes.to_le_bytes());
+    hasher.update(expected.blake3.as_bytes());
+    let [a, b, c, d, ..] = *hasher.finalize().as_bytes();
+    u32::from_le_bytes([a, b, c, d]).max(1)
 }
 
 impl<'a> Checker<'a> {
@@ -125,24 +139,30 @@ impl<'a> Checker<'a> {
         let looked = self
             .look(&backup.name, manifest, report, &mut findings, seen)
             .await;
-        if let Ok((footer, _)) = &looked
-            && let Some(missing) = self.tokens(&footer.tokens, &backup.name).await?
-        {
-            findings.add(missing);
-        }
+        let looked = match looked {
+            Ok((footer, fresh)) => {
+                let tokens = self.tokens(&footer.tokens, &backup.name).await;
+                tokens.map(|missing| {
+                    missing.into_iter().for_each(|it| findings.add(it));
+                    fresh
+                })
+            }
+            Err(error) => Err(error),
+        };
         let sound = looked.is_ok() && findings.count == 0;
         if !sound && self.is_gone(manifest).await? {
             return Ok(());
         }
         match looked {
-            Ok((_, fresh)) => {
+            Ok(fresh) => {
                 self.looked_at.extend(fresh);
                 report.manifests += 1;
                 report.findings.extend(findings);
                 Ok(())
             }
             Err(VerifyError::Read(ReadFailure::Store(error))) => Err(error.into()),
-            Err(VerifyError::Read(damaged)) => {
+            // Also one that names what cannot be in a storage.
+            Err(damaged @ (VerifyError::Read(_) | VerifyError::Key(_))) => {
                 report.unreadable.push(Unreadable {
                     backup: backup.name.clone(),
                     host_id: self.node,
@@ -204,8 +224,10 @@ impl<'a> Checker<'a> {
                 let mut new = Vec::new();
                 for expected in named(&mut keys, &line) {
                     let position = stored.position(&expected.key);
-                    if !looked_at.contains(position, &expected.key) {
-                        fresh.insert(position, &expected.key);
+                    if !looked_at.contains(position, &expected)
+                        && !fresh.contains(position, &expected)
+                    {
+                        fresh.insert(position, &expected);
                         new.push(Ok::<_, VerifyError>((expected, stored.size(position))));
                     }
                 }
@@ -241,7 +263,7 @@ impl<'a> Checker<'a> {
 }
 
 /// What a line names.
-fn named(keys: &mut ObjectKeys, line: &Line) -> Vec<Expected> {
+pub(super) fn named(keys: &mut ObjectKeys, line: &Line) -> Vec<Expected> {
     let mut facts = facts(line).into_iter();
     let mut named = Vec::new();
     keys.of(line, |key| {

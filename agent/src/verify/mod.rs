@@ -1,10 +1,11 @@
 //! Whether what manifests name is in the storage: that it is there, of the right size, or of the
 //! right content.
 //!
-//! Manifests are streamed and each object is looked at once, however many backups share it, so
-//! memory goes with the number of a node's objects and not with that of its backups.
+//! Manifests are streamed and each object is looked at once, however many backups share it (again
+//! only where they differ over it, which no two manifests of ours do), so memory goes with the number of a node's objects and not with that of its backups.
 
 mod check;
+mod claims;
 mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +75,7 @@ pub struct Finding {
     pub blake3: String,
     /// What is wrong.
     pub problem: Problem,
-    /// The first backup that was seen to need it; others may too.
+    /// The first backup that was seen to need it so; others may too.
     pub backup: BackupName,
 }
 
@@ -94,7 +95,7 @@ pub struct Unreadable {
 pub struct Report {
     /// Manifests that were read.
     pub manifests: u64,
-    /// Objects that were looked at, each once.
+    /// Objects that were looked at, each once; again where manifests expect other things of it.
     pub objects: u64,
     /// Their bytes, as the manifests say.
     pub bytes: u64,

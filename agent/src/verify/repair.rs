@@ -20,6 +20,7 @@ use store::{InvalidKey, Key, Object, Store};
 use uuid::Uuid;
 
 use super::check::{Expected, check};
+use super::claims::agreeing;
 use super::{Finding, Level, Problem, VerifyError};
 use crate::lease::{self, Deadline, MARGIN, SystemTimer, Timer};
 use crate::order::{Order, Rule};
@@ -65,7 +66,8 @@ pub enum RepairError {
     /// A key of ours.
     #[error("a name cannot be stored: {0}")]
     Key(#[from] InvalidKey),
-    /// An intent that cannot be read: what its run relies on is not known.
+    /// An intent that cannot be read, or a manifest of a newer format: what is relied on is not
+    /// known.
     #[error("the repair stops and removes nothing: {0}")]
     Unreadable(ReadFailure),
     /// The list of what is to go.
@@ -83,6 +85,9 @@ pub struct Repaired {
     pub removed: BTreeSet<String>,
     /// Left, since a running backup relies on them: try again when it has ended.
     pub in_use: BTreeSet<String>,
+    /// Left, since the manifest of another backup says that they are as they should be: one of the
+    /// two manifests is wrong.
+    pub disputed: BTreeSet<String>,
     /// Right by now.
     pub right: BTreeSet<String>,
     /// Left, since the time was over.
@@ -128,8 +133,8 @@ impl Repair<'_> {
             self.publish(&list, wrong.keys().copied()).await?;
         }
         self.wait_for_caches(2).await;
-        let in_use = match self.in_use(&wrong).await {
-            Ok(in_use) => in_use,
+        let (in_use, disputed) = match self.needed(&wrong).await {
+            Ok(needed) => needed,
             // Nothing was removed, so nobody needs to wait for it.
             Err(error) => {
                 let _ = self.store.delete(&list).await;
@@ -144,10 +149,12 @@ impl Repair<'_> {
         }
         let mut repaired = Repaired {
             in_use,
+            disputed,
             ..Repaired::default()
         };
         for finding in wrong.into_values() {
-            if !repaired.in_use.contains(&finding.key) {
+            let key = &finding.key;
+            if !repaired.in_use.contains(key) && !repaired.disputed.contains(key) {
                 self.one(finding, &mut repaired).await?;
             }
         }
@@ -178,24 +185,43 @@ impl Repair<'_> {
         Ok(self.store.create(list, Bytes::from(text)).await?)
     }
 
+    /// Those that somebody needs as they are: a run that may be at work, or another backup.
+    async fn needed(
+        &self,
+        wrong: &BTreeMap<&str, &Finding>,
+    ) -> Result<(BTreeSet<String>, BTreeSet<String>), RepairError> {
+        let now: SystemTime = self.store.now().await?;
+        let (committed, intents) = self.announced().await?;
+        let in_use = self.in_use(wrong, &committed, intents, now).await?;
+        let disputed = agreeing(self.store, &committed, wrong).await?;
+        Ok((in_use, disputed))
+    }
+
+    /// The manifests of the cluster, and the keys of its intents.
+    async fn announced(&self) -> Result<(BTreeMap<ManifestKey, Key>, Vec<Key>), RepairError> {
+        let mut intents = Vec::new();
+        let mut committed = BTreeMap::new();
+        let prefix = Key::parse(&self.layout.manifests_prefix())?;
+        let mut objects = self.store.list(&prefix);
+        while let Some(Object { key, .. }) = objects.try_next().await? {
+            if let Some(of) = ManifestKey::parse(key.as_str()) {
+                committed.insert(of, key);
+            } else if key.as_str().ends_with(".intent") {
+                intents.push(key);
+            }
+        }
+        Ok((committed, intents))
+    }
+
     /// Those that an intent names which is still honoured. An attempt whose backup has this node's
     /// manifest is done with what it relied on.
     async fn in_use(
         &self,
         wrong: &BTreeMap<&str, &Finding>,
+        committed: &BTreeMap<ManifestKey, Key>,
+        intents: Vec<Key>,
+        now: SystemTime,
     ) -> Result<BTreeSet<String>, RepairError> {
-        let now: SystemTime = self.store.now().await?;
-        let mut intents = Vec::new();
-        let mut committed = BTreeSet::new();
-        let prefix = Key::parse(&self.layout.manifests_prefix())?;
-        let mut objects = self.store.list(&prefix);
-        while let Some(Object { key, .. }) = objects.try_next().await? {
-            if let Some(of) = ManifestKey::parse(key.as_str()) {
-                committed.insert(of);
-            } else if key.as_str().ends_with(".intent") {
-                intents.push(key);
-            }
-        }
         let mut in_use = BTreeSet::new();
         if !self.options.order.keeps(Rule::IntentsAgain) {
             return Ok(in_use);
@@ -207,7 +233,7 @@ impl Repair<'_> {
         for key in intents {
             let done = IntentKey::parse(key.as_str()).is_some_and(|of| {
                 let (backup, host_id) = (of.backup, of.host_id);
-                committed.contains(&ManifestKey { backup, host_id })
+                committed.contains_key(&ManifestKey { backup, host_id })
             });
             if done {
                 continue;

@@ -191,6 +191,31 @@ fn the_newest_backup_is_the_newest_that_has_the_node() {
 }
 
 #[test]
+fn a_manifest_of_a_newer_format_is_told_as_such_and_not_as_missing() {
+    let machine = Machine::new();
+    machine.commit_alone();
+    let path = machine
+        .stage
+        .path(&format!("manifests/alone/{FIRST}.jsonl"));
+    let newer = fs::read_to_string(&path).unwrap();
+    fs::write(&path, newer.replacen("\"1.0\"", "\"2.0\"", 1)).unwrap();
+    for which in [
+        &["--backup", "alone"][..],
+        &["--backup", "alone", "--host-id", FIRST],
+    ] {
+        let why = machine.refused(13, which);
+        assert!(why.contains("update it"), "{why}");
+        assert!(why.contains(FIRST) && why.contains("alone"), "{why}");
+    }
+    // An older backup that can be read is taken, and where there is none it is not called missing.
+    let latest = ["--backup", "latest", "--host-id", FIRST, "--dry-run"];
+    assert_eq!(machine.restored(&latest)["backup"], "old");
+    fs::remove_dir_all(machine.stage.path("manifests/old")).unwrap();
+    let why = machine.refused(13, &latest[..4]);
+    assert!(why.contains("update it"), "{why}");
+}
+
+#[test]
 fn what_is_there_is_never_written_over() {
     for (place, content) in [
         ("data/shop/x", "mine"),

@@ -196,10 +196,72 @@ fn a_manifest_cannot_lead_out_of_its_storage() {
     let mut footer: serde_json::Value = serde_json::from_str(footer).unwrap();
     footer["blake3"] = blake3::hash(body.as_bytes()).to_hex().to_string().into();
     fs::write(&path, format!("{body}{footer}\n")).unwrap();
-    let output = stage.run(&["verify", "--backup", "b1", "--level", "content"]);
-    assert_eq!(output.status.code(), Some(13));
+    let (code, report) = stage.json(&["verify", "--all", "--level", "content"]);
+    assert_eq!(code, 13);
+    let [unreadable] = report["unreadableManifests"].as_array().unwrap().as_slice() else {
+        panic!("{report}")
+    };
+    assert_eq!(unreadable["backup"], "b1");
+    let why = unreadable["why"].as_str().unwrap();
+    assert!(why.contains("could lead out of the storage"), "{why}");
+    assert_eq!(report["manifests"], 1, "b2 is looked at all the same");
+}
+
+/// Writes a manifest of `b3` that is like `b1`'s, with another hash of the object.
+fn commit_with_another_hash(stage: &Stage) {
+    let backup = Backup {
+        name: "b3",
+        started: "2026-11-03T01:00:00Z",
+        series: None,
+        ring: &RING,
+    };
+    stage.commit(&backup, node(1), &[SHARED]);
+    let path = stage.path(&format!("manifests/b3/{}.jsonl", node(1)));
+    let hash = |content: &[u8]| blake3::hash(content).to_hex().to_string();
+    let lines = text(&fs::read(&path).unwrap());
+    let lines = lines.replace(&hash(SHARED.as_bytes()), &hash(b"nb-1-big.00000001.2X"));
+    let (body, footer) = lines.trim_end().rsplit_once('\n').unwrap();
+    let body = format!("{body}\n");
+    let mut footer: serde_json::Value = serde_json::from_str(footer).unwrap();
+    footer["blake3"] = hash(body.as_bytes()).into();
+    fs::write(&path, format!("{body}{footer}\n")).unwrap();
+}
+
+#[test]
+fn of_two_manifests_that_differ_over_an_object_the_wrong_one_is_told_and_nothing_is_removed() {
+    let stage = stage();
+    commit_with_another_hash(&stage);
+    let (code, report) = stage.json(&["verify", "--all", "--level", "content"]);
+    assert_eq!(code, 13, "{report}");
+    assert_eq!(report["problems"], 1, "{report}");
+    assert_eq!(report["findings"][0]["backup"], "b3");
+
+    let key = data_key(node(1), SHARED);
+    for which in [&["--all"][..], &["--backup", "b3"]] {
+        let repair = ["verify", "--level", "content", "--repair"];
+        let wait = ["--attribute-cache", "0s"];
+        let (code, report) = stage.json(&[&repair, which, &wait].concat());
+        assert_eq!(code, 13, "{report}");
+        assert_eq!(report["repaired"]["disputed"], json!([key]), "{report}");
+        assert!(stage.path(&key).exists());
+    }
+
+    // Where it is as neither says, nobody needs it as it is.
+    fs::write(stage.path(&key), b"nb-1-big.00000001.2Y").unwrap();
+    let repair = ["verify", "--all", "--level", "content", "--repair"];
+    let (_, report) = stage.json(&[&repair[..], &["--attribute-cache", "0s"]].concat());
+    assert_eq!(report["problems"], 2, "{report}");
+    assert_eq!(report["repaired"]["removed"], json!([key]), "{report}");
+}
+
+#[test]
+fn an_attempt_that_ended_before_its_first_manifest_leaves_the_others_sound() {
+    let stage = stage();
+    stage.announce("failed", node(1), "2020-01-01T00:00:00Z");
+    let output = stage.run(&["verify", "--all"]);
     let told = text(&output.stderr);
-    assert!(told.contains("could lead out of the storage"), "{told}");
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("failed ended before any node"), "{told}");
 }
 
 #[test]

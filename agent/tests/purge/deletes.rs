@@ -136,6 +136,21 @@ async fn temporary_files_past_the_grace_period_are_removed() {
 }
 
 #[tokio::test]
+async fn without_a_grace_period_the_temporary_file_of_a_run_that_is_at_work_stays() {
+    let ground = Ground::new();
+    ground.backup("b", node(1), &["1"], 48 * HOUR);
+    let temporary = |n: &str| format!("data/{}/shop/.{}.tmp", node(1), n.repeat(16));
+    ground.write(&temporary("01"), b"half", Duration::from_secs(60));
+    ground.write(&temporary("02"), b"half", 2 * HOUR);
+    let mut options = ground.options();
+    options.grace = Duration::ZERO;
+    let report = ground.purge_with(options, |_| Vec::new()).await.unwrap();
+    assert_eq!(report.uploads, 1);
+    assert!(ground.path(&temporary("01")).exists());
+    assert!(!ground.path(&temporary("02")).exists());
+}
+
+#[tokio::test]
 async fn what_comes_after_the_deadline_is_left_for_the_next_purge() {
     let ground = Ground::new();
     ground.backup("old", node(1), &["1", "2"], 48 * HOUR);

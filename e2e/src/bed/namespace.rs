@@ -9,16 +9,18 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{
     Event, Namespace as KubeNamespace, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount,
 };
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::ground::Ground;
 use super::pods::{self, Output};
 use super::wait::until;
 use super::{Bed, apply, client};
+use crate::host::cgroup;
 use crate::host::process::Identity;
 
 /// The label that says which process made a namespace: `<process id>-<start time>`.
@@ -136,6 +138,27 @@ impl Namespace {
     /// What a pod has written so far.
     pub async fn logs(&self, pod: &str, container: Option<&str>) -> Result<String> {
         pods::logs(&self.api(), pod, container, false).await
+    }
+
+    /// The processes of a pod's first container, as this machine knows them, lowest first.
+    pub async fn processes(&self, pod: &str) -> Result<Vec<i32>> {
+        let status = self.api::<Pod>().get(pod).await?.status.unwrap_or_default();
+        let containers = status.container_statuses.unwrap_or_default();
+        let id = containers.into_iter().find_map(|one| one.container_id);
+        let id = id.with_context(|| format!("the container of pod {pod} has no id"))?;
+        cgroup::processes(id.rsplit('/').next().unwrap_or(&id))
+    }
+
+    /// From now on takes only pods that keep to the Pod Security Standard `restricted`.
+    pub async fn restrict(&self) -> Result<()> {
+        let label = json!({"metadata": {"labels": {
+            "pod-security.kubernetes.io/enforce": "restricted",
+        }}});
+        let namespaces = Api::<KubeNamespace>::all(self.client.clone());
+        namespaces
+            .patch(&self.name, &PatchParams::default(), &Patch::Merge(label))
+            .await?;
+        Ok(())
     }
 
     /// The content of a file in a pod that has `cat`.

@@ -33,6 +33,19 @@ pub async fn remove(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The processes in the group of a container, lowest id first.
+pub fn processes(container: &str) -> Result<Vec<i32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_in = |pid: &i32| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        groups.is_ok_and(|groups| groups.contains(container))
+    };
+    let mut pids: Vec<i32> = pids.filter(is_in).collect();
+    pids.sort_unstable();
+    Ok(pids)
+}
+
 /// Removes the group `path` from every tree where nothing is in it.
 pub fn remove_empty(path: &Path) {
     for root in roots() {

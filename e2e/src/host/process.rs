@@ -43,7 +43,8 @@ impl Identity {
         Self::of(self.pid) == Some(self)
     }
 
-    fn signal(self, signal: Signal) -> Result<()> {
+    /// Sends it a signal, if it still runs.
+    pub fn signal(self, signal: Signal) -> Result<()> {
         let Some(process) = self.open()? else {
             return Ok(());
         };

@@ -11,9 +11,9 @@ use tokio::process::Command;
 use super::images::Image;
 use super::network;
 use crate::bed::ground::Ground;
-use crate::host::cgroup;
 use crate::host::progress::step;
 use crate::host::run::Run;
+use crate::host::{cache, cgroup};
 
 /// The Debian packages.
 pub const PACKAGES: [&str; 2] = ["containerd", "runc"];
@@ -51,8 +51,10 @@ pub fn socket(ground: &Ground) -> PathBuf {
 }
 
 /// Gives an image to containerd if it has none of that name, so that pods can use it with
-/// `imagePullPolicy: Never`. Names end in a hash of the content.
+/// `imagePullPolicy: Never`. Names end in a hash of the content. Tests that want the same image
+/// wait for each other: containerd refuses the second of two imports.
 pub async fn import(ground: &Ground, image: &Image) -> Result<()> {
+    let _others = cache::lock(&ground.dir("containerd")?.join("import.lock")).await?;
     let names = ctr(ground).args(["images", "list", "-q"]).output().await?;
     if names.lines().any(|name| name == image.name) {
         return Ok(());

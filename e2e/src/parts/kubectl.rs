@@ -26,6 +26,19 @@ pub async fn ensure() -> Result<PathBuf> {
     .await
 }
 
+/// What the API server says of objects that are to be applied, one line each; an error if it does not take
+/// one, or does not know a field. Changes nothing.
+pub async fn validate(kubeconfig: &Path, namespace: &str, yaml: &str) -> Result<String> {
+    let apply = Run::new(ensure().await?)
+        .args(["apply", "--server-side", "--dry-run=server"])
+        .args(["--validate=strict", "--field-manager", "gitops"])
+        .arg("--kubeconfig")
+        .arg(kubeconfig)
+        .args(["--namespace", namespace, "--filename", "-"])
+        .input(yaml);
+    Ok(apply.output().await?)
+}
+
 /// What the API server would change if `yaml` were applied, as a GitOps controller asks for it; empty where
 /// it would change nothing.
 pub async fn diff(kubeconfig: &Path, namespace: &str, yaml: &str) -> Result<String> {

@@ -97,19 +97,8 @@ impl<'n> Operator<'n> {
 
     /// Its process, as this machine knows it.
     pub async fn pid(&self) -> Result<i32> {
-        let pod = self.ready().await?.context("it has no pod that is ready")?;
-        let status = pod.status.unwrap_or_default();
-        let containers = status.container_statuses.unwrap_or_default();
-        let id = containers.into_iter().find_map(|one| one.container_id);
-        let id = id.context("its container has no id")?;
-        let id = id.rsplit('/').next().unwrap_or(&id);
-        let pids = std::fs::read_dir("/proc")?.flatten();
-        let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let is_its = |pid: &i32| {
-            let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
-            group.is_ok_and(|group| group.contains(id))
-        };
-        pids.find(is_its).context("its process is not there")
+        let pids = self.namespace.processes(&self.pod().await?).await?;
+        pids.first().copied().context("its process is not there")
     }
 
     /// The resident memory of its process.

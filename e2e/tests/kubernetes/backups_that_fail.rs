@@ -151,6 +151,7 @@ async fn what_goes_wrong_is_told_with_node_and_cause_and_the_next_backup_is_whol
     pod_is_killed_and_may_not_try_again(&ground).await;
     ground.no_snapshot_stays().await;
     ring_member_without_pod(&ground).await;
+    ring_member_that_hangs(&ground).await;
     ground.no_snapshot_stays().await;
     namespace.done().await.unwrap();
 }
@@ -350,13 +351,20 @@ async fn ring_member_without_pod(ground: &Ground<'_>) {
     let (complete, reason, message) = resources::condition(&backup, "Complete").unwrap();
     assert_eq!((complete, reason), ("False", "NodeWithoutPod"), "{message}");
     assert!(message.contains(&away), "{message}");
-    // A third of the ring has its only replica there; all else has others.
-    let coverage = status.ring.as_ref().unwrap().coverage.as_ref().unwrap();
+    a_third_is_not_covered(&backup, message);
+    its_pod_comes_during_a_backup(ground).await;
+    ground.whole("with-all", "bucket").await;
+    ground.is_right(DB, "with-all").await;
+}
+
+/// What is on one node only, of the three with four tokens each.
+fn a_third_is_not_covered(backup: &CassandraBackup, message: &str) {
+    let ring = backup.status.as_ref().unwrap().ring.as_ref().unwrap();
+    let coverage = ring.coverage.as_ref().unwrap();
     assert_eq!(coverage.unknown, None);
     let uncovered = coverage.uncovered.iter().find(|it| it.keyspace == "alone");
     let uncovered = uncovered.unwrap();
     assert!(!coverage.uncovered.iter().any(|it| it.keyspace == "shop"));
-    // Each node of the bed has four tokens.
     assert_eq!((uncovered.ranges, uncovered.of_ranges), (4, 12));
     let share = uncovered.share.as_ref().unwrap().trim_end_matches('%');
     assert!(
@@ -364,9 +372,67 @@ async fn ring_member_without_pod(ground: &Ground<'_>) {
         "{share}"
     );
     assert!(message.contains("of alone ("), "{message}");
+}
+
+/// Who belongs to a backup is known at its beginning: a pod that comes later is no part of it, nor does it change
+/// what is said of the others.
+async fn its_pod_comes_during_a_backup(ground: &Ground<'_>) {
+    let slow = json!({"cluster": "grows", "bandwidthPerNode": "200Ki"});
+    back_up(ground.namespace, "grows", DB, "bucket", slow)
+        .await
+        .unwrap();
+    let two_upload = |backup: &CassandraBackup| {
+        let uploads = |node: &&NodeStatus| node.phase == NodePhase::Uploading;
+        nodes(backup).iter().filter(uploads).count() == 2
+    };
+    resources::reaches(ground.namespace, "grows", "uploads from two", two_upload)
+        .await
+        .unwrap();
     ground.cluster.scale(3).await.unwrap();
-    ground.whole("with-all", "bucket").await;
-    ground.is_right(DB, "with-all").await;
+    let backup = resources::reaches(ground.namespace, "grows", "is there", |_| true)
+        .await
+        .unwrap();
+    assert!(!phase(&backup).is_final(), "it had ended before");
+    let backup = ended(ground.namespace, "grows").await.unwrap();
+    let status = backup.status.as_ref().unwrap();
+    assert_eq!(phase(&backup), BackupPhase::PartiallyFailed, "{status:#?}");
+    assert_eq!(status.nodes_done.as_deref(), Some("2/3"));
+    let (_, reason, message) = resources::condition(&backup, "Complete").unwrap();
+    assert_eq!(reason, "NodeWithoutPod", "{message}");
+    let manifests = ground.bucket.list("grows/manifests/grows").await.unwrap();
+    let manifests = manifests.keys().filter(|key| key.ends_with(".jsonl"));
+    assert_eq!(manifests.count(), 2);
+}
+
+/// A node that the others take for down, with its pod there.
+async fn ring_member_that_hangs(ground: &Ground<'_>) {
+    ground.cluster.pause(2).await.unwrap();
+    let down = async || {
+        let ring = ground.cluster.nodetool(0, &["status"]).await?;
+        Ok(ring
+            .lines()
+            .any(|line| line.starts_with("DN"))
+            .then_some(()))
+    };
+    until(
+        "the others take it for down",
+        Duration::from_secs(120),
+        down,
+    )
+    .await
+    .unwrap();
+    let once = json!({"retry": {"limit": 0}});
+    let backup = ground.back_up("hanging", "bucket", once).await;
+    ground.cluster.go_on(2).await.unwrap();
+    let status = backup.status.as_ref().unwrap();
+    assert_eq!(phase(&backup), BackupPhase::PartiallyFailed, "{status:#?}");
+    assert_eq!(status.nodes_done.as_deref(), Some("2/3"));
+    let (complete, reason, message) = resources::condition(&backup, "Complete").unwrap();
+    assert_eq!((complete, reason), ("False", "JmxUnreachable"), "{message}");
+    assert!(message.contains("db-2"), "{message}");
+    a_third_is_not_covered(&backup, message);
+    ground.whole("woken", "bucket").await;
+    ground.is_right(DB, "woken").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,18 +8,21 @@ use crds::{BackupPhase, CassandraBackup, NodePhase};
 use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
-use e2e::parts::monitoring;
+use e2e::parts::{definitions, network};
 use e2e::product::operator::{RELEASE, chart};
 use e2e::product::{STORAGE, back_up, ended, one_node, resources};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, ListParams};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{DeleteParams, DynamicObject, EvictParams, ListParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::pinned_kind;
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 const DB: &str = "db";
+/// A port of loopback that nothing listens on.
+const NOBODY: &str = "http://127.0.0.1:1";
 /// What is promised for a hand-over.
 const HAND_OVER: Duration = Duration::from_secs(15);
 
@@ -74,18 +77,51 @@ async fn what_prometheus_is_told_is_understood(bed: &Bed, namespace: &Namespace)
     assert_eq!(fields(&rules["spec"]["groups"]), fields(&file["groups"]));
 }
 
+/// By the PodDisruptionBudget, to which `kubectl drain` keeps.
+async fn a_drain_leaves_one_of_them(namespace: &Namespace) {
+    let budgets = namespace.api::<PodDisruptionBudget>();
+    let one_may_go = async || {
+        let budget = budgets.get(RELEASE).await?.status.unwrap_or_default();
+        Ok((budget.disruptions_allowed == 1).then_some(()))
+    };
+    until("one of them may go", 4 * HAND_OVER, one_may_go)
+        .await
+        .unwrap();
+    let pods = namespace.api::<Pod>();
+    let of_operator = ListParams::default().labels("app.kubernetes.io/name=cassandra-backup");
+    let both = pods.list(&of_operator).await.unwrap().items;
+    let leader = leader(namespace).await.unwrap().unwrap();
+    let other = both.iter().map(ResourceExt::name_any);
+    let other = other.into_iter().find(|pod| *pod != leader).unwrap();
+    let evict = EvictParams::default();
+    pods.evict(&other, &evict).await.unwrap();
+    let refused = pods.evict(&leader, &evict).await.unwrap_err();
+    let kube::Error::Api(refused) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(refused.code, 429, "{refused:?}");
+    until("the other one is back", 4 * HAND_OVER, one_may_go)
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_operator_goes_on_where_the_one_that_worked_is_killed_or_told_to_end() {
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("several").await.unwrap();
-    monitoring::define(&bed).await.unwrap();
+    definitions::define(&bed, definitions::PROMETHEUS)
+        .await
+        .unwrap();
     let enabled = json!({"enabled": true});
     let two = json!({
         "replicas": 2, "networkPolicy": enabled,
+        // Nobody answers there: what is excepted, and the API server, are reached without.
+        "proxy": {"http": NOBODY, "https": NOBODY, "except": network::NODE},
         "metrics": {"dashboard": enabled, "podMonitor": enabled, "rules": enabled},
     });
     let parts = one_node(&bed, &namespace, DB, two).await.unwrap();
     what_prometheus_is_told_is_understood(&bed, &namespace).await;
+    a_drain_leaves_one_of_them(&namespace).await;
 
     // A minute's work.
     let slow = json!({"bandwidthPerNode": "140Ki", "keyspaces": ["shop"]});

@@ -11,6 +11,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, Pod};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::Distribution;
@@ -19,6 +20,7 @@ use super::cql::{self, Session};
 use super::manifests::{self, CONTAINER, HOME, Images, Options};
 use crate::bed::wait::until;
 use crate::bed::{Bed, Namespace, Output};
+use crate::host::process::Identity;
 use crate::parts::images;
 
 /// How long all pods may take to become ready. Alone on two cores it is 30 s.
@@ -222,6 +224,29 @@ impl<'n> Cluster<'n> {
         self.delete_pod(pod, false).await?;
         self.wait_pod_ready(pod).await?;
         self.agree().await
+    }
+
+    /// Freezes a node's Cassandra, as a disk that hangs would: its pod stays, and the others take it for down.
+    pub async fn pause(&self, pod: usize) -> Result<()> {
+        self.signal(pod, Signal::STOP).await
+    }
+
+    /// Lets it go on after [`Self::pause`].
+    pub async fn go_on(&self, pod: usize) -> Result<()> {
+        self.signal(pod, Signal::CONT).await?;
+        self.wait_pod_ready(pod).await?;
+        self.agree().await
+    }
+
+    async fn signal(&self, pod: usize, signal: Signal) -> Result<()> {
+        let processes = self.namespace.processes(&self.options.pod(pod)).await?;
+        let is_java = |pid: &&i32| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+            name.is_ok_and(|name| name.trim() == "java")
+        };
+        let java = processes.iter().find(is_java).copied();
+        let java = java.and_then(Identity::of).context("it has no Cassandra")?;
+        java.signal(signal)
     }
 
     /// Sets how many pods there are. A node without a pod stays in the ring. Waits until the

@@ -29,7 +29,9 @@ async fn schedules_replace_try_again_forget_and_catch_up_as_they_are_told() {
         the_later_one_replaces(&ground),
         failed_ones_are_tried_again_and_forgotten(&ground)
     );
+    two_at_a_time_and_the_last_one_is_kept(&ground).await;
     the_last_time_of_an_outage_is_made_up_for(&ground).await;
+    nothing_is_made_while_suspended(&ground).await;
     namespace.done().await.unwrap();
 }
 
@@ -111,6 +113,57 @@ async fn failed_ones_are_tried_again_and_forgotten(ground: &Ground<'_>) {
         status(&vain.unwrap()).last_result,
         Some(BackupPhase::Failed)
     );
+}
+
+/// Each backup takes more than a minute, and one is due every minute. The later one is made all the same, and waits
+/// for the cluster. Of those that succeeded one resource stays, and the data of all.
+async fn two_at_a_time_and_the_last_one_is_kept(ground: &Ground<'_>) {
+    let spec = json!({
+        "schedule": "* * * * *",
+        "concurrencyPolicy": "Allow",
+        "successfulBackupsHistoryLimit": 1,
+    });
+    let slow = json!({"cluster": "allowed", "bandwidthPerNode": "110Ki", "keyspaces": ["shop"]});
+    ground.apply("crowd", spec, slow).await;
+    let two = |cron: &CronBackupStatus| cron.active.len() == 2;
+    let cron = ground.reaches("crowd", "has two at work", two).await;
+    ground.suspend("crowd").await;
+    let [first, second] = &status(&cron).active[..] else {
+        panic!("{cron:#?}")
+    };
+    let second = ended(ground.namespace, second).await.unwrap();
+    let phase = resources::phase(&second);
+    assert_eq!(phase, Some(BackupPhase::Succeeded), "{:#?}", second.status);
+    let backups = ground.namespace.api::<CassandraBackup>();
+    let gone = async || Ok(backups.get_opt(first).await?.is_none().then_some(()));
+    until("the resource of the first is gone", MINUTES, gone)
+        .await
+        .unwrap();
+    assert!(backups.get_opt(&second.name_any()).await.unwrap().is_some());
+    let stored = &second.status.as_ref().unwrap().backup_name;
+    let manifests = ground.parts.bucket.list("allowed/manifests").await.unwrap();
+    let others: BTreeSet<_> = manifests
+        .keys()
+        .filter(|key| key.ends_with(".jsonl"))
+        .filter_map(|key| key.split('/').nth(2))
+        .filter(|name| Some(*name) != stored.as_deref())
+        .collect();
+    assert_eq!(others.len(), 1, "{manifests:?}");
+    let first = others.first().copied().unwrap();
+    let backup = Backup::read(&ground.parts.bucket, "allowed", first).await;
+    backup.unwrap().verify(&ground.parts.bucket).await.unwrap();
+}
+
+/// Minutes have passed, with two other operators, since these were suspended.
+async fn nothing_is_made_while_suspended(ground: &Ground<'_>) {
+    for name in ["eager", "vain", "crowd"] {
+        let crons = ground.namespace.api::<CronBackup>();
+        let cron = crons.get(name).await.unwrap();
+        assert_eq!(status(&cron).next_schedule_time, None, "{cron:#?}");
+        assert_eq!(ready(status(&cron)), Some(("True", "Suspended")));
+        let minute = child_name(name, Timestamp::now() - Span::new().minutes(1));
+        assert!(!names(ground, name).await.contains(&minute));
+    }
 }
 
 /// Two times pass while no operator is there; the second of them not long before one is.

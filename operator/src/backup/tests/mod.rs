@@ -1,5 +1,6 @@
 //! Planning, verdict and ring, from resources as users write them.
 
+mod simulated;
 mod turns;
 mod verdict;
 
