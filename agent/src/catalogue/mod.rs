@@ -147,6 +147,15 @@ impl Backup {
         }
     }
 
+    /// That it is not taken since a manifest of it cannot be used, in words.
+    pub fn unusable(&self) -> Option<String> {
+        let (host_id, why) = self.unreadable.iter().next()?;
+        let name = &self.name;
+        Some(format!(
+            "backup {name} is passed over: the manifest of node {host_id} cannot be used: {why}"
+        ))
+    }
+
     /// When its first snapshot was taken, as far as headers were read; else when its first
     /// manifest was written.
     pub fn started(&self) -> Option<Timestamp> {

@@ -80,6 +80,8 @@ pub struct Chosen {
     pub directories: Vec<String>,
     /// Its manifest.
     pub manifest: Key,
+    /// Newer backups that were not taken since they cannot be believed, in words.
+    pub passed_over: Vec<String>,
 }
 
 /// Finds it.
@@ -111,6 +113,7 @@ pub async fn choose(
         .retain(|backup| (is_whole(backup) || backup.headers.is_empty()) && may_have(backup, node));
     let mut newest: Option<Chosen> = None;
     let mut damaged = None;
+    let mut passed_over = Vec::new();
     for backup in backups.iter().rev() {
         // By one header they were in order; a node's own snapshot may have been later or earlier.
         if newest
@@ -127,10 +130,19 @@ pub async fn choose(
                     newest = Some(chosen);
                 }
             }
-            None => damaged = damaged.or_else(|| unreadable(&backup, node)),
+            None if newest.is_none() && backup.started() < Some(before) => {
+                let unreadable = unreadable(&backup, node);
+                passed_over.extend(unreadable.is_some().then(|| backup.unusable()).flatten());
+                damaged = damaged.or(unreadable);
+            }
+            None => {}
         }
     }
-    newest.ok_or_else(|| damaged.unwrap_or_else(|| no_node(cluster, node)))
+    let found = newest.map(|chosen| Chosen {
+        passed_over,
+        ..chosen
+    });
+    found.ok_or_else(|| damaged.unwrap_or_else(|| no_node(cluster, node)))
 }
 
 /// Why the backup may have the node and nobody can tell.
@@ -200,6 +212,7 @@ fn found(backup: &Backup, node: &Node) -> Result<Option<Chosen>, RestoreError> {
         taken: header.snapshot.started_at,
         directories: header.node.data_directories.clone(),
         manifest: stored.key.clone(),
+        passed_over: Vec::new(),
     }))
 }
 

@@ -91,6 +91,14 @@ impl Machine {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Restores, and gives what was said meanwhile.
+    fn told(&self, more: &[&str]) -> String {
+        let output = self.restore(more);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        told
+    }
+
     /// Fails to, with this exit code; gives what was said.
     fn refused(&self, code: i32, more: &[&str]) -> String {
         let output = self.restore(more);
@@ -210,6 +218,19 @@ fn a_manifest_of_a_newer_format_is_told_as_such_and_not_as_missing() {
     // An older backup that can be read is taken, and where there is none it is not called missing.
     let latest = ["--backup", "latest", "--host-id", FIRST, "--dry-run"];
     assert_eq!(machine.restored(&latest)["backup"], "old");
+    assert!(
+        machine
+            .told(&latest)
+            .contains("backup alone is passed over")
+    );
+    let new = machine
+        .stage
+        .path(&format!("manifests/new/{}.jsonl", node(2)));
+    let sound = fs::read(&new).unwrap();
+    fs::write(&new, &sound[..40]).unwrap();
+    let second = node(2).to_string();
+    let told = machine.told(&["--backup", "latest", "--host-id", &second, "--dry-run"]);
+    assert!(told.contains("backup new is passed over"), "{told}");
     fs::remove_dir_all(machine.stage.path("manifests/old")).unwrap();
     let why = machine.refused(13, &latest[..4]);
     assert!(why.contains("update it"), "{why}");

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crds::{BackupPhase, CassandraBackup};
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use crds::{BackupPhase, BackupStorage, CassandraBackup};
 use e2e::backup::Backup;
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
@@ -33,6 +34,9 @@ async fn data_stays_while_it_is_out_of_reach_and_nothing_of_what_took_too_long()
         .what_cannot_be_reached_stays_until_somebody_says_so()
         .await;
     ground.what_ran_out_of_time_leaves_nothing().await;
+    ground
+        .a_bucket_that_keeps_what_is_touched_is_warned_of()
+        .await;
     namespace.done().await.unwrap();
 }
 
@@ -93,11 +97,38 @@ impl Ground<'_> {
 
     async fn endpoint(&self, url: &str) {
         let patch: Value = json!({"spec": {"s3": {"endpoint": url}}});
-        let storages = self.namespace.api::<crds::BackupStorage>();
+        let storages = self.namespace.api::<BackupStorage>();
         storages
             .patch(STORAGE, &PatchParams::default(), &Patch::Merge(patch))
             .await
             .unwrap();
+    }
+
+    /// Its versioning is turned on and the storage asked again: by a change of it, as always.
+    async fn a_bucket_that_keeps_what_is_touched_is_warned_of(&self) {
+        let minio = &self.parts.minio;
+        let versioned = VersioningConfiguration::builder();
+        let versioned = versioned.status(BucketVersioningStatus::Enabled).build();
+        let request = minio.client().put_bucket_versioning().bucket(BUCKET);
+        let request = request.versioning_configuration(versioned);
+        for (keeps, ready) in [("False", "True"), ("True", "True")] {
+            let says = |storage: &BackupStorage| {
+                let conditions = storage.status.iter().flat_map(|it| &it.conditions);
+                let is = |type_: &str| {
+                    let mut of_type = conditions.clone().filter(|it| it.type_ == type_);
+                    of_type.next().map(|it| it.status.as_str())
+                };
+                (is("KeepsVersions"), is("Ready")) == (Some(keeps), Some(ready))
+            };
+            let what = format!("says {keeps} of versions");
+            self.namespace
+                .wait_for::<BackupStorage>(STORAGE, &what, MINUTES, says)
+                .await
+                .unwrap();
+            request.clone().send().await.unwrap();
+            self.endpoint("http://10.88.0.1:1").await;
+            self.endpoint(&minio.endpoint()).await;
+        }
     }
 
     async fn what_ran_out_of_time_leaves_nothing(&self) {

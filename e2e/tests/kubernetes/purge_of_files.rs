@@ -2,7 +2,8 @@
 //! of a backup. What was freed is told to the byte.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::pin::pin;
+use std::time::{Duration, Instant, SystemTime};
 
 use crds::{BackupPhase, CassandraBackup, CronBackup};
 use e2e::backup::{Backup, Storage};
@@ -13,8 +14,9 @@ use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::filesystem::Filesystem;
 use e2e::product::{DISK, Operator, back_up, ended, file_storage, resources, shared_disk, start};
+use futures::TryStreamExt as _;
 use jiff::{Span, Timestamp};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
 const DB: &str = "db";
@@ -51,6 +53,7 @@ async fn what_goes_from_files_goes_through_a_cassandra_pod_and_is_counted() {
     };
     ground.retention_takes_what_only_the_old_one_needs().await;
     ground.data_goes_with_its_resource().await;
+    ground.status_is_written_now_and_then().await;
     ground.lines_say_what_they_are_about().await;
     namespace.done().await.unwrap();
 }
@@ -144,6 +147,41 @@ impl Ground<'_> {
         assert!(left.is_empty(), "{left:?}");
         let others = self.storage().list(DB).await.unwrap();
         assert!(others.keys().any(|key| key.ends_with(".jsonl")));
+    }
+
+    /// While a backup is at work its turns are told at once, and its figures every five seconds at most.
+    async fn status_is_written_now_and_then(&self) {
+        let slow = json!({"cluster": "slow", "bandwidthPerNode": "60Ki", "keyspaces": ["shop"]});
+        back_up(self.namespace, "slow", DB, "disk", slow)
+            .await
+            .unwrap();
+        let began = Instant::now();
+        let backups = self.namespace.api::<CassandraBackup>();
+        let of_it = WatchParams::default().fields("metadata.name=slow");
+        let changes = backups.watch(&of_it, "0").await.unwrap();
+        let mut changes = pin!(changes);
+        let (mut writes, mut seen) = (0_u64, Vec::new());
+        while let Some(change) = changes.try_next().await.unwrap() {
+            let (WatchEvent::Added(backup) | WatchEvent::Modified(backup)) = change else {
+                continue;
+            };
+            let status = backup.status.unwrap_or_default();
+            let turn = (status.phase, status.conditions);
+            if seen.last() == Some(&turn) {
+                writes += 1;
+            } else {
+                seen.push(turn);
+            }
+            if status.phase.is_some_and(BackupPhase::is_final) {
+                break;
+            }
+        }
+        let took = began.elapsed().as_secs();
+        assert!(took > 20, "it was over in {took} s");
+        assert!(
+            (2..=took / 5 + 1).contains(&writes),
+            "{writes} in {took} s: {seen:#?}"
+        );
     }
 
     /// Each line of the log is a JSON object, and what is about a node's share names it, its backup and its run.

@@ -12,6 +12,7 @@ use e2e::bed::{Bed, Namespace};
 use e2e::parts::kubectl;
 use e2e::parts::minio::{Setup, User};
 use e2e::product::{BUCKET, OneNode, STORAGE, back_up, ended, one_node, resources};
+use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use k8s_openapi::api::core::v1::Event;
@@ -139,8 +140,14 @@ async fn schedules_make_one_backup_for_each_time_and_the_data_outlives_the_resou
 
     two_keys(&ground).await;
     at_once_and_applied_twice(&ground).await;
+    let shifted = next_of(&ground, "later").await;
     names_of_others_are_left_alone(&ground).await;
     long_backups_never_overlap(&ground).await;
+    assert_eq!(
+        next_of(&ground, "later").await,
+        shifted,
+        "another operator shifts it elsewhere"
+    );
     only_the_last_one_stays(&ground).await;
     data_outlives_the_schedule(&ground).await;
     namespace.done().await.unwrap();
@@ -198,15 +205,25 @@ async fn at_once_and_applied_twice(ground: &Ground<'_>) {
     assert!(diff.contains("0 0 2 1 *"), "{diff}");
     ground.parts.operator.kill().await.unwrap();
     // The new operator has looked at it once it has looked at one that was made after it.
-    let later = json!({"schedule": "0 0 1 1 *"});
+    let later = json!({"schedule": "0 0 1 1 *", "jitterSeconds": 86400});
     ground.apply("later", later, json!({})).await;
     ground
         .reaches("later", "is followed", |cron| ready(cron).is_some())
         .await;
+    let shifted = next_of(ground, "later").await.to_zoned(TimeZone::UTC);
+    assert_eq!((shifted.month(), shifted.day()), (1, 1));
+    assert_ne!(shifted.datetime().time(), Time::midnight(), "{shifted}");
     let crons = ground.namespace.api::<CronBackup>();
     let same = crons.get("yearly").await.unwrap();
     assert_eq!(same.metadata.generation, cron.metadata.generation);
     assert_eq!(ground.children("yearly").await.len(), 1);
+}
+
+/// When the next backup of a schedule begins.
+async fn next_of(ground: &Ground<'_>, name: &str) -> Timestamp {
+    let cron = ground.namespace.api::<CronBackup>().get(name).await;
+    let next = status(&cron.unwrap()).next_schedule_time.clone();
+    next.unwrap().0
 }
 
 /// A CassandraBackup of another origin has the name that the next two should have.

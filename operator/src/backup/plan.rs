@@ -13,6 +13,7 @@ use protocol::Reason;
 use uuid::Uuid;
 
 use super::coverage;
+use super::ring;
 use super::verdict::{Verdict, verdict};
 use crate::conditions;
 use crate::humane;
@@ -262,11 +263,8 @@ fn summarize(status: &mut CassandraBackupStatus, now: Timestamp) {
         .filter(|node| node.phase == NodePhase::Succeeded)
         .count();
     // A member of the ring without a pod is one that is not done.
-    let missing = status
-        .ring
-        .as_ref()
-        .map_or(0, |ring| ring.without_pod.len());
-    status.nodes_done = Some(format!("{done}/{}", status.nodes.len() + missing));
+    let all = status.nodes.len() + ring::without_pod(status);
+    status.nodes_done = Some(format!("{done}/{all}"));
     let sum = |of: fn(&NodeStatus) -> Option<&Amount>| {
         let mut known = status.nodes.iter().filter_map(of).peekable();
         known.peek().is_some().then(|| humane::sum(known))

@@ -21,3 +21,14 @@ pub(super) fn leave_out_selected(status: &mut CassandraBackupStatus) {
     let selected = status.nodes.iter().filter_map(|node| node.host_id.as_ref());
     ring::leave_out(&mut status.ring, selected);
 }
+
+/// How many members of the ring have no pod. A node that never told who it is cannot be told from them, and
+/// is one of the others.
+pub(super) fn without_pod(status: &CassandraBackupStatus) -> usize {
+    let members = status
+        .ring
+        .as_ref()
+        .map_or(0, |ring| ring.without_pod.len());
+    let unknown = status.nodes.iter().filter(|node| node.host_id.is_none());
+    members.saturating_sub(unknown.count())
+}

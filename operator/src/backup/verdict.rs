@@ -3,7 +3,7 @@
 use crds::{BackupPhase, CassandraBackupStatus, NodePhase, NodeStatus};
 use protocol::Reason;
 
-use super::coverage;
+use super::{coverage, ring};
 use crate::ring::named;
 
 /// Nodes that are named in a message.
@@ -53,7 +53,7 @@ fn of_nodes(status: &CassandraBackupStatus) -> Option<Verdict> {
         return Some(Verdict {
             phase,
             reason: common_reason(phase, &unsuccessful),
-            message: described(&unsuccessful, nodes.len()),
+            message: described(&unsuccessful, status),
         });
     }
     Some(of_ring(status))
@@ -106,7 +106,8 @@ fn common_reason(phase: BackupPhase, unsuccessful: &[&NodeStatus]) -> String {
     }
 }
 
-fn described(unsuccessful: &[&NodeStatus], all: usize) -> String {
+fn described(unsuccessful: &[&NodeStatus], status: &CassandraBackupStatus) -> String {
+    let all = status.nodes.len();
     let named: Vec<_> = unsuccessful
         .iter()
         .take(NAMED)
@@ -122,8 +123,13 @@ fn described(unsuccessful: &[&NodeStatus], all: usize) -> String {
             format!("{}: {reason}: {message}", node.pod)
         })
         .collect();
+    let without_pod = match ring::without_pod(status) {
+        0 => String::new(),
+        1 => "; 1 more member of the ring has no pod".into(),
+        members => format!("; {members} more members of the ring have no pod"),
+    };
     format!(
-        "{} of {all} nodes are not backed up. {}{}",
+        "{} of {all} nodes are not backed up. {}{}{without_pod}",
         unsuccessful.len(),
         named.join("; "),
         and_more(unsuccessful.len())

@@ -181,6 +181,11 @@ impl<'a> Ready<'a> {
         &self.source.backup
     }
 
+    /// Newer backups that were not taken since they cannot be believed, in words.
+    pub fn passed_over(&self) -> &[String] {
+        &self.source.passed_over
+    }
+
     /// When its first snapshot was taken.
     pub fn taken(&self) -> Option<Timestamp> {
         self.source.taken

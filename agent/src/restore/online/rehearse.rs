@@ -324,6 +324,7 @@ mod tests {
                 replication: replications(&schema),
             },
             schema,
+            passed_over: Vec::new(),
         }
     }
 

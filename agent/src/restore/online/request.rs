@@ -105,6 +105,9 @@ async fn attempt(
     store.reach().await.map_err(OnlineError::from)?;
     run.phase(Phase::Planning, None);
     let ready = Ready::look(store.as_ref(), &cluster, order, &request.jmx, &request.cql).await?;
+    for passed_over in ready.passed_over() {
+        run.warn(Reason::RestoreNote, passed_over.clone());
+    }
     known.node = ready.identity();
     if request.dry_run {
         known.ring = ready.ring();

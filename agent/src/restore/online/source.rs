@@ -39,6 +39,8 @@ pub struct Source {
     pub cluster: Cluster,
     /// The schema; empty where the backup has none.
     pub schema: Vec<Statement>,
+    /// Newer backups that were not taken since they cannot be believed, in words.
+    pub passed_over: Vec<String>,
 }
 
 impl Source {
@@ -49,7 +51,7 @@ impl Source {
         which: &Which,
         selection: &Selection,
     ) -> Result<Self, OnlineError> {
-        let backup = choose(store, cluster, which, selection).await?;
+        let (backup, passed_over) = choose(store, cluster, which, selection).await?;
         let newest = backup
             .headers
             .values()
@@ -91,6 +93,7 @@ impl Source {
                 replication,
             },
             schema,
+            passed_over,
             backup: backup.name,
             headers: backup.headers,
         })
@@ -135,12 +138,12 @@ async fn choose(
     cluster: &ClusterId,
     which: &Which,
     selection: &Selection,
-) -> Result<Backup, OnlineError> {
+) -> Result<(Backup, Vec<String>), OnlineError> {
     let before = match which {
         Which::Named(name) => {
             let backup = catalogue::read_one(store, cluster, name).await?;
             return match backup.scope().is_none_or(|it| selection.is_covered_by(it)) {
-                true => Ok(backup),
+                true => Ok((backup, Vec::new())),
                 false => Err(OnlineError::NotInScope {
                     backup: backup.name,
                 }),
@@ -150,11 +153,15 @@ async fn choose(
         Which::Before(time) => *time,
     };
     let backups = catalogue::read(store, cluster, Headers::One).await?;
+    let mut passed_over = Vec::new();
     for backup in backups.iter().rev() {
         let in_time = backup.started().is_some_and(|it| it < before);
         // The newest of all may be of one table.
         let whole = |it: &Scope| it.keyspaces.is_empty() && it.tables.is_empty();
         let fits = |it: &Scope| selection.is_covered_by(it) && (!selection.is_all() || whole(it));
+        if in_time && backup.headers.is_empty() {
+            passed_over.extend(backup.unusable());
+        }
         let covers = backup.scope().is_some_and(fits);
         if !in_time || !covers || backup.completeness() != Completeness::Complete {
             continue;
@@ -162,8 +169,9 @@ async fn choose(
         // One header says that it is complete; the others may be damaged.
         let backup = catalogue::read_one(store, cluster, &backup.name).await?;
         if backup.completeness() == Completeness::Complete && backup.unreadable.is_empty() {
-            return Ok(backup);
+            return Ok((backup, passed_over));
         }
+        passed_over.extend(backup.unusable());
     }
     Err(OnlineError::NoCompleteBackup {
         cluster: cluster.clone(),

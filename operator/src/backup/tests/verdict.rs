@@ -60,6 +60,38 @@ fn a_member_of_another_datacenter_counts_only_where_the_scope_says_so() {
 }
 
 #[test]
+fn a_node_that_never_told_who_it_is_counts_once_and_one_without_a_pod_besides() {
+    let mut status = begun(&backup(|_| ()), 3);
+    let ends = [
+        (NodePhase::Succeeded, Reason::Succeeded),
+        (NodePhase::Succeeded, Reason::Succeeded),
+        (NodePhase::Failed, Reason::JmxUnreachable),
+    ];
+    ended(&mut status, &ends);
+    status.nodes[2].host_id = None;
+    let of_three = [member(0, "dc1"), member(1, "dc1"), member(2, "dc1")];
+    ring::fold(&mut status, &of_three, &[]);
+    let plan = planned(&backup(|_| ()), &status, &[]);
+    assert_eq!(plan.status.nodes_done.as_deref(), Some("2/3"));
+    let message = complete(&plan.status).2;
+    assert!(
+        message.starts_with("1 of 3 nodes are not backed up. c-2"),
+        "{message}"
+    );
+    assert!(!message.contains("no pod"), "{message}");
+
+    let of_four = [&of_three[..], &[member(3, "dc1")]].concat();
+    ring::fold(&mut status, &of_four, &[]);
+    let plan = planned(&backup(|_| ()), &status, &[]);
+    assert_eq!(plan.status.nodes_done.as_deref(), Some("2/4"));
+    let message = complete(&plan.status).2;
+    assert!(
+        message.contains("1 more member of the ring has no pod"),
+        "{message}"
+    );
+}
+
+#[test]
 fn members_stop_being_missing_when_their_node_tells_its_host_id() {
     let mut status = begun(&backup(|_| ()), 2);
     status.nodes[0].host_id = Some(host(0).to_string());

@@ -45,6 +45,7 @@ fn source() -> Source {
             ..cluster(&[0, 100], "dc1")
         },
         schema,
+        passed_over: Vec::new(),
     }
 }
 
