@@ -116,7 +116,7 @@ reasons! {
     CqlDenied, Denied, "Cassandra's CQL refused the user or the password, or asks for one and there is none.", "Correct the secret.";
 
     CorruptSSTable, Mismatch, "A file of Cassandra does not match its own checksum: the disk or the file is damaged.", "Scrub or replace the node; `allowCorrupt` leaves the SSTable out.";
-    ContentMismatch, Mismatch, "An object in the storage is not what the manifest says.", "`cassandra-backup verify --repair` removes such objects; the next backup uploads them again if the node still has the file, so save first what you may need.";
+    ContentMismatch, Mismatch, "An object in the storage is not what the manifest says, or a manifest cannot be believed.", "`cassandra-backup verify --level content` names what is wrong. `--repair` removes wrong objects; the next backup uploads them again if the node still has the file, so save first what you may need. A backup with a damaged manifest is lost for its node: restore another one. A manifest of a newer format needs a newer version.";
 
     NoSpace, NoSpace, "The storage is full, or the disk that is restored to.", "Free space or enlarge it.";
 

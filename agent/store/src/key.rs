@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 /// The longest key of S3 and GCS, in bytes. Azure counts 1024 characters.
-const MAX_BYTES: usize = 1024;
+pub(crate) const MAX_BYTES: usize = 1024;
 /// The longest file name of every file system in use, in bytes.
 const MAX_SEGMENT_BYTES: usize = 255;
 

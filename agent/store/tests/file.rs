@@ -234,6 +234,75 @@ async fn an_object_that_shrinks_while_it_is_read_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_deletion_takes_the_directories_along_that_hold_nothing_else() {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    for path in ["prod/data/n/t/a/1", "prod/data/n/t/b/1"] {
+        store.create(&key(path), Bytes::new()).await.unwrap();
+    }
+    let there = |path: &str| directory.path().join(path).exists();
+    store.delete(&key("prod/data/n/t/a/1")).await.unwrap();
+    assert!(!there("prod/data/n/t/a") && there("prod/data/n/t/b/1"));
+    store.delete(&key("prod/data/n/t/b/1")).await.unwrap();
+    assert!(!there("prod/data") && there("prod"));
+    store.delete(&key("prod/data/n/t/b/1")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_written_while_others_delete_beside_it_is_there() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let busy = (0..4).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let key = key(&format!("prod/data/n/t/a/{number}"));
+            for round in 0..500 {
+                let content = Bytes::from(round.to_string());
+                if round % 2 == 0 {
+                    store.create(&key, content).await.unwrap();
+                } else {
+                    let size = content.len() as u64;
+                    let mut source = Chunked::new(content, 1);
+                    let stored = store.upload(&key, size, &mut source).await.unwrap();
+                    assert_eq!(stored, Outcome::Stored);
+                }
+                store.stat(&key).await.unwrap();
+                store.delete(&key).await.unwrap();
+            }
+        })
+    });
+    for task in busy.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    assert_eq!(list(&store, "prod").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_chain_of_directories_without_end_is_no_end_of_a_sweep() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let store = FileStore::open(directory.path()).unwrap();
+    let (top, inside) = (
+        directory.path().join("prod"),
+        directory.path().join("inside"),
+    );
+    std::fs::create_dir(&inside).unwrap();
+    // Deeper than a path can be long, and than files can be open at a time.
+    for _ in 0..5 {
+        let innermost = top.join(["d"; 400].join("/"));
+        std::fs::create_dir_all(&innermost).unwrap();
+        std::fs::rename(&inside, innermost.join("d")).unwrap();
+        std::fs::rename(&top, &inside).unwrap();
+    }
+    std::fs::rename(&inside, &top).unwrap();
+    let now = std::time::SystemTime::now();
+    assert_eq!(store.sweep(&key("prod"), now, &|_| false).await.unwrap(), 0);
+    assert_eq!(list(&store, "prod").await.unwrap(), []);
+    // A TempDir would open them all.
+    let mut remove = std::process::Command::new("rm");
+    assert!(remove.arg("-r").arg(&top).status().unwrap().success());
+}
+
+#[tokio::test]
 async fn a_probe_tells_the_device_and_the_free_space() {
     let (disk, memory) = (
         tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),

@@ -174,12 +174,7 @@ fn a_repair_removes_what_is_wrong_unless_a_running_backup_relies_on_it() {
     );
     assert!(!wrong.exists());
     assert!(stage.path(&data_key(node(1), SHARED)).exists());
-    assert_eq!(
-        fs::read_dir(stage.path("manifests/.purge"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert!(!stage.path("manifests/.purge").exists());
 
     let (_, report) = stage.json(&["verify", "--all"]);
     assert_eq!(report["findings"][0]["problem"], "Missing");

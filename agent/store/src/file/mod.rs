@@ -79,8 +79,11 @@ impl Store for FileStore {
         self.run(move |root| {
             let failed = |e| root.failed(Some(&key), e);
             let names = Names::Durable;
-            let (directory, name) = root.parent(&key, Some(names)).map_err(failed)?;
-            let mut file = Temporary::create(root, directory, body.len() as u64).map_err(failed)?;
+            let size = body.len() as u64;
+            let begun = root.begin(&key, names, |directory, name| {
+                Ok((Temporary::create(root, directory, size)?, name))
+            });
+            let (mut file, name) = begun.map_err(failed)?;
             file.write(&body).map_err(failed)?;
             match file.place(name, names).map_err(failed)? {
                 Placed::New => Ok(()),
@@ -166,14 +169,9 @@ impl Store for FileStore {
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let key = key.clone();
-        self.run(move |root| {
-            let removed = root.parent(&key, None).and_then(|(directory, name)| {
-                rustix::fs::unlinkat(directory, name, AtFlags::empty())
-            });
-            match removed {
-                Ok(()) | Err(Errno::NOENT) => Ok(()),
-                Err(e) => Err(root.failed(Some(&key), e)),
-            }
+        self.run(move |root| match root.remove(&key) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(root.failed(Some(&key), e)),
         })
         .await
     }

@@ -17,6 +17,9 @@ use crate::{At, Error, Key};
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
 
+/// How often a directory is made anew that others take away.
+const ATTEMPTS: usize = 100;
+
 /// When the names of new files and directories have to be on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Names {
@@ -89,6 +92,46 @@ impl Root {
         let (path, name) = key.split_last();
         let segments = path.split('/').filter(|segment| !segment.is_empty());
         Ok((self.walk(segments, create)?, name))
+    }
+
+    /// Begins a file of `key` in its directory, which is made where it is missing: anew if a deletion takes
+    /// it away before there is a file in it.
+    pub fn begin<'k, T>(
+        &self,
+        key: &'k Key,
+        names: Names,
+        begin: impl Fn(OwnedFd, &'k str) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let attempt = || {
+            let (directory, name) = self.parent(key, Some(names))?;
+            begin(directory, name)
+        };
+        for _ in 1..ATTEMPTS {
+            match attempt() {
+                Err(Errno::NOENT | Errno::STALE) => {}
+                begun => return begun,
+            }
+        }
+        attempt()
+    }
+
+    /// Removes the file of `key`, and the directories above it that hold nothing else: a purge would leave one
+    /// for each SSTable that ever was. The topmost stays, as it may have been made for us.
+    pub fn remove(&self, key: &Key) -> Result<(), Errno> {
+        let (path, name) = key.split_last();
+        let segments: Vec<&str> = path.split('/').filter(|it| !it.is_empty()).collect();
+        let mut way = vec![open_directory(&self.directory, ".")?];
+        for segment in &segments {
+            let below = open_directory(&way[way.len() - 1], *segment)?;
+            way.push(below);
+        }
+        rustix::fs::unlinkat(&way[segments.len()], name, AtFlags::empty())?;
+        for (above, segment) in way.iter().zip(&segments).skip(1).rev() {
+            if rustix::fs::unlinkat(above, *segment, AtFlags::REMOVEDIR).is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The directory below the root that `segments` lead to.

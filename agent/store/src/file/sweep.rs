@@ -15,14 +15,17 @@ pub(super) fn sweep(root: &Root, prefix: &Key, before: SystemTime) -> Result<u64
     let failed = |e| root.failed(Some(prefix), e);
     let top = root.walk(std::iter::empty(), None).map_err(failed)?;
     let mut sweep = Sweep { before, removed: 0 };
-    sweep.directory(&top, false).map_err(failed)?;
+    sweep.directory(&top, 0).map_err(failed)?;
     match root.walk(prefix.segments(), None) {
-        Ok(directory) => sweep.directory(&directory, true).map_err(failed)?,
+        Ok(directory) => sweep.directory(&directory, DEEPEST).map_err(failed)?,
         Err(Errno::NOENT) => {}
         Err(e) => return Err(failed(e)),
     }
     Ok(sweep.removed)
 }
+
+/// No key of ours has more segments.
+const DEEPEST: usize = crate::key::MAX_BYTES / 2;
 
 struct Sweep {
     before: SystemTime,
@@ -30,7 +33,8 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn directory(&mut self, directory: &OwnedFd, deep: bool) -> Result<(), Errno> {
+    /// Looks into a directory, and so many levels below.
+    fn directory(&mut self, directory: &OwnedFd, levels: usize) -> Result<(), Errno> {
         for entry in Dir::read_from(directory)? {
             let entry = entry?;
             let name = entry.file_name();
@@ -53,9 +57,9 @@ impl Sweep {
                     }
                 }
             }
-            if deep && kind == FileType::Directory {
+            if levels > 0 && kind == FileType::Directory {
                 match open_directory(directory, name) {
-                    Ok(below) => self.directory(&below, true)?,
+                    Ok(below) => self.directory(&below, levels - 1)?,
                     Err(Errno::NOENT) => {}
                     Err(e) => return Err(e),
                 }

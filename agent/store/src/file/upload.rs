@@ -171,15 +171,15 @@ enum Begun {
 }
 
 fn begin(root: &Arc<Root>, key: &Key, size: u64) -> Result<Begun, Error> {
-    let failed = |e| root.failed(Some(key), e);
-    let (directory, name) = root.parent(key, Some(Names::Settled)).map_err(failed)?;
-    match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => {}
-        Err(e) => return Err(failed(e)),
-        Ok(stat) => return Ok(Begun::There(stat.st_size as u64)),
-    }
-    let file = Temporary::create(root, directory, size).map_err(failed)?;
-    Ok(Begun::New(file, name.to_owned()))
+    let begun = root.begin(key, Names::Settled, |directory, name| {
+        match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => {}
+            stat => return Ok(Begun::There(stat?.st_size as u64)),
+        }
+        let file = Temporary::create(root, directory, size)?;
+        Ok(Begun::New(file, name.to_owned()))
+    });
+    begun.map_err(|e| root.failed(Some(key), e))
 }
 
 fn end(root: &Root, key: &Key, size: u64, file: Temporary, name: &str) -> Result<Outcome, Error> {
