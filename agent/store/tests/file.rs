@@ -286,8 +286,8 @@ async fn a_chain_of_directories_without_end_is_no_end_of_a_sweep() {
         directory.path().join("inside"),
     );
     std::fs::create_dir(&inside).unwrap();
-    // Deeper than a path can be long, and than files can be open at a time.
-    for _ in 0..5 {
+    // Deeper than a path can be long, than files can be open at a time, and than a stack takes calls.
+    for _ in 0..60 {
         let innermost = top.join(["d"; 400].join("/"));
         std::fs::create_dir_all(&innermost).unwrap();
         std::fs::rename(&inside, innermost.join("d")).unwrap();
