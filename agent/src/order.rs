@@ -9,6 +9,8 @@ pub enum Rule {
     CondemnedRead,
     /// It reads them before it lists what is there.
     CondemnedBeforeList,
+    /// A backup renews the time of what is stored already, so that a cleanup by age spares it.
+    StoredRenewed,
     /// Data is stored before the manifest.
     DataBeforeManifest,
     /// What was uploaded is settled before the manifest names it.
@@ -38,8 +40,11 @@ pub enum Rule {
     IntentsCondemned,
     /// A repair looks at an object again, once nobody new can rely on it, before it deletes it.
     WrongAgain,
-    /// A purge of a file system waits until no client believes what it cached.
+    /// A purge of a file system waits before its last look until every client sees what it condemns, and
+    /// it sees what others wrote.
     CacheWait,
+    /// It waits until every client sees that its last delete is done, before its list goes.
+    CacheWaitAgain,
     /// A restore writes its intent before it looks whether a purge has its backup.
     HoldBeforeLook,
     /// A restore looks whether a purge has its backup.

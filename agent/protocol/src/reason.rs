@@ -110,7 +110,7 @@ reasons! {
     StorageNotFound, NotFound, "The bucket or directory does not exist.", "Create it or correct its name.";
 
     Locked, Locked, "Another run is at work on this node; the message names it.", "Wait for its end, or cancel it.";
-    ClusterBusy, Locked, "Another backup of this cluster is at work; the message names it. This one begins when that has ended.", "Wait, or cancel one of them.";
+    ClusterBusy, Locked, "Another backup or restore of this cluster is at work; the message names it. This one begins when that has ended.", "Wait, or cancel one of them.";
     StorageDenied, Denied, "The storage refused the credentials, or they lack a permission.", "Correct the secret or the policy.";
     JmxDenied, Denied, "Cassandra's JMX refused the password or the certificate, these lack a permission, or its own certificate is not trusted.", "Correct the secret.";
     CqlDenied, Denied, "Cassandra's CQL refused the user or the password, or asks for one and there is none.", "Correct the secret.";

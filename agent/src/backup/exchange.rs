@@ -185,7 +185,10 @@ impl Exchange<'_> {
                 layout: self.layout,
                 inventory,
                 wanted,
-                touch_after: self.touch_after,
+                touch_after: match self.order.keeps(Rule::StoredRenewed) {
+                    true => self.touch_after,
+                    false => Duration::MAX,
+                },
                 order: self.order,
             };
             let mut storage = looking.look(self.store).await?;

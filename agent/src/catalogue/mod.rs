@@ -152,7 +152,7 @@ impl Backup {
         let (host_id, why) = self.unreadable.iter().next()?;
         let name = &self.name;
         Some(format!(
-            "backup {name} is passed over: the manifest of node {host_id} cannot be used: {why}"
+            "passed over: the manifest of node {host_id} in backup {name} cannot be used: {why}"
         ))
     }
 

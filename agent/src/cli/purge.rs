@@ -267,3 +267,38 @@ fn tell(spinner: &Spinner, progress: PurgeProgress) {
         None => step.to_owned(),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        keep: KeepFlags,
+    }
+
+    #[test]
+    fn each_rule_is_that_of_its_flag() {
+        let line = "purge --keep-last 1 --keep-hourly 2 --keep-daily 3 --keep-weekly 4 --keep-monthly 5 \
+                    --keep-yearly 6 --keep-within 7h --minimum-complete 8 --time-zone Europe/Berlin";
+        let Line { keep } = Line::try_parse_from(line.split(' ')).unwrap();
+        let expected = Policy {
+            last: 1,
+            hourly: 2,
+            daily: 3,
+            weekly: 4,
+            monthly: 5,
+            yearly: 6,
+            within: Some(SignedDuration::from_hours(7)),
+            minimum_complete: 8,
+            time_zone: TimeZone::get("Europe/Berlin").unwrap(),
+        };
+        assert_eq!(keep.policy(), expected);
+
+        let Line { keep } = Line::try_parse_from(["purge"]).unwrap();
+        assert_eq!(keep.policy(), Policy::default());
+    }
+}

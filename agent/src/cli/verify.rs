@@ -112,7 +112,7 @@ impl VerifyFlags {
                 .partition(|backup| !names.is_empty() || !backup.manifests.is_empty());
             for backup in ended {
                 note!(
-                    "{} ended before any node had a manifest: there is nothing to look at",
+                    "{} has no manifest: there is nothing to look at",
                     backup.name
                 );
             }
@@ -222,7 +222,10 @@ fn fates(repaired: &Repaired) -> [(&BTreeSet<String>, &'static str); 5] {
             "stays, as it is what the manifest of another backup says: one of the two manifests is wrong",
         ),
         (&repaired.right, "is right by now"),
-        (&repaired.left, "stays, as the time was over: repair again"),
+        (
+            &repaired.left,
+            "stays, as the time was over or it has changed: repair again",
+        ),
     ]
 }
 

@@ -31,9 +31,10 @@ use crate::named::Named;
 use crate::order::{Order, Rule};
 use crate::read;
 
-/// Incomplete uploads stay at least so long, whatever the grace: a run that is at work writes to its own
-/// more often.
-const UPLOADS_STAY: Duration = Duration::from_secs(3600);
+/// Incomplete uploads stay at least so long after they began, on FILE after they were last written to,
+/// whatever the grace: a run may be at work on them. The operator's deletions begin later than that after
+/// a run's end.
+const UPLOADS_STAY: Duration = MARGIN;
 
 /// What a purge may do, and how.
 pub struct PurgeOptions {
@@ -280,7 +281,7 @@ impl Purge<'_> {
             // deadline has passed, and a later purge removes it.
             deleting.run(report).await?;
             if report.manifests + report.deleted.objects > 0 {
-                self.wait_for_caches(1).await?;
+                self.wait_for_caches(Rule::CacheWaitAgain, 1).await?;
             }
             self.store.delete(&list).await?;
         }
@@ -315,7 +316,7 @@ impl Purge<'_> {
         expired: &Expired,
         decide: &Decide<'_>,
     ) -> Result<Again, PurgeError> {
-        self.wait_for_caches(2).await?;
+        self.wait_for_caches(Rule::CacheWait, 2).await?;
         self.tell(PurgeStep::LookingAgain, 0, None);
         let second = self.look(Some(first)).await?;
         let decided = decide(&second.catalogue());
@@ -329,12 +330,12 @@ impl Purge<'_> {
     }
 
     /// On a file system: until every client sees what was written or deleted before.
-    async fn wait_for_caches(&self, times: u32) -> Result<(), PurgeError> {
+    async fn wait_for_caches(&self, rule: Rule, times: u32) -> Result<(), PurgeError> {
         let wait = self.options.attribute_cache * times;
         if wait.is_zero() || self.store.reach().await?.is_none() {
             return Ok(());
         }
-        if self.options.order.keeps(Rule::CacheWait) {
+        if self.options.order.keeps(rule) {
             self.tell(PurgeStep::Waiting, 0, None);
             self.options.timer.sleep(wait).await;
         }

@@ -109,8 +109,8 @@ pub async fn choose(
         Which::Before(time) => *time,
     };
     let mut backups = catalogue::read(store, cluster, Headers::One).await?;
-    backups
-        .retain(|backup| (is_whole(backup) || backup.headers.is_empty()) && may_have(backup, node));
+    let unknown = |it: &Backup| it.headers.is_empty() && !it.unreadable.is_empty();
+    backups.retain(|backup| (is_whole(backup) || unknown(backup)) && may_have(backup, node));
     let mut newest: Option<Chosen> = None;
     let mut damaged = None;
     let mut passed_over = Vec::new();
@@ -130,9 +130,13 @@ pub async fn choose(
                     newest = Some(chosen);
                 }
             }
-            None if newest.is_none() && backup.started() < Some(before) => {
+            // When one was begun of which nothing can be read is not known.
+            None if newest.is_none()
+                && (backup.headers.is_empty() || backup.started() < Some(before)) =>
+            {
                 let unreadable = unreadable(&backup, node);
-                passed_over.extend(unreadable.is_some().then(|| backup.unusable()).flatten());
+                let told = unreadable.as_ref().map(|it| format!("passed over: {it}"));
+                passed_over.extend(told);
                 damaged = damaged.or(unreadable);
             }
             None => {}

@@ -70,9 +70,7 @@ pub enum RestoreError {
         node: Node,
     },
     /// The manifest of the node, or one that may be the node's.
-    #[error(
-        "the manifest of node {host_id} in backup {backup} cannot be used: {why}. `list` names other backups"
-    )]
+    #[error("the manifest of node {host_id} in backup {backup} cannot be used: {why}")]
     Unreadable {
         /// The backup.
         backup: BackupName,

@@ -90,7 +90,7 @@ pub struct Repaired {
     pub disputed: BTreeSet<String>,
     /// Right by now.
     pub right: BTreeSet<String>,
-    /// Left, since the time was over.
+    /// Left, since the time was over, or what was wrong is wrong in another way by now.
     pub left: BTreeSet<String>,
 }
 
@@ -101,21 +101,52 @@ pub async fn repair(
     findings: &[Finding],
     options: RepairOptions,
 ) -> Result<Repaired, RepairError> {
-    let wrong: BTreeMap<&str, &Finding> = findings
-        .iter()
-        .filter(|finding| finding.problem != Problem::Missing)
-        .map(|finding| (finding.key.as_str(), finding))
-        .collect();
+    let mut wrong: BTreeMap<&str, &Finding> = BTreeMap::new();
+    for finding in findings {
+        let known = wrong.get(finding.key.as_str());
+        match (&finding.problem, known.map(|known| &known.problem)) {
+            (Problem::Missing, _) => {}
+            // Of what manifests differ over, what says more.
+            (Problem::Size { .. }, Some(Problem::Content { .. })) => {}
+            _ => {
+                wrong.insert(&finding.key, finding);
+            }
+        }
+    }
     if wrong.is_empty() {
         return Ok(Repaired::default());
     }
+    // Reading manifests takes its time, and nobody has to wait for a list yet.
+    let layout = ClusterLayout::new(cluster.clone());
+    let (manifests, _) = announced(store, &layout).await?;
+    let disputed = agreeing(store, &manifests, &wrong).await?;
     let repair = Repair {
         store,
-        layout: ClusterLayout::new(cluster.clone()),
+        layout,
         deadline: Deadline::after(options.lifetime, store, options.timer.as_ref()).await?,
         options,
+        manifests,
     };
-    repair.run(wrong).await
+    repair.run(wrong, disputed).await
+}
+
+/// The manifests of a cluster, and the keys of its intents.
+async fn announced(
+    store: &dyn Store,
+    layout: &ClusterLayout,
+) -> Result<(BTreeMap<ManifestKey, Key>, Vec<Key>), RepairError> {
+    let mut intents = Vec::new();
+    let mut committed = BTreeMap::new();
+    let prefix = Key::parse(&layout.manifests_prefix())?;
+    let mut objects = store.list(&prefix);
+    while let Some(Object { key, .. }) = objects.try_next().await? {
+        if let Some(of) = ManifestKey::parse(key.as_str()) {
+            committed.insert(of, key);
+        } else if key.as_str().ends_with(".intent") {
+            intents.push(key);
+        }
+    }
+    Ok((committed, intents))
 }
 
 struct Repair<'a> {
@@ -123,18 +154,27 @@ struct Repair<'a> {
     layout: ClusterLayout,
     deadline: Deadline,
     options: RepairOptions,
+    /// Those that were there at the beginning, whose claims are known.
+    manifests: BTreeMap<ManifestKey, Key>,
 }
 
 impl Repair<'_> {
-    async fn run(&self, wrong: BTreeMap<&str, &Finding>) -> Result<Repaired, RepairError> {
+    async fn run(
+        &self,
+        wrong: BTreeMap<&str, &Finding>,
+        mut disputed: BTreeSet<String>,
+    ) -> Result<Repaired, RepairError> {
         let order = self.options.order;
         let list = Key::parse(&self.layout.condemned(self.options.repair_id))?;
         if order.keeps(Rule::CondemnedBeforeLook) {
             self.publish(&list, wrong.keys().copied()).await?;
         }
-        self.wait_for_caches(2).await;
-        let (in_use, disputed) = match self.needed(&wrong).await {
-            Ok(needed) => needed,
+        self.wait_for_caches(Rule::CacheWait, 2).await;
+        let in_use = match self.needed(&wrong).await {
+            Ok((in_use, also)) => {
+                disputed.extend(also);
+                in_use
+            }
             // Nothing was removed, so nobody needs to wait for it.
             Err(error) => {
                 let _ = self.store.delete(&list).await;
@@ -158,15 +198,15 @@ impl Repair<'_> {
                 self.one(finding, &mut repaired).await?;
             }
         }
-        self.wait_for_caches(1).await;
+        self.wait_for_caches(Rule::CacheWaitAgain, 1).await;
         self.store.delete(&list).await?;
         Ok(repaired)
     }
 
     /// On a file system: until every client sees what was written or deleted before.
-    async fn wait_for_caches(&self, times: u32) {
+    async fn wait_for_caches(&self, rule: Rule, times: u32) {
         let wait = self.options.attribute_cache * times;
-        if !wait.is_zero() && self.options.order.keeps(Rule::CacheWait) {
+        if !wait.is_zero() && self.options.order.keeps(rule) {
             self.options.timer.sleep(wait).await;
         }
     }
@@ -191,26 +231,11 @@ impl Repair<'_> {
         wrong: &BTreeMap<&str, &Finding>,
     ) -> Result<(BTreeSet<String>, BTreeSet<String>), RepairError> {
         let now: SystemTime = self.store.now().await?;
-        let (committed, intents) = self.announced().await?;
+        let (mut committed, intents) = announced(self.store, &self.layout).await?;
         let in_use = self.in_use(wrong, &committed, intents, now).await?;
+        committed.retain(|of, _| !self.manifests.contains_key(of));
         let disputed = agreeing(self.store, &committed, wrong).await?;
         Ok((in_use, disputed))
-    }
-
-    /// The manifests of the cluster, and the keys of its intents.
-    async fn announced(&self) -> Result<(BTreeMap<ManifestKey, Key>, Vec<Key>), RepairError> {
-        let mut intents = Vec::new();
-        let mut committed = BTreeMap::new();
-        let prefix = Key::parse(&self.layout.manifests_prefix())?;
-        let mut objects = self.store.list(&prefix);
-        while let Some(Object { key, .. }) = objects.try_next().await? {
-            if let Some(of) = ManifestKey::parse(key.as_str()) {
-                committed.insert(of, key);
-            } else if key.as_str().ends_with(".intent") {
-                intents.push(key);
-            }
-        }
-        Ok((committed, intents))
     }
 
     /// Those that an intent names which is still honoured. An attempt whose backup has this node's
@@ -285,10 +310,12 @@ impl Repair<'_> {
             Some(size),
         )
         .await?;
-        let is_right = problem.is_none() && self.options.order.keeps(Rule::WrongAgain);
-        let done = if is_right {
+        let looks = self.options.order.keeps(Rule::WrongAgain);
+        // What others say of it was compared with what was found then.
+        let is_same = problem.as_ref() == Some(&finding.problem);
+        let done = if problem.is_none() && looks {
             &mut repaired.right
-        } else if self.late().await? {
+        } else if (looks && !is_same) || self.late().await? {
             &mut repaired.left
         } else {
             self.store.delete(&key).await?;

@@ -221,7 +221,7 @@ fn a_manifest_of_a_newer_format_is_told_as_such_and_not_as_missing() {
     assert!(
         machine
             .told(&latest)
-            .contains("backup alone is passed over")
+            .contains("passed over: the manifest of node")
     );
     let new = machine
         .stage
@@ -230,7 +230,8 @@ fn a_manifest_of_a_newer_format_is_told_as_such_and_not_as_missing() {
     fs::write(&new, &sound[..40]).unwrap();
     let second = node(2).to_string();
     let told = machine.told(&["--backup", "latest", "--host-id", &second, "--dry-run"]);
-    assert!(told.contains("backup new is passed over"), "{told}");
+    let what = format!("passed over: the manifest of node {second} in backup new");
+    assert!(told.contains(&what), "{told}");
     fs::remove_dir_all(machine.stage.path("manifests/old")).unwrap();
     let why = machine.refused(13, &latest[..4]);
     assert!(why.contains("update it"), "{why}");

@@ -81,6 +81,8 @@ rules! {
     condemned_lists_that_are_ignored_at_their_deadline_lose: CondemnedMargin, All;
     data_that_goes_before_its_manifest_loses: ManifestsBeforeData, All;
     a_purge_that_does_not_wait_for_caches_loses: CacheWait, All;
+    a_purge_whose_list_goes_before_all_see_its_deletes_loses: CacheWaitAgain, All;
+    a_backup_that_does_not_renew_what_is_stored_loses: StoredRenewed, All;
     a_repair_whose_condemned_list_is_written_after_its_look_loses: CondemnedBeforeLook, Repair;
     a_repair_that_does_not_look_at_intents_loses: IntentsAgain, Repair;
     a_repair_that_ignores_intents_at_their_deadline_loses: IntentMargin, Repair;

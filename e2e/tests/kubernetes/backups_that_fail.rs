@@ -377,7 +377,8 @@ fn a_third_is_not_covered(backup: &CassandraBackup, message: &str) {
 /// Who belongs to a backup is known at its beginning: a pod that comes later is no part of it, nor does it change
 /// what is said of the others.
 async fn its_pod_comes_during_a_backup(ground: &Ground<'_>) {
-    let slow = json!({"cluster": "grows", "bandwidthPerNode": "200Ki"});
+    // Two minutes and more, within which another Cassandra starts beside it.
+    let slow = json!({"cluster": "grows", "bandwidthPerNode": "60Ki"});
     back_up(ground.namespace, "grows", DB, "bucket", slow)
         .await
         .unwrap();

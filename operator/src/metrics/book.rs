@@ -156,13 +156,13 @@ backups is their phase, that of nodes a reason: see [reasons.md](reasons.md).
 ## Alerts and a dashboard
 The chart makes a PodMonitor, a PrometheusRule and a dashboard for Grafana of it: `metrics.podMonitor.enabled`,
 `metrics.rules.enabled`, `metrics.dashboard.enabled`. What each alert means, and what to do, is in [runbooks](runbooks). Without the
-Prometheus operator take `alerts/rules.yaml` and `dashboards/cassandra-backup.json` of the chart, and read the pods at port 8080 with
+Prometheus operator take `alerts/rules.yaml`, with `RECOVERY_POINT_SECONDS` replaced by a number such as 129600, and `dashboards/cassandra-backup.json` of the chart, and read the pods at port 8080 with
 `honor_labels: true`: else `namespace` is that of the operator.
 
 ## Logs
 One JSON object a line. What is about a backup has `namespace`, `resource` and `backup` (its name in the storage) in
 `span` or `spans`, what is about a node also `pod` and `run`:
 ```
-kubectl logs deploy/cassandra-backup | jq -c 'select(any(.spans[]?; .run == \"…\"))'
+kubectl logs -n cassandra-backup deploy/cassandra-backup | jq -c 'select(any(.spans[]?; .run == \"…\"))'
 ```
 ";

@@ -57,6 +57,14 @@ pub enum OnlineError {
         /// The cluster.
         cluster: ClusterId,
     },
+    /// No backup fits, and of some it cannot be told.
+    #[error("cluster {cluster} has no complete backup that fits and can be read; {}", .why.join("; "))]
+    AllPassedOver {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The others, in words.
+        why: Vec<String>,
+    },
     /// The backup is of other tables.
     #[error("backup {backup} does not cover what is to be restored; `show` says what it has")]
     NotInScope {
@@ -313,9 +321,10 @@ impl OnlineError {
         match self {
             Self::Restore(error) => error.reason(),
             Self::Node(error) => error.reason(),
-            Self::Unreadable { .. } | Self::Tokens { .. } | Self::OtherContent(_) => {
-                Reason::ContentMismatch
-            }
+            Self::Unreadable { .. }
+            | Self::AllPassedOver { .. }
+            | Self::Tokens { .. }
+            | Self::OtherContent(_) => Reason::ContentMismatch,
             Self::Differs(_) => Reason::RestoreDiffers,
             Self::NoCompleteBackup { .. } => Reason::BackupNotFound,
             Self::NotInBackup { .. } => Reason::TableNotFound,

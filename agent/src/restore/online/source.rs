@@ -159,7 +159,8 @@ async fn choose(
         // The newest of all may be of one table.
         let whole = |it: &Scope| it.keyspaces.is_empty() && it.tables.is_empty();
         let fits = |it: &Scope| selection.is_covered_by(it) && (!selection.is_all() || whole(it));
-        if in_time && backup.headers.is_empty() {
+        // When it was begun is not known.
+        if backup.headers.is_empty() {
             passed_over.extend(backup.unusable());
         }
         let covers = backup.scope().is_some_and(fits);
@@ -173,9 +174,15 @@ async fn choose(
         }
         passed_over.extend(backup.unusable());
     }
-    Err(OnlineError::NoCompleteBackup {
-        cluster: cluster.clone(),
-    })
+    match passed_over.is_empty() {
+        true => Err(OnlineError::NoCompleteBackup {
+            cluster: cluster.clone(),
+        }),
+        false => Err(OnlineError::AllPassedOver {
+            cluster: cluster.clone(),
+            why: passed_over,
+        }),
+    }
 }
 
 /// The ring as a node had it when it was backed up; what the headers say of their nodes counts more.

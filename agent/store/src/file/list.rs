@@ -1,7 +1,7 @@
 //! Lists: a walk through the directories, as far ahead as the reader of the list wants.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use futures::stream;
@@ -10,7 +10,8 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::root::{Root, modified, open_directory};
+use super::error::is_stale;
+use super::root::{ATTEMPTS, Root, modified, open_directory};
 use crate::key::is_temporary_name;
 use crate::{Error, Key, Object, Objects};
 
@@ -70,7 +71,7 @@ pub(super) fn folders(root: &Root, limit: usize) -> Result<Vec<String>, Errno> {
     Ok(folders)
 }
 
-/// A walk in progress. At most one directory a level is open.
+/// A walk in progress. One directory a level is open.
 struct Walk {
     root: Arc<Root>,
     sender: mpsc::Sender<Result<Vec<Object>, Error>>,
@@ -87,7 +88,7 @@ enum Stop {
 impl Walk {
     fn start(&mut self, prefix: &Key) -> Result<(), Stop> {
         match self.root.walk(prefix.segments(), None) {
-            Ok(directory) => self.directory(&directory, prefix),
+            Ok(directory) => self.directory(directory, prefix),
             Err(Errno::NOENT) => Ok(()),
             // An object stands where the prefix leads: nothing is below it.
             Err(Errno::NOTDIR) if self.is_object(prefix) => Ok(()),
@@ -101,11 +102,13 @@ impl Walk {
             .is_ok_and(|(directory, name)| self.root.object(&directory, name, key).is_ok())
     }
 
-    fn directory(&mut self, directory: &OwnedFd, path: &Key) -> Result<(), Stop> {
-        let entries =
-            Dir::read_from(directory).map_err(|e| Stop::Failed(self.root.failed(Some(path), e)))?;
-        for entry in entries {
-            let entry = entry.map_err(|e| Stop::Failed(self.root.failed(Some(path), e)))?;
+    fn directory(&mut self, directory: OwnedFd, path: &Key) -> Result<(), Stop> {
+        let root = Arc::clone(&self.root);
+        let failed = |e| Stop::Failed(root.failed(Some(path), e));
+        let mut entries = Dir::new(directory).map_err(failed)?;
+        while let Some(entry) = entries.read() {
+            let entry = entry.map_err(failed)?;
+            let directory = entries.fd().map_err(failed)?;
             let name = entry.file_name();
             let Some(key) = key_of(path, name.to_bytes()) else {
                 continue;
@@ -121,15 +124,14 @@ impl Walk {
 
     fn entry(
         &mut self,
-        directory: &OwnedFd,
+        directory: BorrowedFd<'_>,
         name: &CStr,
         mut kind: FileType,
         key: Key,
     ) -> Result<(), Stop> {
         let failed = |root: &Root, e| Stop::Failed(root.failed(Some(&key), e));
         if kind == FileType::Directory {
-            let below = open_directory(directory, name).map_err(|e| failed(&self.root, e))?;
-            return self.directory(&below, &key);
+            return self.below(directory, name, &key);
         }
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| failed(&self.root, e))?;
@@ -155,6 +157,22 @@ impl Walk {
             })),
             _ => Ok(()),
         }
+    }
+
+    /// What is in a directory; of another one that has its name, where it goes meanwhile.
+    fn below(&mut self, above: BorrowedFd<'_>, name: &CStr, key: &Key) -> Result<(), Stop> {
+        let mut attempt = || {
+            let below = open_directory(above, name);
+            let below = below.map_err(|e| Stop::Failed(self.root.failed(Some(key), e)))?;
+            self.directory(below, key)
+        };
+        for _ in 1..ATTEMPTS {
+            match attempt() {
+                Err(Stop::Failed(error)) if is_stale(&error) => {}
+                done => return done,
+            }
+        }
+        attempt()
     }
 
     fn found(&mut self, object: Object) -> Result<(), Stop> {

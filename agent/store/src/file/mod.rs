@@ -112,10 +112,12 @@ impl Store for FileStore {
     async fn stat(&self, key: &Key) -> Result<Object, Error> {
         let key = key.clone();
         self.run(move |root| {
-            let (directory, name) = root
-                .parent(&key, None)
-                .map_err(|e| root.failed(Some(&key), e))?;
-            let stat = root.object(&directory, name, &key)?;
+            let stat = error::again(|| {
+                let (directory, name) = root
+                    .parent(&key, None)
+                    .map_err(|e| root.failed(Some(&key), e))?;
+                root.object(&directory, name, &key)
+            })?;
             Ok(Object {
                 size: stat.st_size as u64,
                 modified: modified(&stat),
@@ -127,7 +129,8 @@ impl Store for FileStore {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Content, Error> {
         let key = key.clone();
-        self.run(move |root| read::open(root, key, range)).await
+        self.run(move |root| error::again(|| read::open(root, key.clone(), range.clone())))
+            .await
     }
 
     fn list(&self, prefix: &Key) -> Objects {
@@ -141,37 +144,17 @@ impl Store for FileStore {
 
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error> {
         let key = key.clone();
-        self.run(move |root| {
-            let failed = |e| root.failed(Some(&key), e);
-            let (directory, name) = root.parent(&key, None).map_err(failed)?;
-            let found = root.object(&directory, name, &key)?.st_size as u64;
-            if found != size {
-                return Err(Error::Differs {
-                    at: root.at(Some(&key)),
-                    expected: size,
-                    found,
-                });
-            }
-            // Both times now: that needs the right to write, anything else needs the owner.
-            let now = Timespec {
-                tv_sec: 0,
-                tv_nsec: UTIME_NOW,
-            };
-            let times = Timestamps {
-                last_access: now,
-                last_modification: now,
-            };
-            rustix::fs::utimensat(&directory, name, &times, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(failed)
-        })
-        .await
+        self.run(move |root| error::again(|| touch(root, &key, size)))
+            .await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let key = key.clone();
-        self.run(move |root| match root.remove(&key) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => Err(root.failed(Some(&key), e)),
+        self.run(move |root| {
+            error::again(|| match root.remove(&key) {
+                Ok(()) | Err(Errno::NOENT) => Ok(()),
+                Err(e) => Err(root.failed(Some(&key), e)),
+            })
         })
         .await
     }
@@ -200,4 +183,27 @@ impl Store for FileStore {
         self.run(move |root| sweep::sweep(root, &prefix, before))
             .await
     }
+}
+
+fn touch(root: &Root, key: &Key, size: u64) -> Result<(), Error> {
+    let failed = |e| root.failed(Some(key), e);
+    let (directory, name) = root.parent(key, None).map_err(failed)?;
+    let found = root.object(&directory, name, key)?.st_size as u64;
+    if found != size {
+        return Err(Error::Differs {
+            at: root.at(Some(key)),
+            expected: size,
+            found,
+        });
+    }
+    // Both times now: that needs the right to write, anything else needs the owner.
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let times = Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    rustix::fs::utimensat(&directory, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
 }

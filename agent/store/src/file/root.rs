@@ -1,6 +1,6 @@
 //! The directory that is the storage, and how to get below it without ever leaving it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
@@ -17,8 +17,8 @@ use crate::{At, Error, Key};
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
 
-/// How often a directory is made anew that others take away.
-const ATTEMPTS: usize = 100;
+/// How often a directory is looked up or made anew that others take away.
+pub(super) const ATTEMPTS: usize = 100;
 
 /// When the names of new files and directories have to be on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,11 @@ impl Root {
             let below = open_directory(&way[way.len() - 1], *segment)?;
             way.push(below);
         }
-        rustix::fs::unlinkat(&way[segments.len()], name, AtFlags::empty())?;
+        match rustix::fs::unlinkat(&way[segments.len()], name, AtFlags::empty()) {
+            // The answer of a network may have been lost, or the directories may have been left.
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e),
+        }
         for (above, segment) in way.iter().zip(&segments).skip(1).rev() {
             if rustix::fs::unlinkat(above, *segment, AtFlags::REMOVEDIR).is_err() {
                 break;
@@ -149,18 +153,30 @@ impl Root {
             directory = match open_directory(&directory, segment) {
                 Err(Errno::NOENT) if create.is_some() => {
                     match rustix::fs::mkdirat(&directory, segment, DIRECTORY_MODE) {
-                        Ok(()) if create == Some(Names::Durable) => {
-                            rustix::fs::fsync(&directory)?;
-                        }
                         Ok(()) | Err(Errno::EXIST) => {}
                         Err(e) => return Err(e),
                     }
-                    open_directory(&directory, segment)?
+                    let made = open_directory(&directory, segment)?;
+                    self.keep(&directory, create)?;
+                    made
                 }
-                opened => opened?,
+                opened => {
+                    let opened = opened?;
+                    self.keep(&directory, create)?;
+                    opened
+                }
             };
         }
         Ok(directory)
+    }
+
+    /// Makes the names in a directory durable on the way to a file that has to be: whoever made one of them
+    /// just now may not have come to that.
+    fn keep(&self, directory: &OwnedFd, create: Option<Names>) -> Result<(), Errno> {
+        match create {
+            Some(Names::Durable) => rustix::fs::fsync(directory),
+            _ => Ok(()),
+        }
     }
 
     /// Size and time of the object `name` in `directory`.
@@ -220,7 +236,7 @@ impl Root {
 
 /// Opens a directory in a directory; a symbolic link is [`Errno::NOTDIR`] or [`Errno::LOOP`].
 pub(super) fn open_directory(
-    parent: &OwnedFd,
+    parent: impl AsFd,
     name: impl rustix::path::Arg,
 ) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

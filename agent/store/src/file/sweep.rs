@@ -15,9 +15,9 @@ pub(super) fn sweep(root: &Root, prefix: &Key, before: SystemTime) -> Result<u64
     let failed = |e| root.failed(Some(prefix), e);
     let top = root.walk(std::iter::empty(), None).map_err(failed)?;
     let mut sweep = Sweep { before, removed: 0 };
-    sweep.directory(&top, 0).map_err(failed)?;
+    sweep.directory(top, 0).map_err(failed)?;
     match root.walk(prefix.segments(), None) {
-        Ok(directory) => sweep.directory(&directory, DEEPEST).map_err(failed)?,
+        Ok(directory) => sweep.directory(directory, DEEPEST).map_err(failed)?,
         Err(Errno::NOENT) => {}
         Err(e) => return Err(failed(e)),
     }
@@ -34,9 +34,11 @@ struct Sweep {
 
 impl Sweep {
     /// Looks into a directory, and so many levels below.
-    fn directory(&mut self, directory: &OwnedFd, levels: usize) -> Result<(), Errno> {
-        for entry in Dir::read_from(directory)? {
+    fn directory(&mut self, directory: OwnedFd, levels: usize) -> Result<(), Errno> {
+        let mut entries = Dir::new(directory)?;
+        while let Some(entry) = entries.read() {
             let entry = entry?;
+            let directory = entries.fd()?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
@@ -58,9 +60,10 @@ impl Sweep {
                 }
             }
             if levels > 0 && kind == FileType::Directory {
-                match open_directory(directory, name) {
-                    Ok(below) => self.directory(&below, levels - 1)?,
-                    Err(Errno::NOENT) => {}
+                let below = open_directory(directory, name)
+                    .and_then(|below| self.directory(below, levels - 1));
+                match below {
+                    Ok(()) | Err(Errno::NOENT | Errno::STALE) => {}
                     Err(e) => return Err(e),
                 }
             }

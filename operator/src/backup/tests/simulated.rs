@@ -12,6 +12,8 @@ use super::*;
 enum Fate {
     Succeeds,
     Fails,
+    /// It fails before it has told who it is.
+    FailsUntold,
     /// It waits for what never comes, until it is told to stop.
     Hangs,
 }
@@ -43,6 +45,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
     let fate = prop_oneof![
         6 => Just(Fate::Succeeds),
         2 => Just(Fate::Fails),
+        1 => Just(Fate::FailsUntold),
         1 => Just(Fate::Hangs),
     ];
     let event = prop_oneof![
@@ -94,16 +97,17 @@ impl World {
         });
         let mut status = begun(&backup, scene.fates.len());
         let ring = status.ring.get_or_insert_default();
-        ring.members = i64::try_from(scene.fates.len()).unwrap();
-        if scene.without_pod {
-            ring.members += 1;
-            ring.without_pod.push(MemberWithoutPod {
-                host_id: host(99).to_string(),
-                address: "10.0.0.99".into(),
+        // All of it are without a pod until they tell who they are.
+        let others = scene.without_pod.then_some(99);
+        let members = (0..scene.fates.len()).chain(others);
+        ring.without_pod
+            .extend(members.map(|number| MemberWithoutPod {
+                host_id: host(number).to_string(),
+                address: format!("10.0.0.{number}"),
                 datacenter: "dc1".into(),
                 rack: "r1".into(),
-            });
-        }
+            }));
+        ring.members = i64::try_from(ring.without_pod.len()).unwrap();
         Self {
             backup,
             status,
@@ -170,8 +174,11 @@ impl World {
         let holds = super::super::plan::holds(&self.backup.spec, &self.status);
         let (fate, id) = (self.fates[number], host(number).to_string());
         let node = self.at(&pod);
-        node.host_id = Some(id);
+        if !matches!(fate, Fate::FailsUntold) {
+            node.host_id = Some(id);
+        }
         node.phase = match (node.phase, fate) {
+            (_, Fate::FailsUntold) => NodePhase::Failed,
             (NodePhase::Pending, _) => NodePhase::Snapshotting,
             (NodePhase::Snapshotting, _) if holds => NodePhase::Holding,
             (NodePhase::Holding, _) if node.turn_at.is_none() => NodePhase::Holding,
@@ -183,6 +190,14 @@ impl World {
         if node.phase.is_final() {
             self.active.remove(&pod);
         }
+        ring::leave_out_selected(&mut self.status);
+    }
+
+    /// How many are backed up, of all that should be.
+    fn done(&self, without_pod: bool) -> String {
+        let succeeded = |node: &&crds::NodeStatus| node.phase == NodePhase::Succeeded;
+        let done = self.status.nodes.iter().filter(succeeded).count();
+        format!("{done}/{}", self.fates.len() + usize::from(without_pod))
     }
 
     fn is_over(&self) -> bool {
@@ -235,6 +250,8 @@ proptest! {
             } else if world.is_over() {
                 prop_assert!(over, "it ended before its nodes: {:#?}", world.status);
                 prop_assert_eq!(world.status.phase, Some(truth(&world.status)));
+                let all = world.done(scene.without_pod);
+                prop_assert_eq!(world.status.nodes_done.as_ref(), Some(&all));
                 let succeeded = world.status.phase == Some(BackupPhase::Succeeded);
                 prop_assert_eq!(complete(&world.status).0 == "True", succeeded);
                 prop_assert!(world.status.completion_time.is_some());
