@@ -116,6 +116,28 @@ impl User {
     }
 }
 
+/// An object that is not as it was.
+pub struct Damaged {
+    client: Client,
+    bucket: String,
+    /// Its key.
+    pub key: String,
+    whole: Vec<u8>,
+}
+
+impl Damaged {
+    /// Makes it again as it was.
+    pub async fn mend(self) -> Result<()> {
+        self.put(self.whole.clone()).await
+    }
+
+    async fn put(&self, content: Vec<u8>) -> Result<()> {
+        let put = self.client.put_object().bucket(&self.bucket);
+        put.key(&self.key).body(content.into()).send().await?;
+        Ok(())
+    }
+}
+
 impl Minio {
     /// Starts a server on a free port of `address`, with an empty data directory of its own.
     pub async fn start(address: IpAddr) -> Result<Self> {
@@ -272,6 +294,36 @@ impl Minio {
             .force_path_style(true)
             .build();
         Client::from_conf(config)
+    }
+
+    /// Turns one bit round of the first object below `prefix` of which `is` holds.
+    pub async fn damage(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        is: impl Fn(&str) -> bool,
+    ) -> Result<Damaged> {
+        let client = self.client();
+        let listed = client.list_objects_v2().bucket(bucket).prefix(prefix);
+        let listed = listed.send().await?;
+        let mut keys = listed.contents().iter().filter_map(|it| it.key());
+        let key = keys
+            .find(|key| is(key))
+            .context("there is none")?
+            .to_owned();
+        let get = client.get_object().bucket(bucket).key(&key).send().await?;
+        let whole = get.body.collect().await?.to_vec();
+        let damaged = Damaged {
+            client,
+            bucket: bucket.to_owned(),
+            key,
+            whole,
+        };
+        let mut other = damaged.whole.clone();
+        let middle = other.len() / 2;
+        other[middle] ^= 1;
+        damaged.put(other).await?;
+        Ok(damaged)
     }
 
     /// Ends it; its data stays until it is dropped.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crds::{CassandraBackup, CassandraRestore, CronBackup, RestorePhase, VerificationStatus};
 use e2e::bed::{Bed, Namespace};
 use e2e::product::alerts::{Alerts, Expected};
-use e2e::product::{OneNode, STORAGE, back_up, ended, one_node, resources};
+use e2e::product::{BUCKET, OneNode, STORAGE, back_up, ended, one_node, resources};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -37,6 +37,7 @@ async fn a_backup_is_proven_in_a_cassandra_of_its_own_of_which_nothing_stays() {
         let first = ground.is_proven_though_the_operator_is_killed().await;
         ground.a_pod_that_goes_proves_nothing(&first).await;
         ground.a_template_that_is_not_there_is_told(&first).await;
+        ground.a_damaged_backup_is_found_out().await;
         ground.a_schedule_has_the_newest_proven().await;
     }
     namespace.done().await.unwrap();
@@ -210,6 +211,33 @@ impl Ground<'_> {
             "{message}"
         );
         assert!(message.contains("PodTemplate nowhere"), "{message}");
+    }
+
+    /// One bit of one object is another one, until it is mended.
+    async fn a_damaged_backup_is_found_out(&self) {
+        let of_orders = |key: &str| key.contains("/shop/orders-") && key.ends_with("-Data.db");
+        let minio = &self.parts.minio;
+        let data = format!("{DB}/data/");
+        let damaged = minio.damage(BUCKET, &data, of_orders).await.unwrap();
+        self.change("b2", json!({"spec": {"verify": {"podTemplate": STAGE}}}))
+            .await;
+        let backup = self.rehearsed("b2", |_| true).await;
+        let (status, reason, message) = resources::condition(&backup, "Verified").unwrap();
+        assert_eq!((status, reason), ("False", "ContentMismatch"), "{message}");
+        assert!(message.contains(&damaged.key), "{message}");
+        let first = verification(&backup).unwrap().clone();
+        assert_eq!(first.verified_time, None);
+
+        damaged.mend().await.unwrap();
+        self.change(
+            "b2",
+            json!({"metadata": {"annotations": {AGAIN: "mended"}}}),
+        )
+        .await;
+        let other = |it: &VerificationStatus| it.request != first.request;
+        let backup = self.rehearsed("b2", other).await;
+        let (status, reason, message) = resources::condition(&backup, "Verified").unwrap();
+        assert_eq!((status, reason), ("True", "Restored"), "{message}");
     }
 
     async fn alerts_fire_for_what_failed_and_for_what_is_old(&self) {

@@ -156,17 +156,27 @@ async fn a_node_that_lost_its_disk_starts_as_it_was_and_streams_nothing() {
     assert!(dead.node.data_directories().iter().all(|it| empty(it)));
     dead.restored().await;
 
-    let before = fs::read(nodes[2].log()).unwrap().len();
+    let lengths = nodes
+        .each_ref()
+        .map(|node| fs::read(node.log()).unwrap().len());
+    let streams = |nodes: &[HostCassandra; 3]| {
+        let since = nodes
+            .iter()
+            .zip(lengths)
+            .map(|(node, length)| since(node, length));
+        since.filter(|log| log.contains("[Stream #")).count()
+    };
     nodes[2].restart().await.unwrap();
     cql::agree(&names, None).await.unwrap();
     assert_eq!(info(&nodes[2], "ID").await, [host_id]);
     assert_eq!(info(&nodes[2], "Token").await, tokens);
-    let log = since(&nodes[2], before);
+    let log = since(&nodes[2], lengths[2]);
     assert!(log.contains("Using saved tokens"), "{log}");
     assert!(!log.contains("Starting to bootstrap"), "{log}");
     let session = cql::connect(&names, None).await.unwrap();
     // At ALL: the node answers for its rows, with nobody to have them from.
     once.check(&session, 0..300).await.unwrap();
+    assert_eq!(streams(&nodes), 0, "{log}");
 
     // What was written since comes from the others.
     nodes[2]
@@ -174,6 +184,7 @@ async fn a_node_that_lost_its_disk_starts_as_it_was_and_streams_nothing() {
         .await
         .unwrap();
     everywhere.check(&session, 0..350).await.unwrap();
+    assert_ne!(streams(&nodes), 0, "a repair streams");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -334,6 +334,8 @@ pub const DAEMON: &str = "org.apache.cassandra.service.CassandraDaemon";
 pub const NODETOOL: &str = "org.apache.cassandra.tools.NodeTool";
 /// The class that is sstablemetadata.
 pub const SSTABLE_METADATA: &str = "org.apache.cassandra.tools.SSTableMetadataViewer";
+/// The class that is sstablerepairedset.
+pub const SSTABLE_REPAIRED: &str = "org.apache.cassandra.tools.SSTableRepairedAtSetter";
 
 /// The arguments of a tool's JVM up to and without `-cp`.
 pub fn tool_jvm(version: Version, config: &str) -> Vec<String> {

@@ -231,13 +231,25 @@ impl HostCassandra {
 
     /// What Cassandra's own sstablemetadata prints of SSTables, given by their data files.
     pub async fn sstable_metadata(&self, data_files: &[PathBuf]) -> Result<String> {
+        self.tool(config::SSTABLE_METADATA, &[], data_files).await
+    }
+
+    /// Marks SSTables as repaired, given by their data files, while it is stopped.
+    pub async fn set_repaired(&self, data_files: &[PathBuf]) -> Result<()> {
+        let flags = ["--really-set", "--is-repaired"];
+        let done = self.tool(config::SSTABLE_REPAIRED, &flags, data_files);
+        done.await.map(drop)
+    }
+
+    async fn tool(&self, class: &str, flags: &[&str], files: &[PathBuf]) -> Result<String> {
         let jvm = config::tool_jvm(self.node.version, &self.node.config_directory);
         let run = Run::new(self.distribution.jdk.java())
             .args(jvm)
             .arg("-cp")
             .arg(self.jars())
-            .arg(config::SSTABLE_METADATA)
-            .args(data_files);
+            .arg(class)
+            .args(flags)
+            .args(files);
         Ok(run.output().await?)
     }
 

@@ -39,23 +39,10 @@ impl Ground<'_> {
         &self,
         minio: &Minio,
     ) {
-        let client = minio.client();
-        let listed = client.list_objects_v2().bucket(BUCKET);
-        let listed = listed.prefix(format!("{DB}/data/")).send().await.unwrap();
-        let keys = listed.contents().iter().filter_map(|it| it.key());
-        let of_orders = |key: &&str| key.contains("/shop/orders-") && key.ends_with("-Data.db");
-        let key = keys.clone().find(of_orders).unwrap();
-        let put = async |content: Vec<u8>| {
-            let put = client.put_object().bucket(BUCKET).key(key);
-            put.body(content.into()).send().await.unwrap();
-        };
-        let get = client.get_object().bucket(BUCKET).key(key);
-        let whole = get.send().await.unwrap().body.collect().await.unwrap();
-        let whole = whole.into_bytes().to_vec();
-        let mut damaged = whole.clone();
-        let middle = damaged.len() / 2;
-        damaged[middle] ^= 1;
-        put(damaged).await;
+        let of_orders = |key: &str| key.contains("/shop/orders-") && key.ends_with("-Data.db");
+        let data = format!("{DB}/data/");
+        let damaged = minio.damage(BUCKET, &data, of_orders).await.unwrap();
+        let key = &damaged.key;
 
         self.restore("damaged", json!({})).await;
         let status = self.ended("damaged").await;
@@ -67,7 +54,7 @@ impl Ground<'_> {
             "{status:#?}"
         );
 
-        put(whole).await;
+        damaged.mend().await.unwrap();
         self.restore("whole-again", json!({})).await;
         self.succeeds("whole-again").await;
         self.data.check(&self.cluster).await;

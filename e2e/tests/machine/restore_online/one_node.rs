@@ -51,6 +51,46 @@ fn assert_documented(document: &Value) {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
+/// What `sstablemetadata` says of when the SSTables of a table were repaired.
+async fn repaired(cluster: &Cluster, table: &str) -> (Vec<PathBuf>, Vec<String>) {
+    let node = &cluster.nodes[0];
+    let mut files = files(&node.data().join("shop"));
+    files.retain(|file| {
+        let path = file.to_string_lossy();
+        path.ends_with("-Data.db") && path.contains(&format!("/{table}-"))
+    });
+    let said = node.sstable_metadata(&files).await.unwrap();
+    let repaired = said.lines().filter(|it| it.starts_with("Repaired at: "));
+    (files.clone(), repaired.map(str::to_owned).collect())
+}
+
+/// Rows that come back were repaired in another ring, or at another time: a repair has to look at them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_repaired_counts_as_unrepaired_where_it_comes_back() {
+    let (storage, mut cluster, orders) = stage().await;
+    cluster.nodes[0].nodetool(&["flush"]).await.unwrap();
+    let (files, before) = repaired(&cluster, "orders").await;
+    assert_eq!(before, ["Repaired at: 0"]);
+    cluster.nodes[0].stop().await.unwrap();
+    cluster.nodes[0].set_repaired(&files).await.unwrap();
+    cluster.nodes[0].restart().await.unwrap();
+    let (_, marked) = repaired(&cluster, "orders").await;
+    assert!(marked.len() == 1 && marked != before, "{marked:?}");
+
+    cluster.back_up(&storage, "b1").await;
+    let beside = [
+        "--backup=b1",
+        "--mode=merge",
+        "--tables=shop.orders",
+        "--rename=shop.orders=shop.again",
+    ];
+    cluster.restore(0, &storage, &beside).await.expect(0);
+    assert_eq!(repaired(&cluster, "again").await.1, before);
+    assert_eq!(repaired(&cluster, "orders").await.1, marked);
+    let session = cluster.session().await;
+    orders.check(&session, 0..100).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_come_back_in_place_beside_and_over_newer_rows() {
     let storage = Storage::new();

@@ -1,6 +1,8 @@
 //! All that a schema can have: types, counters, statics, collections, times to live, tombstones, a
 //! dropped column, a view, the three kinds of index; and from one release into the next.
 
+use std::collections::BTreeMap;
+
 use e2e::parts::cassandra::Version;
 use e2e::parts::cassandra::host::{HostCassandra, Options};
 use jmx::cassandra::ImportOptions;
@@ -58,6 +60,7 @@ async fn fill(cluster: &Cluster, sai: bool) {
                 &format!("INSERT INTO shop.people (id, line, colour) VALUES ({id}, 2, 'blue')"),
                 &format!("UPDATE shop.hits SET count = count + {id} WHERE id = {}", id % 5),
                 &format!("INSERT INTO shop.late (id, value) VALUES ({id}, 'v')"),
+                &format!("INSERT INTO shop.late (id, value) VALUES (10{id}, 'gone') USING TTL 1"),
             ],
         )
         .await;
@@ -80,6 +83,19 @@ async fn fill(cluster: &Cluster, sai: bool) {
         ],
     )
     .await;
+}
+
+/// When the rows of `late` end, by id, in seconds since 1970.
+async fn ends(cluster: &Cluster) -> BTreeMap<i64, i64> {
+    let question = "SELECT JSON id, ttl(value) AS left FROM shop.late";
+    let rows = rows(&cluster.session().await, question).await;
+    let now = jiff::Timestamp::now().as_second();
+    let ends = rows.iter().map(|row| {
+        let row: serde_json::Value = serde_json::from_str(row).unwrap();
+        let [id, left] = ["id", "left"].map(|field| row[field].as_i64().unwrap());
+        (id, now + left)
+    });
+    ends.collect()
 }
 
 async fn answers(cluster: &Cluster, sai: bool) -> Vec<Vec<String>> {
@@ -134,17 +150,26 @@ async fn imports_nothing(node: &HostCassandra) {
 
 async fn from_into(from: &Options, into: &Options, sai: bool) {
     let storage = Storage::new();
-    let before = {
+    let (before, ends_before) = {
         let source = Cluster::start(1, from).await;
         fill(&source, sai).await;
         source.back_up(&storage, "b1").await;
-        answers(&source, sai).await
+        // What lived for a second is over.
+        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+        (answers(&source, sai).await, ends(&source).await)
     };
     assert!(before.iter().all(|rows| !rows.is_empty()), "{before:?}");
     let target = Cluster::start(1, into).await;
     let flags = ["--backup=b1", "--mode=merge"];
     target.restore(0, &storage, &flags).await.expect(0);
     wait_for(&target, sai, &before).await;
+    let ends = ends(&target).await;
+    assert_eq!(ends.len(), 19);
+    for (id, end) in &ends {
+        // Seconds are cut off, and the question takes its time.
+        let apart = (end - ends_before[id]).abs();
+        assert!(apart <= 5, "{id} ends {apart} s from when it did");
+    }
     imports_nothing(&target.nodes[0]).await;
 }
 
