@@ -10,9 +10,9 @@ pub struct Named {
 }
 
 impl Named {
-    /// Adds a key below the cluster id.
-    pub fn insert(&mut self, key: &str) {
-        self.digests.insert(digest(key));
+    /// Adds a key below the cluster id; whether it is new.
+    pub fn insert(&mut self, key: &str) -> bool {
+        self.digests.insert(digest(key))
     }
 
     /// Adds all of another.

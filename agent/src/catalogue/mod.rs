@@ -101,6 +101,18 @@ pub struct Backup {
     pub intents: Vec<StoredIntent>,
 }
 
+/// A manifest that cannot be believed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the manifest of node {host_id} in backup {backup} cannot be used: {why}")]
+pub struct Unreadable {
+    /// Its backup.
+    pub backup: BackupName,
+    /// Its node.
+    pub host_id: Uuid,
+    /// Why.
+    pub why: String,
+}
+
 /// An intent in the storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredIntent {
@@ -147,13 +159,15 @@ impl Backup {
         }
     }
 
-    /// That it is not taken since a manifest of it cannot be used, in words.
-    pub fn unusable(&self) -> Option<String> {
-        let (host_id, why) = self.unreadable.iter().next()?;
-        let name = &self.name;
-        Some(format!(
-            "passed over: the manifest of node {host_id} in backup {name} cannot be used: {why}"
-        ))
+    /// The first manifest that cannot be believed, of those nodes of which `is` holds.
+    pub fn unreadable(&self, is: impl Fn(Uuid) -> bool) -> Option<Unreadable> {
+        let mut unreadable = self.unreadable.iter();
+        let (host_id, why) = unreadable.find(|(node, _)| is(**node))?;
+        Some(Unreadable {
+            backup: self.name.clone(),
+            host_id: *host_id,
+            why: why.clone(),
+        })
     }
 
     /// When its first snapshot was taken, as far as headers were read; else when its first

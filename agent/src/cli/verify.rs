@@ -42,8 +42,9 @@ pub(super) struct VerifyFlags {
     #[arg(long, value_name = "N", default_value_t = 8)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
-    /// Remove objects that are wrong at this level, unless a running backup relies on them: the next
-    /// backup that needs them uploads them again, which heals older backups too
+    /// Remove objects that are wrong at this level, unless a running backup relies on them or the
+    /// manifest of another one names them as they are: the next backup that needs them uploads them
+    /// again, which heals older backups too
     #[arg(long)]
     repair: bool,
     #[command(flatten)]

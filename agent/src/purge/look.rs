@@ -310,7 +310,9 @@ impl Purge<'_> {
         let each = |line: &Line| {
             if let Some(named) = named {
                 let mut named = lock(named);
-                keys.of(line, |key| named.insert(key));
+                keys.of(line, |key| {
+                    named.insert(key);
+                });
             }
         };
         match read::manifest(self.store, key, each).await {

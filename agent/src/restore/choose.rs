@@ -9,7 +9,7 @@ use store::{Key, Store};
 use uuid::Uuid;
 
 use super::RestoreError;
-use crate::catalogue::{self, Backup, Headers};
+use crate::catalogue::{self, Backup, Headers, Unreadable};
 
 /// The backup that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +80,8 @@ pub struct Chosen {
     pub directories: Vec<String>,
     /// Its manifest.
     pub manifest: Key,
-    /// Newer backups that were not taken since they cannot be believed, in words.
-    pub passed_over: Vec<String>,
+    /// Of newer backups, which were not taken for that.
+    pub passed_over: Vec<Unreadable>,
 }
 
 /// Finds it.
@@ -95,9 +95,7 @@ pub async fn choose(
         Which::Named(name) => {
             let backup = catalogue::read_one(store, cluster, name).await?;
             let found = found(&backup, node)?;
-            let found = found.ok_or_else(|| {
-                unreadable(&backup, node).unwrap_or_else(|| no_node(cluster, node))
-            })?;
+            let found = found.ok_or_else(|| none(cluster, node, unreadable(&backup, node)))?;
             if !is_whole(&backup) {
                 return Err(RestoreError::NotWhole {
                     backup: backup.name,
@@ -112,7 +110,6 @@ pub async fn choose(
     let unknown = |it: &Backup| it.headers.is_empty() && !it.unreadable.is_empty();
     backups.retain(|backup| (is_whole(backup) || unknown(backup)) && may_have(backup, node));
     let mut newest: Option<Chosen> = None;
-    let mut damaged = None;
     let mut passed_over = Vec::new();
     for backup in backups.iter().rev() {
         // By one header they were in order; a node's own snapshot may have been later or earlier.
@@ -134,32 +131,25 @@ pub async fn choose(
             None if newest.is_none()
                 && (backup.headers.is_empty() || backup.started() < Some(before)) =>
             {
-                let unreadable = unreadable(&backup, node);
-                let told = unreadable.as_ref().map(|it| format!("passed over: {it}"));
-                passed_over.extend(told);
-                damaged = damaged.or(unreadable);
+                passed_over.extend(unreadable(&backup, node));
             }
             None => {}
         }
     }
-    let found = newest.map(|chosen| Chosen {
-        passed_over,
-        ..chosen
-    });
-    found.ok_or_else(|| damaged.unwrap_or_else(|| no_node(cluster, node)))
+    match newest {
+        Some(chosen) => Ok(Chosen {
+            passed_over,
+            ..chosen
+        }),
+        None => Err(none(cluster, node, passed_over.into_iter().next())),
+    }
 }
 
-/// Why the backup may have the node and nobody can tell.
-fn unreadable(backup: &Backup, node: &Node) -> Option<RestoreError> {
-    let mut damaged = backup.unreadable.iter();
-    let (host_id, why) = damaged.find(|(id, _)| match node {
-        Node::HostId(wanted) => *id == wanted,
+/// The manifest for which nobody can tell whether the backup has the node.
+fn unreadable(backup: &Backup, node: &Node) -> Option<Unreadable> {
+    backup.unreadable(|id| match node {
+        Node::HostId(wanted) => id == *wanted,
         Node::Only | Node::Pod(_) => true,
-    })?;
-    Some(RestoreError::Unreadable {
-        backup: backup.name.clone(),
-        host_id: *host_id,
-        why: why.clone(),
     })
 }
 
@@ -177,11 +167,13 @@ fn may_have(backup: &Backup, node: &Node) -> bool {
     }
 }
 
-fn no_node(cluster: &ClusterId, node: &Node) -> RestoreError {
-    RestoreError::NoNode {
+/// Why there is none: that one cannot be read, or that nobody has the node.
+fn none(cluster: &ClusterId, node: &Node, unreadable: Option<Unreadable>) -> RestoreError {
+    let no_node = || RestoreError::NoNode {
         cluster: cluster.clone(),
         node: node.clone(),
-    }
+    };
+    unreadable.map_or_else(no_node, RestoreError::from)
 }
 
 /// The node's share of a backup, if it has one.

@@ -24,7 +24,7 @@ use protocol::Reason;
 use store::{InvalidKey, Key};
 use uuid::Uuid;
 
-use crate::catalogue::CatalogueError;
+use crate::catalogue::{CatalogueError, Unreadable};
 use crate::read::ReadFailure;
 use crate::storage;
 
@@ -70,15 +70,8 @@ pub enum RestoreError {
         node: Node,
     },
     /// The manifest of the node, or one that may be the node's.
-    #[error("the manifest of node {host_id} in backup {backup} cannot be used: {why}")]
-    Unreadable {
-        /// The backup.
-        backup: BackupName,
-        /// Its node.
-        host_id: Uuid,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// It was not said which node, and there are several.
     #[error("backup {backup} has {} nodes: name one with --host-id or --pod: {}", .nodes.len(), .nodes.join(", "))]
     WhichNode {
@@ -196,7 +189,7 @@ impl RestoreError {
             Self::Read(_)
             | Self::Key(_)
             | Self::Name { .. }
-            | Self::Unreadable { .. }
+            | Self::Unreadable(_)
             | Self::Content { .. } => Reason::ContentMismatch,
             Self::NoNode { .. } => Reason::BackupNotFound,
             Self::Locked { .. } => Reason::Locked,

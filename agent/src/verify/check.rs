@@ -1,12 +1,12 @@
 //! The objects of one node.
 
 use futures::{TryStreamExt, stream};
-use manifest::{BackupName, ClusterId, ClusterLayout, Footer, Line, ObjectKeys, SchemaObject};
+use manifest::{BackupName, ClusterId, ClusterLayout, Line, ObjectKeys, SchemaObject};
 use store::{Key, Store};
 use uuid::Uuid;
 
-use super::{Finding, Findings, Level, Problem, Report, Seen, Unreadable, VerifyError};
-use crate::catalogue::{Backup, StoredManifest};
+use super::{Finding, Findings, Level, Problem, Report, Seen, VerifyError};
+use crate::catalogue::{Backup, StoredManifest, Unreadable};
 use crate::named::{Named, digest};
 use crate::read::{ManifestStream, ReadFailure};
 
@@ -70,9 +70,13 @@ impl Looked {
         }
     }
 
-    fn insert(&mut self, position: Option<usize>, expected: &Expected) {
+    /// Whether nobody had expected the same of it.
+    fn insert(&mut self, position: Option<usize>, expected: &Expected) -> bool {
         match position {
-            Some(position) => self.listed[position] = fingerprint(expected),
+            Some(position) => {
+                let new = fingerprint(expected);
+                std::mem::replace(&mut self.listed[position], new) != new
+            }
             None => self.missing.insert(&expected.key),
         }
     }
@@ -139,16 +143,6 @@ impl<'a> Checker<'a> {
         let looked = self
             .look(&backup.name, manifest, report, &mut findings, seen)
             .await;
-        let looked = match looked {
-            Ok((footer, fresh)) => {
-                let tokens = self.tokens(&footer.tokens, &backup.name).await;
-                tokens.map(|missing| {
-                    missing.into_iter().for_each(|it| findings.add(it));
-                    fresh
-                })
-            }
-            Err(error) => Err(error),
-        };
         let sound = looked.is_ok() && findings.count == 0;
         if !sound && self.is_gone(manifest).await? {
             return Ok(());
@@ -200,6 +194,7 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// What of it nobody had looked at so; its tokens file besides.
     async fn look(
         &self,
         backup: &BackupName,
@@ -207,7 +202,7 @@ impl<'a> Checker<'a> {
         report: &mut Report,
         findings: &mut Findings,
         seen: &(dyn Fn(Seen) + Sync),
-    ) -> Result<(Footer, Looked), VerifyError> {
+    ) -> Result<Looked, VerifyError> {
         let mut manifest = ManifestStream::open(self.store, &manifest.key).await?;
         let mut keys = ObjectKeys::new(self.node);
         let (store, layout, level) = (self.store, &self.layout, self.level);
@@ -224,10 +219,8 @@ impl<'a> Checker<'a> {
                 let mut new = Vec::new();
                 for expected in named(&mut keys, &line) {
                     let position = stored.position(&expected.key);
-                    if !looked_at.contains(position, &expected)
-                        && !fresh.contains(position, &expected)
+                    if !looked_at.contains(position, &expected) && fresh.insert(position, &expected)
                     {
-                        fresh.insert(position, &expected);
                         new.push(Ok::<_, VerifyError>((expected, stored.size(position))));
                     }
                 }
@@ -258,7 +251,10 @@ impl<'a> Checker<'a> {
             });
         }
         drop(checks);
-        Ok((manifest.end()?, fresh))
+        let footer = manifest.end()?;
+        let missing = self.tokens(&footer.tokens, backup).await?;
+        missing.into_iter().for_each(|it| findings.add(it));
+        Ok(fresh)
     }
 }
 

@@ -2,7 +2,8 @@
 //! right content.
 //!
 //! Manifests are streamed and each object is looked at once, however many backups share it (again
-//! only where they differ over it, which no two manifests of ours do), so memory goes with the number of a node's objects and not with that of its backups.
+//! only where they differ over it, which no two manifests of ours do), so memory goes with the number
+//! of a node's objects and not with that of its backups.
 
 mod check;
 mod claims;
@@ -14,7 +15,7 @@ use manifest::{BackupName, ClusterId};
 use store::{InvalidKey, Store};
 use uuid::Uuid;
 
-use crate::catalogue::{Backup, Completeness};
+use crate::catalogue::{Backup, Completeness, Unreadable};
 use crate::read::ReadFailure;
 
 pub use repair::{RepairError, RepairOptions, Repaired, repair};
@@ -77,17 +78,6 @@ pub struct Finding {
     pub problem: Problem,
     /// The first backup that was seen to need it so; others may too.
     pub backup: BackupName,
-}
-
-/// A manifest that cannot be believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Its backup.
-    pub backup: BackupName,
-    /// Its node.
-    pub host_id: Uuid,
-    /// Why.
-    pub why: String,
 }
 
 /// What was found.

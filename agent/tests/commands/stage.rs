@@ -113,6 +113,17 @@ impl Stage {
         self.write(layout.below_cluster(&key), &manifest);
     }
 
+    /// Changes what a manifest says, and its hash with that.
+    pub fn forge(&self, backup: &str, node: Uuid, change: impl FnOnce(String) -> String) {
+        let path = self.path(&format!("manifests/{backup}/{node}.jsonl"));
+        let forged = change(fs::read_to_string(&path).unwrap());
+        let (body, footer) = forged.trim_end().rsplit_once('\n').unwrap();
+        let body = format!("{body}\n");
+        let mut footer: Value = serde_json::from_str(footer).unwrap();
+        footer["blake3"] = hash(body.as_bytes()).into();
+        fs::write(path, format!("{body}{footer}\n")).unwrap();
+    }
+
     /// Writes an intent of a node without a manifest.
     pub fn announce(&self, backup: &str, node: Uuid, deadline: &str) {
         self.announce_keys(backup, node, deadline, &["data/x"]);
@@ -219,6 +230,11 @@ fn command(root: &Path, state: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The BLAKE3 of a content, as manifests have it.
+pub fn hash(content: &[u8]) -> String {
+    blake3::hash(content).to_hex().to_string()
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
@@ -240,7 +256,7 @@ fn line(sstable: &str) -> SsTable {
             name: "nb-1-big-Data.db".into(),
             object: "nb-1-big-Data.db".into(),
             bytes: sstable.len() as u64,
-            blake3: blake3::hash(sstable.as_bytes()).to_hex().to_string(),
+            blake3: hash(sstable.as_bytes()),
         }],
     }
 }

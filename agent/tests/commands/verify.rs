@@ -1,11 +1,15 @@
 //! `verify`.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
+use agent::verify::{Finding, Problem, RepairOptions, repair};
 use serde_json::json;
+use store::FileStore;
 use uuid::Uuid;
 
-use crate::stage::{Backup, Stage, data_key, node, text};
+use crate::stage::{Backup, Stage, data_key, hash, node, text};
 
 const RING: [Uuid; 1] = [Uuid::from_u128(1)];
 const SHARED: &str = "nb-1-big.00000001.20";
@@ -183,14 +187,9 @@ fn a_repair_removes_what_is_wrong_unless_a_running_backup_relies_on_it() {
 #[test]
 fn a_manifest_cannot_lead_out_of_its_storage() {
     let stage = stage();
-    let path = stage.path(&format!("manifests/b1/{}.jsonl", node(1)));
-    let lines = text(&fs::read(&path).unwrap());
-    let hostile = lines.replace(SHARED, "../../../../../../etc");
-    let (body, footer) = hostile.trim_end().rsplit_once('\n').unwrap();
-    let body = format!("{body}\n");
-    let mut footer: serde_json::Value = serde_json::from_str(footer).unwrap();
-    footer["blake3"] = blake3::hash(body.as_bytes()).to_hex().to_string().into();
-    fs::write(&path, format!("{body}{footer}\n")).unwrap();
+    stage.forge("b1", node(1), |lines| {
+        lines.replace(SHARED, "../../../../../../etc")
+    });
     let (code, report) = stage.json(&["verify", "--all", "--level", "content"]);
     assert_eq!(code, 13);
     let [unreadable] = report["unreadableManifests"].as_array().unwrap().as_slice() else {
@@ -211,15 +210,9 @@ fn commit_with_another_hash(stage: &Stage) {
         ring: &RING,
     };
     stage.commit(&backup, node(1), &[SHARED]);
-    let path = stage.path(&format!("manifests/b3/{}.jsonl", node(1)));
-    let hash = |content: &[u8]| blake3::hash(content).to_hex().to_string();
-    let lines = text(&fs::read(&path).unwrap());
-    let lines = lines.replace(&hash(SHARED.as_bytes()), &hash(b"nb-1-big.00000001.2X"));
-    let (body, footer) = lines.trim_end().rsplit_once('\n').unwrap();
-    let body = format!("{body}\n");
-    let mut footer: serde_json::Value = serde_json::from_str(footer).unwrap();
-    footer["blake3"] = hash(body.as_bytes()).into();
-    fs::write(&path, format!("{body}{footer}\n")).unwrap();
+    stage.forge("b3", node(1), |lines| {
+        lines.replace(&hash(SHARED.as_bytes()), &hash(b"nb-1-big.00000001.2X"))
+    });
 }
 
 #[test]
@@ -247,6 +240,33 @@ fn of_two_manifests_that_differ_over_an_object_the_wrong_one_is_told_and_nothing
     let (_, report) = stage.json(&[&repair[..], &["--attribute-cache", "0s"]].concat());
     assert_eq!(report["problems"], 2, "{report}");
     assert_eq!(report["repaired"]["removed"], json!([key]), "{report}");
+}
+
+/// Between a look and its repair somebody puts the object right as another backup has it, or it decays further.
+#[tokio::test]
+async fn a_repair_removes_only_what_is_as_wrong_as_it_was_found() {
+    let stage = stage();
+    let key = data_key(node(1), OWN);
+    let store = FileStore::open(stage.root()).unwrap();
+    let repair = async |found: &[u8]| {
+        let finding = Finding {
+            key: key.clone(),
+            bytes: OWN.len() as u64,
+            blake3: hash(b"nb-2-big.00000002.2X"),
+            problem: Problem::Content { found: hash(found) },
+            backup: "b2".parse().unwrap(),
+        };
+        let options = RepairOptions::new(Duration::ZERO);
+        let cluster = "prod".parse().unwrap();
+        repair(&store, &cluster, &[finding], options).await.unwrap()
+    };
+    let left = repair(b"nb-2-big.00000002.2Y").await;
+    assert_eq!(left.left, BTreeSet::from([key.clone()]), "{left:?}");
+    assert!(stage.path(&key).exists());
+    fs::write(stage.path(&key), b"nb-2-big.00000002.2Y").unwrap();
+    let gone = repair(b"nb-2-big.00000002.2Y").await;
+    assert_eq!(gone.removed, BTreeSet::from([key.clone()]), "{gone:?}");
+    assert!(!stage.path(&key).exists());
 }
 
 #[test]

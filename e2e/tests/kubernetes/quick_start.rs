@@ -1,5 +1,5 @@
-//! The pages that people start from, `docs/quick-start.md` and `README.md`: what they have a reader type and apply is
-//! run as it is written.
+//! The pages that people start from, `docs/quick-start.md` and `README.md`, and how `docs/commands.md` has its commands
+//! run on Kubernetes: what they have a reader type and apply is run as it is written.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,9 +20,11 @@ use tempfile::TempDir;
 
 const QUICK_START: &str = "docs/quick-start.md";
 const README: &str = "README.md";
+const COMMANDS: &str = "docs/commands.md";
 const BOTH: &[&str] = &[QUICK_START, README];
-/// The section of the README that is followed; of the quick start it is the whole page.
+/// The sections of these pages that are followed; of the quick start it is the whole page.
 const SECTION: &str = "## On your cluster";
+const SECTION_OF_COMMANDS: &str = "## On Kubernetes";
 
 /// The label `app` of the pods, as the pages have it.
 const DB: &str = "cassandra";
@@ -144,6 +146,18 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             &[README],
             "region: eu-north-1",
             format!("region: eu-north-1, endpoint: \"{endpoint}\", pathStyle: true"),
+            "the bucket is MinIO's, not Amazon's",
+        ),
+        change(
+            &[COMMANDS],
+            "image: registry.example.org/cassandra-backup:0.1.0",
+            format!("imagePullPolicy: Never\n      image: {}", image.name),
+            "no registry has the image",
+        ),
+        change(
+            &[COMMANDS],
+            "--region=eu-north-1",
+            format!("--endpoint={endpoint}, --path-style"),
             "the bucket is MinIO's, not Amazon's",
         ),
         change(
@@ -295,7 +309,6 @@ impl<'b> Reader<'b> {
         output.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Does what a page says.
     /// The steps as they are run here.
     fn changed(&self, page: &str, mut steps: Vec<String>) -> Vec<String> {
         for one in self.instead.iter().filter(|it| it.pages.contains(&page)) {
@@ -341,6 +354,7 @@ async fn succeeded(namespace: &Namespace, backup: &str) {
 async fn what_the_pages_have_a_reader_type_does_what_they_say() {
     let quick_start = to_run(QUICK_START, &read(QUICK_START));
     let readme = to_run(README, section(&read(README), SECTION));
+    let commands = to_run(COMMANDS, section(&read(COMMANDS), SECTION_OF_COMMANDS));
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("shop").await.unwrap();
     let own = bed.namespace("operator").await.unwrap();
@@ -397,6 +411,11 @@ async fn what_the_pages_have_a_reader_type_does_what_they_say() {
         let status = restore.status.unwrap();
         assert_eq!(status.phase, Some(RestorePhase::Succeeded), "{status:#?}");
         rows.check(&session, 0..100).await.unwrap();
+
+        // With the storage and its secret as the README has them.
+        let commands = reader.changed(COMMANDS, commands);
+        let said = reader.follow(&commands).await;
+        says(&said, "kubectl logs", &["before-upgrade", "Complete"]);
     }
     namespace.done().await.unwrap();
     helm::uninstall(&bed, operator::RELEASE, own.name())

@@ -57,10 +57,8 @@ impl Cloud {
             .arg(self.state.path())
             .env("HOME", self.state.path())
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let output = command.kill_on_drop(true).output();
-        let output = tokio::time::timeout(PATIENCE, output).await;
-        let output = output.unwrap_or_else(|_| panic!("{arguments:?} does not end"));
-        let output = output.unwrap();
+        let output = clock::output(&mut command, PATIENCE).await;
+        let output = output.unwrap_or_else(|error| panic!("{arguments:?}: {error:#}"));
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 

@@ -52,10 +52,8 @@ impl Machine<'_> {
         }
         let stubborn = self.stubborn.to_string();
         command.env("AWS_DISABLE_CLOCK_SKEW_CORRECTION", stubborn);
-        let output = command.kill_on_drop(true).output();
-        let output = tokio::time::timeout(PATIENCE, output).await;
-        let output = output.unwrap_or_else(|_| panic!("{arguments:?} does not end"));
-        let output = output.unwrap();
+        let output = clock::output(&mut command, PATIENCE).await;
+        let output = output.unwrap_or_else(|error| panic!("{arguments:?}: {error:#}"));
         let text = String::from_utf8(output.stdout).unwrap();
         let complaints = String::from_utf8(output.stderr).unwrap();
         let last = text.lines().last().unwrap_or_default();

@@ -34,7 +34,7 @@ pub(super) fn run(flags: RestoreFlags, state_directory: Option<&Path>) -> u8 {
         let store = store.as_ref();
         let chosen = restore::choose(store, &cluster, &backup, &node).await?;
         for passed_over in &chosen.passed_over {
-            note!("warning: {passed_over}");
+            note!("warning: passed over: {passed_over}");
         }
         let plan = restore::plan(store, chosen, data_directory).await?;
         if !dry_run && let Some(data) = plan.directories().first() {

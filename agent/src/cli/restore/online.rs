@@ -136,7 +136,7 @@ fn sentence(ready: &Ready<'_>, order: &Order, dry_run: bool) -> String {
 
 fn warn_of(ready: &Ready<'_>, order: &Order) {
     for passed_over in ready.passed_over() {
-        note!("warning: {passed_over}");
+        note!("warning: passed over: {passed_over}");
     }
     let named = |names: &[String]| {
         let more = names.len().saturating_sub(LISTED);

@@ -8,7 +8,7 @@ use store::{InvalidKey, Key};
 use uuid::Uuid;
 
 use crate::backup::error::Error as NodeError;
-use crate::catalogue::CatalogueError;
+use crate::catalogue::{CatalogueError, Unreadable};
 use crate::cql::CqlError;
 use crate::read::ReadFailure;
 use crate::restore::schema::{ApplyError, SchemaProblems};
@@ -58,12 +58,12 @@ pub enum OnlineError {
         cluster: ClusterId,
     },
     /// No backup fits, and of some it cannot be told.
-    #[error("cluster {cluster} has no complete backup that fits and can be read; {}", .why.join("; "))]
+    #[error("cluster {cluster} has no complete backup that fits and can be read: {}", all(.passed_over))]
     AllPassedOver {
         /// The cluster.
         cluster: ClusterId,
-        /// The others, in words.
-        why: Vec<String>,
+        /// The others.
+        passed_over: Vec<Unreadable>,
     },
     /// The backup is of other tables.
     #[error("backup {backup} does not cover what is to be restored; `show` says what it has")]
@@ -308,6 +308,11 @@ pub enum OnlineError {
         /// The keyspace.
         keyspace: String,
     },
+}
+
+fn all(unreadable: &[Unreadable]) -> String {
+    let all: Vec<_> = unreadable.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 impl OnlineError {

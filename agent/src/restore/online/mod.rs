@@ -35,6 +35,7 @@ use self::source::Source;
 use self::state::State;
 use super::schema::{self, Kind, SchemaPlan, Settings};
 use super::{TableName, Which};
+use crate::catalogue::Unreadable;
 
 pub use error::OnlineError;
 pub use protocol::{RestoreMode as Mode, RestoreStep as Step};
@@ -181,8 +182,8 @@ impl<'a> Ready<'a> {
         &self.source.backup
     }
 
-    /// Newer backups that were not taken since they cannot be believed, in words.
-    pub fn passed_over(&self) -> &[String] {
+    /// Manifests of newer backups, which were not taken for that.
+    pub fn passed_over(&self) -> &[Unreadable] {
         &self.source.passed_over
     }
 

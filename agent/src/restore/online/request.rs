@@ -106,7 +106,7 @@ async fn attempt(
     run.phase(Phase::Planning, None);
     let ready = Ready::look(store.as_ref(), &cluster, order, &request.jmx, &request.cql).await?;
     for passed_over in ready.passed_over() {
-        run.warn(Reason::RestoreNote, passed_over.clone());
+        run.warn(Reason::RestoreNote, format!("passed over: {passed_over}"));
     }
     known.node = ready.identity();
     if request.dry_run {

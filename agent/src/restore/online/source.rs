@@ -13,7 +13,7 @@ use super::plan::Cluster;
 use super::ranges::Token;
 use super::ring::{self, Member};
 use super::selection::Selection;
-use crate::catalogue::{self, Backup, Completeness, Headers};
+use crate::catalogue::{self, Backup, Completeness, Headers, Unreadable};
 use crate::restore::schema::{self, Kind, Replication, Statement};
 use crate::restore::{RestoreError, Which};
 
@@ -39,8 +39,8 @@ pub struct Source {
     pub cluster: Cluster,
     /// The schema; empty where the backup has none.
     pub schema: Vec<Statement>,
-    /// Newer backups that were not taken since they cannot be believed, in words.
-    pub passed_over: Vec<String>,
+    /// Of newer backups, which were not taken for that.
+    pub passed_over: Vec<Unreadable>,
 }
 
 impl Source {
@@ -138,7 +138,7 @@ async fn choose(
     cluster: &ClusterId,
     which: &Which,
     selection: &Selection,
-) -> Result<(Backup, Vec<String>), OnlineError> {
+) -> Result<(Backup, Vec<Unreadable>), OnlineError> {
     let before = match which {
         Which::Named(name) => {
             let backup = catalogue::read_one(store, cluster, name).await?;
@@ -161,7 +161,7 @@ async fn choose(
         let fits = |it: &Scope| selection.is_covered_by(it) && (!selection.is_all() || whole(it));
         // When it was begun is not known.
         if backup.headers.is_empty() {
-            passed_over.extend(backup.unusable());
+            passed_over.extend(backup.unreadable(|_| true));
         }
         let covers = backup.scope().is_some_and(fits);
         if !in_time || !covers || backup.completeness() != Completeness::Complete {
@@ -172,7 +172,7 @@ async fn choose(
         if backup.completeness() == Completeness::Complete && backup.unreadable.is_empty() {
             return Ok((backup, passed_over));
         }
-        passed_over.extend(backup.unusable());
+        passed_over.extend(backup.unreadable(|_| true));
     }
     match passed_over.is_empty() {
         true => Err(OnlineError::NoCompleteBackup {
@@ -180,7 +180,7 @@ async fn choose(
         }),
         false => Err(OnlineError::AllPassedOver {
             cluster: cluster.clone(),
-            why: passed_over,
+            passed_over,
         }),
     }
 }
@@ -250,4 +250,34 @@ async fn text(store: &dyn Store, key: &Key) -> Result<String, OnlineError> {
         all.extend_from_slice(&chunk);
     }
     String::from_utf8(all).map_err(|_| OnlineError::OtherContent(key.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use store::FileStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn where_nothing_else_is_left_it_is_told_why_the_newest_is_not_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let store = FileStore::open(home.path()).unwrap();
+        let cluster: ClusterId = "prod".parse().unwrap();
+        let all = Selection::default();
+        let chosen = choose(&store, &cluster, &Which::Latest, &all).await;
+        assert!(matches!(chosen, Err(OnlineError::NoCompleteBackup { .. })));
+
+        let backup = home.path().join("prod/manifests/b1");
+        std::fs::create_dir_all(&backup).unwrap();
+        let node = Uuid::from_u128(1);
+        std::fs::write(backup.join(format!("{node}.jsonl")), b"{").unwrap();
+        let error = choose(&store, &cluster, &Which::Latest, &all).await;
+        let Err(error @ OnlineError::AllPassedOver { .. }) = error else {
+            panic!("it is passed over");
+        };
+        let told = error.to_string();
+        let what = format!("the manifest of node {node} in backup b1 cannot be used: ");
+        assert!(told.contains(&what), "{told}");
+        assert_eq!(error.reason(), protocol::Reason::ContentMismatch);
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
-use super::root::{ATTEMPTS, Root};
+use super::root::Root;
 use crate::{At, Error};
 
 /// The meaning of an error of the operating system.
@@ -63,17 +63,6 @@ pub(super) fn is_stale(error: &Error) -> bool {
     };
     let source = source.downcast_ref::<io::Error>();
     source.and_then(Errno::from_io_error) == Some(Errno::STALE)
-}
-
-/// Does it again where a directory went on the way.
-pub(super) fn again<T>(work: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
-    for _ in 1..ATTEMPTS {
-        match work() {
-            Err(error) if is_stale(&error) => {}
-            done => return done,
-        }
-    }
-    work()
 }
 
 /// Waits for a task that blocks.

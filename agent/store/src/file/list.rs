@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::error::is_stale;
-use super::root::{ATTEMPTS, Root, modified, open_directory};
+use super::root::{Root, again, modified, open_directory};
 use crate::key::is_temporary_name;
 use crate::{Error, Key, Object, Objects};
 
@@ -161,18 +161,15 @@ impl Walk {
 
     /// What is in a directory; of another one that has its name, where it goes meanwhile.
     fn below(&mut self, above: BorrowedFd<'_>, name: &CStr, key: &Key) -> Result<(), Stop> {
-        let mut attempt = || {
+        let look = || {
             let below = open_directory(above, name);
             let below = below.map_err(|e| Stop::Failed(self.root.failed(Some(key), e)))?;
             self.directory(below, key)
         };
-        for _ in 1..ATTEMPTS {
-            match attempt() {
-                Err(Stop::Failed(error)) if is_stale(&error) => {}
-                done => return done,
-            }
-        }
-        attempt()
+        again(
+            look,
+            |stop| matches!(stop, Stop::Failed(error) if is_stale(error)),
+        )
     }
 
     fn found(&mut self, object: Object) -> Result<(), Stop> {

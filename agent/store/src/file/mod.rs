@@ -18,7 +18,8 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
-use self::root::{Names, Root, modified};
+use self::error::is_stale;
+use self::root::{Names, Root, again, modified};
 use self::temporary::{Placed, Temporary};
 use crate::probe::FileSystem;
 use crate::{Content, Error, Kept, Key, Named, Object, Objects, Outcome, Source, Store};
@@ -112,12 +113,13 @@ impl Store for FileStore {
     async fn stat(&self, key: &Key) -> Result<Object, Error> {
         let key = key.clone();
         self.run(move |root| {
-            let stat = error::again(|| {
+            let look = || {
                 let (directory, name) = root
                     .parent(&key, None)
                     .map_err(|e| root.failed(Some(&key), e))?;
                 root.object(&directory, name, &key)
-            })?;
+            };
+            let stat = again(look, is_stale)?;
             Ok(Object {
                 size: stat.st_size as u64,
                 modified: modified(&stat),
@@ -129,7 +131,7 @@ impl Store for FileStore {
 
     async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<Content, Error> {
         let key = key.clone();
-        self.run(move |root| error::again(|| read::open(root, key.clone(), range.clone())))
+        self.run(move |root| again(|| read::open(root, key.clone(), range.clone()), is_stale))
             .await
     }
 
@@ -144,17 +146,18 @@ impl Store for FileStore {
 
     async fn touch(&self, key: &Key, size: u64) -> Result<(), Error> {
         let key = key.clone();
-        self.run(move |root| error::again(|| touch(root, &key, size)))
+        self.run(move |root| again(|| touch(root, &key, size), is_stale))
             .await
     }
 
     async fn delete(&self, key: &Key) -> Result<(), Error> {
         let key = key.clone();
         self.run(move |root| {
-            error::again(|| match root.remove(&key) {
+            let remove = || match root.remove(&key) {
                 Ok(()) | Err(Errno::NOENT) => Ok(()),
                 Err(e) => Err(root.failed(Some(&key), e)),
-            })
+            };
+            again(remove, is_stale)
         })
         .await
     }

@@ -18,7 +18,7 @@ const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o660);
 
 /// How often a directory is looked up or made anew that others take away.
-pub(super) const ATTEMPTS: usize = 100;
+const ATTEMPTS: usize = 100;
 
 /// When the names of new files and directories have to be on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +106,7 @@ impl Root {
             let (directory, name) = self.parent(key, Some(names))?;
             begin(directory, name)
         };
-        for _ in 1..ATTEMPTS {
-            match attempt() {
-                Err(Errno::NOENT | Errno::STALE) => {}
-                begun => return begun,
-            }
-        }
-        attempt()
+        again(attempt, |e| matches!(*e, Errno::NOENT | Errno::STALE))
     }
 
     /// Removes the file of `key`, and the directories above it that hold nothing else: a purge would leave one
@@ -150,33 +144,23 @@ impl Root {
     ) -> Result<OwnedFd, Errno> {
         let mut directory = open_directory(&self.directory, ".")?;
         for segment in segments {
-            directory = match open_directory(&directory, segment) {
+            let below = match open_directory(&directory, segment) {
                 Err(Errno::NOENT) if create.is_some() => {
                     match rustix::fs::mkdirat(&directory, segment, DIRECTORY_MODE) {
                         Ok(()) | Err(Errno::EXIST) => {}
                         Err(e) => return Err(e),
                     }
-                    let made = open_directory(&directory, segment)?;
-                    self.keep(&directory, create)?;
-                    made
+                    open_directory(&directory, segment)?
                 }
-                opened => {
-                    let opened = opened?;
-                    self.keep(&directory, create)?;
-                    opened
-                }
+                opened => opened?,
             };
+            // Whoever made it just now may not have come to that.
+            if create == Some(Names::Durable) {
+                rustix::fs::fsync(&directory)?;
+            }
+            directory = below;
         }
         Ok(directory)
-    }
-
-    /// Makes the names in a directory durable on the way to a file that has to be: whoever made one of them
-    /// just now may not have come to that.
-    fn keep(&self, directory: &OwnedFd, create: Option<Names>) -> Result<(), Errno> {
-        match create {
-            Some(Names::Durable) => rustix::fs::fsync(directory),
-            _ => Ok(()),
-        }
     }
 
     /// Size and time of the object `name` in `directory`.
@@ -232,6 +216,20 @@ impl Root {
             free: space.f_bavail.saturating_mul(space.f_frsize),
         })
     }
+}
+
+/// Does it again while a directory goes on the way, as `is_gone` tells by the error.
+pub(super) fn again<T, E>(
+    mut work: impl FnMut() -> Result<T, E>,
+    is_gone: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 1..ATTEMPTS {
+        match work() {
+            Err(error) if is_gone(&error) => {}
+            done => return done,
+        }
+    }
+    work()
 }
 
 /// Opens a directory in a directory; a symbolic link is [`Errno::NOTDIR`] or [`Errno::LOOP`].
