@@ -38,18 +38,19 @@ pub use backup::error::chain;
 pub use backup::run as back_up;
 
 /// The part of a backup that shares the storage with purges, for the model of that, and for tests
-/// of how a plan is carried out.
+/// of how a plan is carried out and of what memory it takes.
 #[cfg(feature = "testing")]
 pub mod testing {
     pub use crate::backup::error::Error;
     pub use crate::backup::exchange::{Closing, Exchange, WholeSchema};
-    pub use crate::backup::files::{Content, Files};
-    pub use crate::backup::inventory::{Inventory, InventorySsTable, InventoryTable, Item};
+    pub use crate::backup::files::{Content, Files, NodeFiles};
+    pub use crate::backup::hashes::HashCache;
+    pub use crate::backup::inventory::{Inventory, InventorySsTable, InventoryTable, Item, Maker};
     pub use crate::backup::plan::{Storage, Stored};
     pub use crate::backup::remote::Earlier;
-    pub use crate::backup::scan::{SnapshotFile, Stat};
+    pub use crate::backup::scan::{SnapshotFile, Stat, scan};
     pub use crate::backup::transfer::{Transfer, Transferred};
+    pub use crate::bandwidth::Bandwidth;
     pub use crate::named::digest;
     pub use crate::restore::hold::{Hold, LIFETIME as HELD_FOR};
-    pub use crate::source::Expected;
 }

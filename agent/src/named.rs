@@ -3,14 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Keys that somebody names. Two keys with one digest would only keep an object that could go.
+/// Keys that somebody names.
 #[derive(Clone, Debug, Default)]
 pub struct Named {
     digests: HashSet<u128, BuildHasherDefault<AsItIs>>,
 }
 
 impl Named {
-    /// Adds a key below the cluster id; whether it is new.
+    /// Adds a key; whether it is new.
     pub fn insert(&mut self, key: &str) -> bool {
         self.digests.insert(digest(key))
     }
@@ -23,6 +23,15 @@ impl Named {
     /// Whether a key was added.
     pub fn contains(&self, key: &str) -> bool {
         !self.digests.is_empty() && self.digests.contains(&digest(key))
+    }
+}
+
+impl<K: AsRef<str>> FromIterator<K> for Named {
+    fn from_iter<I: IntoIterator<Item = K>>(keys: I) -> Self {
+        let digests = keys.into_iter().map(|key| digest(key.as_ref()));
+        Self {
+            digests: digests.collect(),
+        }
     }
 }
 

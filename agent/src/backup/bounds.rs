@@ -26,9 +26,9 @@ pub fn keys(sstable: &SnapshotSsTable) -> Option<(Vec<u8>, Vec<u8>)> {
         return None;
     }
     if let Some(file) = sstable.file("-Partitions.db") {
-        partitions_keys(&sstable.path.join(&file.name)).ok()
+        partitions_keys(&sstable.path_of(file)).ok()
     } else {
-        summary_keys(&sstable.path.join(&sstable.file("-Summary.db")?.name)).ok()
+        summary_keys(&sstable.path_of(sstable.file("-Summary.db")?)).ok()
     }
 }
 

@@ -32,6 +32,22 @@ pub struct WrittenIntent {
     pub attempt: u32,
 }
 
+/// What an attempt relies on.
+pub struct Reliances<'a> {
+    /// Its objects.
+    pub inventory: &'a Inventory,
+    /// Schema and tokens.
+    pub others: &'a [&'a Key],
+}
+
+impl Reliances<'_> {
+    /// Every key.
+    pub fn keys(&self) -> impl Iterator<Item = Key> {
+        let others = self.others.iter().map(|key| (*key).clone());
+        self.inventory.items().map(Item::key).chain(others)
+    }
+}
+
 /// Writes the intent of an attempt: every key that it relies on. Where an attempt of this number
 /// left one behind, the next free number is taken.
 pub async fn write_intent(
@@ -39,7 +55,7 @@ pub async fn write_intent(
     layout: &NodeLayout,
     backup: &BackupName,
     run: (Uuid, u32),
-    keys: &[&str],
+    relies_on: &Reliances<'_>,
     deadline: &Deadline,
     directory: &Path,
 ) -> Result<WrittenIntent, Error> {
@@ -53,7 +69,8 @@ pub async fn write_intent(
             deadline: Timestamp::try_from(deadline.at())
                 .map_err(|_| Error::Request("the deadline is out of range".into()))?,
         };
-        let keys = keys.iter().map(|key| layout.below_cluster(key));
+        let keys = relies_on.keys();
+        let keys = keys.map(|key| layout.below_cluster(key.as_str()).to_owned());
         let spool = intent
             .write(Spool::new(directory, "intent"), keys)
             .map_err(|source| Error::Intent {
@@ -169,7 +186,7 @@ fn table_line(table: &InventoryTable) -> Table {
         id: table.id.clone(),
         directory: table.directory.clone(),
         schema: table.schema.as_ref().map(|item| SchemaObject {
-            object: item.key.name().to_owned(),
+            object: item.object().to_owned(),
             bytes: item.size(),
             blake3: hex(item),
         }),
@@ -178,15 +195,15 @@ fn table_line(table: &InventoryTable) -> Table {
 
 fn component(item: &Item) -> Component {
     Component {
-        name: item.file.name.clone(),
-        object: item.key.name().to_owned(),
+        name: item.file.name.to_string(),
+        object: item.object().to_owned(),
         bytes: item.size(),
         blake3: hex(item),
     }
 }
 
 fn hex(item: &Item) -> String {
-    item.hash
+    item.hash()
         .map(|hash| hash.to_hex().to_string())
         .unwrap_or_default()
 }

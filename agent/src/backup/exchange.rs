@@ -2,7 +2,6 @@
 //! loses nothing: intent, condemned lists, listing, plan, upload and touch, and the manifest last,
 //! before the intent's deadline.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use manifest::{BackupName, Header, NodeLayout, SchemaObject};
 use protocol::{NodeIdentity, Phase, Progress};
 use store::{Key, Store};
 
-use super::commit::{self, Ensured, WrittenIntent};
+use super::commit::{self, Ensured, Reliances, WrittenIntent};
 use super::error::Error;
 use super::inventory::Inventory;
 use super::plan::Storage;
@@ -143,48 +142,59 @@ impl Exchange<'_> {
         tokens: &Key,
         deadline: &Deadline,
     ) -> Result<Storage, Error> {
-        let keys: Vec<&str> = inventory
-            .items()
-            .map(|item| item.key.as_str())
-            .chain(schema.map(|schema| schema.key.as_str()))
-            .chain([tokens.as_str()])
+        let others: Vec<&Key> = schema
+            .map(|schema| &schema.key)
+            .into_iter()
+            .chain([tokens])
             .collect();
+        let relies_on = Reliances {
+            inventory,
+            others: &others,
+        };
+        let first = self.run.attempt;
         if self.order.keeps(Rule::IntentBeforeLook) {
-            let intent = self.write_intent(self.run.attempt, &keys, deadline).await?;
-            return self.look(inventory, &keys, Some(intent), deadline).await;
+            let intent = self.write_intent(first, &relies_on, deadline).await?;
+            return self.look(&relies_on, Some(intent), deadline).await;
         }
-        let storage = self.look(inventory, &keys, None, deadline).await?;
-        self.write_intent(self.run.attempt, &keys, deadline).await?;
+        let storage = self.look(&relies_on, None, deadline).await?;
+        self.write_intent(first, &relies_on, deadline).await?;
         Ok(storage)
     }
 
     async fn write_intent(
         &self,
         first: u32,
-        keys: &[&str],
+        relies_on: &Reliances<'_>,
         deadline: &Deadline,
     ) -> Result<WrittenIntent, Error> {
         let run = (self.run.id, first);
         let (store, state) = (self.store, &self.run.state);
-        commit::write_intent(store, self.layout, self.backup, run, keys, deadline, state).await
+        commit::write_intent(
+            store,
+            self.layout,
+            self.backup,
+            run,
+            relies_on,
+            deadline,
+            state,
+        )
+        .await
     }
 
     /// What the storage holds, once no purge is about to delete what this run needs.
     async fn look(
         &self,
-        inventory: &Inventory,
-        keys: &[&str],
+        relies_on: &Reliances<'_>,
         mut intent: Option<WrittenIntent>,
         deadline: &Deadline,
     ) -> Result<Storage, Error> {
         let started = self.timer.now();
         loop {
-            let own = intent.as_ref().map(|intent| intent.key.as_str());
-            let wanted: HashSet<&str> = keys.iter().copied().chain(own).collect();
+            let own = intent.as_ref().map(|intent| intent.key.clone());
             let looking = Looking {
                 layout: self.layout,
-                inventory,
-                wanted,
+                inventory: relies_on.inventory,
+                wanted: relies_on.keys().chain(own).collect(),
                 touch_after: match self.order.keeps(Rule::StoredRenewed) {
                     true => self.touch_after,
                     false => Duration::MAX,
@@ -198,7 +208,7 @@ impl Exchange<'_> {
             {
                 // A purge took it for one that an attempt of this number left long ago.
                 let next = written.attempt.saturating_add(1);
-                intent = Some(self.write_intent(next, keys, deadline).await?);
+                intent = Some(self.write_intent(next, relies_on, deadline).await?);
                 continue;
             }
             match storage.condemned.iter().next() {

@@ -51,7 +51,7 @@ impl Files for NodeFiles<'_> {
     fn open(&self, item: &Item, counter: Arc<AtomicU64>) -> Result<Box<dyn Content>, Error> {
         let bandwidth = self.bandwidth.clone();
         let path = item.path();
-        let source = FileSource::open(&path, item.size(), item.expected, bandwidth, counter)
+        let source = FileSource::open(&path, item.size(), item.expected(), bandwidth, counter)
             .map_err(Error::io("read", &path))?;
         Ok(Box::new(source))
     }
@@ -59,7 +59,8 @@ impl Files for NodeFiles<'_> {
     async fn hash(&self, item: &Item) -> Result<blake3::Hash, Error> {
         let (bandwidth, size) = (self.bandwidth.clone(), item.size());
         let (hashes, file) = (self.hashes, &item.file);
-        inventory::hash_file(&item.path(), size, bandwidth, hashes, file, item.expected).await
+        let expected = item.expected();
+        inventory::hash_file(&item.path(), size, bandwidth, hashes, file, expected).await
     }
 
     fn read(&self, item: &Item, hash: blake3::Hash, read_at: SystemTime) {

@@ -1,13 +1,13 @@
 //! The objects of a snapshot: every file with its key, and with its hash where the key needs it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use futures::{StreamExt, TryStreamExt};
 use manifest::{ComponentName, NodeLayout, ObjectPath, SsTableDir};
-use store::Key;
+use store::{Child, InvalidKey, Key};
 
 use super::bounds;
 use super::error::Error;
@@ -61,6 +61,8 @@ pub struct InventorySsTable {
     pub content: Option<Contents>,
     /// Its files.
     pub items: Vec<Item>,
+    /// Whether a file was found damaged, so that it is left out.
+    pub damaged: AtomicBool,
 }
 
 /// What an SSTable has.
@@ -71,22 +73,98 @@ pub struct Contents {
     pub keys: Vec<Box<[u8]>>,
 }
 
-/// A file and the object that it is or becomes.
-#[derive(Clone, Debug)]
+/// A file and the object that it is or becomes. A node has hundreds of thousands.
+#[derive(Debug)]
 pub struct Item {
     /// The file.
     pub file: SnapshotFile,
-    /// The directory that it is in.
-    pub directory: Arc<Path>,
-    /// Its key.
-    pub key: Key,
-    /// Its hash, once it is known.
-    pub hash: Option<blake3::Hash>,
-    /// What its content must be.
-    pub expected: Expected,
+    directory: Arc<Path>,
+    object: Child,
+    hash: Mutex<Option<blake3::Hash>>,
+    must_be: MustBe,
+}
+
+/// What the content of a file must be.
+#[derive(Clone, Copy, Debug)]
+enum MustBe {
+    /// That of the CRC32 in `Digest.crc32`.
+    Crc(u32),
+    /// That of the hash in its key.
+    Hash,
+    /// Nothing says.
+    Unknown,
 }
 
 impl Item {
+    /// A file in `directory` that keeps its name in the storage, below `prefix`.
+    pub fn named(
+        file: SnapshotFile,
+        directory: Arc<Path>,
+        prefix: &Key,
+        hash: Option<blake3::Hash>,
+        crc: Option<u32>,
+    ) -> Result<Self, InvalidKey> {
+        Ok(Self {
+            object: prefix.child(Arc::clone(&file.name))?,
+            file,
+            directory,
+            hash: hash.into(),
+            must_be: crc.map_or(MustBe::Unknown, MustBe::Crc),
+        })
+    }
+
+    /// A file in `directory` whose object's name follows from its hash, below `prefix`.
+    pub fn hashed(
+        file: SnapshotFile,
+        directory: Arc<Path>,
+        prefix: &Key,
+        object: &str,
+        hash: blake3::Hash,
+    ) -> Result<Self, InvalidKey> {
+        Ok(Self {
+            object: prefix.child(object.into())?,
+            file,
+            directory,
+            hash: Some(hash).into(),
+            must_be: MustBe::Hash,
+        })
+    }
+
+    /// Its key.
+    pub fn key(&self) -> Key {
+        self.object.key()
+    }
+
+    /// The last segment of its key.
+    pub fn object(&self) -> &str {
+        self.object.name()
+    }
+
+    /// Its hash, once it is known.
+    pub fn hash(&self) -> Option<blake3::Hash> {
+        *self.hash.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes notice of its hash.
+    pub fn learn(&self, hash: blake3::Hash) {
+        *self.hash.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+    }
+
+    /// What its content must be.
+    pub fn expected(&self) -> Expected {
+        match self.must_be {
+            MustBe::Crc(crc) => Expected {
+                crc: Some(crc),
+                hash: None,
+            },
+            MustBe::Hash => Expected {
+                crc: None,
+                hash: self.hash(),
+            },
+            MustBe::Unknown => Expected::default(),
+        }
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> u64 {
         self.file.stat.size
@@ -94,7 +172,7 @@ impl Item {
 
     /// Where the file is.
     pub fn path(&self) -> PathBuf {
-        self.directory.join(&self.file.name)
+        self.directory.join(&*self.file.name)
     }
 }
 
@@ -169,20 +247,10 @@ impl Maker<'_> {
         file: SnapshotFile,
         at: Arc<Path>,
     ) -> Result<Item, Error> {
-        let hash = self.hash(&file, &at.join(&file.name)).await?;
+        let hash = self.hash(&file, &at.join(&*file.name)).await?;
         let object = NodeLayout::schema_object(&hash);
-        let key = Key::parse(&self.layout.table_schema(keyspace, directory, &object))?;
-        let expected = Expected {
-            crc: None,
-            hash: Some(hash),
-        };
-        Ok(Item {
-            file,
-            directory: at,
-            key,
-            hash: Some(hash),
-            expected,
-        })
+        let prefix = Key::parse(&self.layout.table_prefix(keyspace, directory))?;
+        Ok(Item::hashed(file, at, &prefix, &object, hash)?)
     }
 
     async fn sstable(
@@ -215,6 +283,7 @@ impl Maker<'_> {
             bounds,
             content,
             items,
+            damaged: AtomicBool::new(false),
         })
     }
 
@@ -227,33 +296,15 @@ impl Maker<'_> {
     ) -> Result<Item, Error> {
         let component = file.name.parse::<ComponentName>().ok();
         let keeps_name = component.as_ref().is_some_and(|name| name.is_immutable());
-        let (object, hash, expected) = if keeps_name {
+        let at = Arc::clone(directory);
+        if keeps_name {
             let is_data = component.is_some_and(|name| name.is_data());
-            let expected = Expected {
-                crc: crc.filter(|_| is_data),
-                hash: None,
-            };
-            (file.name.clone(), self.hashes.get(&file.stat), expected)
-        } else {
-            let hash = self.hash(&file, &directory.join(&file.name)).await?;
-            let expected = Expected {
-                crc: None,
-                hash: Some(hash),
-            };
-            (
-                NodeLayout::object_name(&file.name, &hash),
-                Some(hash),
-                expected,
-            )
-        };
-        let key = prefix.join(&object)?;
-        Ok(Item {
-            file,
-            directory: Arc::clone(directory),
-            key,
-            hash,
-            expected,
-        })
+            let (known, crc) = (self.hashes.get(&file.stat), crc.filter(|_| is_data));
+            return Ok(Item::named(file, at, prefix, known, crc)?);
+        }
+        let hash = self.hash(&file, &directory.join(&*file.name)).await?;
+        let object = NodeLayout::object_name(&file.name, &hash);
+        Ok(Item::hashed(file, at, prefix, &object, hash)?)
     }
 
     /// What small files of an SSTable say, read on a thread that may wait for the disk.
@@ -281,7 +332,7 @@ impl Maker<'_> {
     ) -> Result<(SsTableDir, Option<u32>), Error> {
         let Some(descriptor) = &sstable.descriptor else {
             let file = &sstable.files[0];
-            let hash = self.hash(file, &sstable.path.join(&file.name)).await?;
+            let hash = self.hash(file, &sstable.path_of(file)).await?;
             let dir = SsTableDir::without_digest(&file.name, &hash, file.stat.size);
             return Ok((dir, None));
         };
@@ -292,7 +343,7 @@ impl Maker<'_> {
         }
         // Without a digest that can be read, the content of the data file itself says which it is.
         let file = data.unwrap_or(&sstable.files[0]);
-        let hash = self.hash(file, &sstable.path.join(&file.name)).await?;
+        let hash = self.hash(file, &sstable.path_of(file)).await?;
         Ok((
             SsTableDir::without_digest(descriptor.as_str(), &hash, bytes),
             None,
@@ -337,7 +388,7 @@ fn content(sstable: &SnapshotSsTable, keys: Option<(Vec<u8>, Vec<u8>)>) -> Optio
     if sstable.index.is_some() || file.stat.size > statistics::LARGEST {
         return None;
     }
-    let bytes = gentle::read(&sstable.path.join(&file.name)).ok()?;
+    let bytes = gentle::read(&sstable.path_of(file)).ok()?;
     let counts = statistics::counts(&bytes, descriptor)?;
     let mut keys: Vec<Box<[u8]>> =
         keys.map_or_else(Vec::new, |(first, last)| vec![first.into(), last.into()]);
@@ -351,7 +402,7 @@ fn digest(sstable: &SnapshotSsTable) -> Result<Option<u32>, Error> {
     let Some(digest) = sstable.file("-Digest.crc32") else {
         return Ok(None);
     };
-    let path = sstable.path.join(&digest.name);
+    let path = sstable.path_of(digest);
     let text = gentle::read(&path).map_err(Error::io("read", &path))?;
     Ok(String::from_utf8_lossy(&text).trim().parse().ok())
 }

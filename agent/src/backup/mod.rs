@@ -6,7 +6,7 @@ mod commit;
 pub(crate) mod error;
 pub(crate) mod exchange;
 pub(crate) mod files;
-mod hashes;
+pub(crate) mod hashes;
 pub(crate) mod inventory;
 pub(crate) mod leftovers;
 pub(crate) mod node;

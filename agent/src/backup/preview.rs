@@ -64,7 +64,7 @@ async fn plan(run: &Run, request: &BackupRequest, known: &mut Known) -> Result<P
     let looking = Looking {
         layout: &prepared.layout,
         inventory: &inventory,
-        wanted: inventory.items().map(|item| item.key.as_str()).collect(),
+        wanted: inventory.items().map(Item::key).collect(),
         touch_after: Duration::from_secs(request.touch_after_seconds),
         order: Order::RIGHT,
     };
@@ -73,7 +73,7 @@ async fn plan(run: &Run, request: &BackupRequest, known: &mut Known) -> Result<P
     if let Err(error) = session.hashes.save() {
         tracing::debug!(%error, "the hash cache was not saved");
     }
-    let decide = |item: &Item| storage.decide(item.key.as_str(), item.size());
+    let decide = |item: &Item| storage.decide(item.key().as_str(), item.size());
     Ok(Preview {
         node: prepared.node.identity.clone(),
         files: planned(&inventory, decide),
@@ -84,7 +84,7 @@ fn planned(inventory: &Inventory, decide: impl Fn(&Item) -> Action) -> Vec<Plann
     let of = |table: &InventoryTable, item: &Item| Planned {
         keyspace: table.keyspace.clone(),
         table: table.table.clone(),
-        key: item.key.to_string(),
+        key: item.key().to_string(),
         bytes: item.size(),
         action: decide(item),
     };

@@ -1,6 +1,7 @@
 //! What the storage holds of this node: its listing, the condemned lists, earlier manifests.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, TryStreamExt};
@@ -11,7 +12,7 @@ use super::error::Error;
 use super::inventory::{Inventory, InventorySsTable, InventoryTable};
 use super::plan::{Storage, Stored};
 use crate::lease::{self, MARGIN};
-use crate::named::{ByDigest, digest};
+use crate::named::{ByDigest, Named, digest};
 use crate::order::{Order, Rule};
 use crate::read;
 
@@ -28,7 +29,7 @@ pub struct Looking<'a> {
     /// What is looked for in the listings.
     pub inventory: &'a Inventory,
     /// Every key that the attempt relies on, its intent's own included.
-    pub wanted: HashSet<&'a str>,
+    pub wanted: Named,
     /// Younger objects are not touched.
     pub touch_after: Duration,
     /// Every rule, outside tests.
@@ -57,30 +58,32 @@ impl Looking<'_> {
     }
 
     async fn stored(&self, store: &dyn Store) -> Result<ByDigest<Stored>, Error> {
+        let found = Mutex::new(ByDigest::default());
         let lists = prefixes(self.layout, &self.inventory.tables)
             .into_iter()
             .map(|prefix| {
                 let prefix = Key::parse(&prefix);
+                let found = &found;
                 async move {
                     let mut objects = store.list(&prefix?);
-                    let mut found = Vec::new();
                     while let Some(object) = objects.try_next().await? {
                         if self.wanted.contains(object.key.as_str()) {
                             let stored = Stored {
                                 size: object.size,
                                 modified: object.modified,
                             };
-                            found.push((digest(object.key.as_str()), stored));
+                            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                            found.insert(digest(object.key.as_str()), stored);
                         }
                     }
-                    Ok::<_, Error>(found)
+                    Ok::<_, Error>(())
                 }
             });
-        let found: Vec<Vec<(u128, Stored)>> = futures::stream::iter(lists)
+        futures::stream::iter(lists)
             .buffer_unordered(PARALLEL)
-            .try_collect()
+            .try_collect::<()>()
             .await?;
-        Ok(found.into_iter().flatten().collect())
+        Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What this attempt wants of the keys that purges are about to delete.
@@ -160,8 +163,8 @@ pub async fn committed(
 /// Hashes of stored objects as this node's newest manifest has them.
 #[derive(Default)]
 pub struct Earlier {
-    /// By SSTable directory and file name; with the hash of the SSTable's Statistics.db.
-    sstables: HashMap<String, HashMap<String, blake3::Hash>>,
+    /// By table, index, SSTable and file name.
+    files: ByDigest<blake3::Hash>,
 }
 
 impl Earlier {
@@ -204,41 +207,48 @@ impl Earlier {
     }
 
     fn add(&mut self, directory: &str, sstable: &manifest::SsTable) {
-        let place = place(directory, sstable.index.as_deref(), &sstable.sstable);
+        let of = |file: &str| place(directory, sstable.index.as_deref(), &sstable.sstable, file);
         let hashes = sstable.components.iter().filter_map(|component| {
-            Some((
-                component.name.clone(),
-                blake3::Hash::from_hex(&component.blake3).ok()?,
-            ))
+            let hash = blake3::Hash::from_hex(&component.blake3).ok()?;
+            Some((of(&component.name), hash))
         });
-        self.sstables.insert(place, hashes.collect());
+        self.files.extend(hashes);
     }
 
     /// The hash of a file of an SSTable. A numeric id comes again with other content: then it is
     /// only believed where Statistics.db, which holds times and positions, is the same.
     pub fn hash(
         &self,
-        directory: &str,
+        table: &InventoryTable,
         sstable: &InventorySsTable,
         file: &str,
     ) -> Option<blake3::Hash> {
-        let place = place(directory, sstable.index.as_deref(), sstable.dir.as_str());
-        let known = self.sstables.get(&place)?;
+        if self.files.is_empty() {
+            return None;
+        }
+        let directory = format!("{}/{}", table.keyspace, table.directory);
+        let (index, dir) = (sstable.index.as_deref(), sstable.dir.as_str());
+        let known = |file: &str| {
+            self.files
+                .get(&place(&directory, index, dir, file))
+                .copied()
+        };
         if sstable.numeric_id {
             let statistics = sstable
                 .items
                 .iter()
                 .find(|i| i.file.name.ends_with("-Statistics.db"))?;
-            if known.get(&statistics.file.name).copied() != statistics.hash {
+            if known(&statistics.file.name) != statistics.hash() {
                 return None;
             }
         }
-        known.get(file).copied()
+        known(file)
     }
 }
 
-fn place(directory: &str, index: Option<&str>, sstable: &str) -> String {
-    format!("{directory}/{}/{sstable}", index.unwrap_or_default())
+fn place(directory: &str, index: Option<&str>, sstable: &str, file: &str) -> u128 {
+    let index = index.unwrap_or_default();
+    digest(&format!("{directory}/{index}/{sstable}/{file}"))
 }
 
 #[cfg(test)]
@@ -250,26 +260,21 @@ mod tests {
     use super::super::inventory::Item;
     use super::super::scan::{SnapshotFile, Stat};
     use super::*;
-    use crate::source::Expected;
 
     /// A table with one SSTable of so many files.
     fn table(layout: &NodeLayout, keyspace: &str, name: &str, files: usize) -> InventoryTable {
         let directory = format!("{name}-0");
         let prefix = Key::parse(&layout.table_prefix(keyspace, &directory)).unwrap();
-        let item = |n: usize| Item {
-            file: SnapshotFile {
-                name: n.to_string(),
-                stat: Stat {
-                    device: 0,
-                    inode: 0,
-                    size: 0,
-                    modified: 0,
-                },
-            },
-            directory: Path::new("").into(),
-            key: prefix.join(&n.to_string()).unwrap(),
-            hash: None,
-            expected: Expected::default(),
+        let stat = Stat {
+            device: 0,
+            inode: 0,
+            size: 0,
+            modified: 0,
+        };
+        let item = |n: usize| {
+            let name = n.to_string().into();
+            let at = Path::new("").into();
+            Item::named(SnapshotFile { name, stat }, at, &prefix, None, None).unwrap()
         };
         let sstable = InventorySsTable {
             dir: manifest::SsTableDir::without_digest("nb-1-big", &blake3::hash(b""), 0),
@@ -279,6 +284,7 @@ mod tests {
             bounds: None,
             content: None,
             items: (0..files).map(item).collect(),
+            damaged: false.into(),
         };
         InventoryTable {
             keyspace: keyspace.into(),
@@ -301,10 +307,11 @@ mod tests {
             let prefixes = prefixes(&layout, &tables);
             for item in tables.iter().flat_map(InventoryTable::items) {
                 let below = |prefix: &&String| {
-                    let rest = item.key.as_str().strip_prefix(prefix.as_str());
+                    let key = item.key();
+                    let rest = key.as_str().strip_prefix(prefix.as_str());
                     rest.is_some_and(|rest| rest.starts_with('/'))
                 };
-                assert_eq!(prefixes.iter().filter(below).count(), 1, "{}", item.key);
+                assert_eq!(prefixes.iter().filter(below).count(), 1, "{}", item.key());
             }
             let data = format!("{}/", layout.data_prefix());
             let short = |prefix: &String| prefix.strip_prefix(&data).unwrap().to_owned();

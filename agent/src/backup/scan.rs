@@ -1,7 +1,7 @@
 //! What a snapshot consists of on disk. The directory is the truth: the call that took the
 //! snapshot may return although a table failed, so everything is looked for again here.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use manifest::{ComponentName, Descriptor};
 use serde::Deserialize;
+
+use crate::named::Named;
 
 /// A table as `keyspace` and `table`.
 pub type TableName = (String, String);
@@ -51,19 +53,24 @@ impl SnapshotSsTable {
     pub fn file(&self, suffix: &str) -> Option<&SnapshotFile> {
         self.files.iter().find(|file| file.name.ends_with(suffix))
     }
+
+    /// Where one of its files is.
+    pub fn path_of(&self, file: &SnapshotFile) -> PathBuf {
+        self.path.join(&*file.name)
+    }
 }
 
 /// A file of a snapshot, with what tells whether it is still the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotFile {
     /// File name.
-    pub name: String,
+    pub name: Arc<str>,
     /// What `stat` says.
     pub stat: Stat,
 }
 
 /// What identifies a file's content without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stat {
     /// Device.
     pub device: u64,
@@ -72,7 +79,7 @@ pub struct Stat {
     /// Bytes.
     pub size: u64,
     /// Nanoseconds since 1970.
-    pub modified: i128,
+    pub modified: i64,
 }
 
 /// Why a snapshot on disk is not believed.
@@ -164,9 +171,10 @@ pub fn scan(
 struct Scan {
     tables: BTreeMap<(String, String), SnapshotTable>,
     complete: BTreeSet<TableName>,
-    /// Data files by keyspace, directory and name within the snapshot: listed and present.
+    /// Data files by keyspace, directory and name within the snapshot, as Cassandra lists them.
     listed: Vec<(String, String, String)>,
-    present: HashSet<(String, String, String)>,
+    /// Files that are there, by [`within`].
+    present: Named,
 }
 
 impl Scan {
@@ -191,7 +199,7 @@ impl Scan {
         if contents
             .files
             .iter()
-            .any(|file| file.name == "manifest.json")
+            .any(|file| &*file.name == "manifest.json")
         {
             let manifest = path.join("manifest.json");
             let text = std::fs::read(&manifest).map_err(io_error(&manifest))?;
@@ -222,12 +230,12 @@ impl Scan {
         }
         for (index, path, files) in groups {
             for file in &files {
-                let within = match &index {
-                    Some(index) => format!("{index}/{}", file.name),
-                    None => file.name.clone(),
+                let name: &str = &file.name;
+                let file = match &index {
+                    Some(index) => within(keyspace, directory, &format!("{index}/{name}")),
+                    None => within(keyspace, directory, name),
                 };
-                self.present
-                    .insert((keyspace.to_owned(), directory.to_owned(), within));
+                self.present.insert(&file);
             }
             let path: Arc<Path> = path.into();
             let (schema, sstables) = group(files, index, position, Arc::clone(&path));
@@ -250,11 +258,9 @@ impl Scan {
                 table: table.clone(),
             });
         }
-        if let Some(missing) = self
-            .listed
-            .into_iter()
-            .find(|file| !self.present.contains(file))
-        {
+        if let Some(missing) = self.listed.into_iter().find(|(keyspace, directory, file)| {
+            !self.present.contains(&within(keyspace, directory, file))
+        }) {
             let (keyspace, directory, file) = missing;
             return Err(ScanError::FileMissing {
                 keyspace,
@@ -264,6 +270,10 @@ impl Scan {
         }
         Ok(self.tables.into_values().collect())
     }
+}
+
+fn within(keyspace: &str, directory: &str, file: &str) -> String {
+    format!("{keyspace}/{directory}/{file}")
 }
 
 /// Sorts the files of one directory into SSTables. Cassandra's own list of the snapshot is not
@@ -278,7 +288,7 @@ fn group(
     let mut known: BTreeMap<Descriptor, Vec<SnapshotFile>> = BTreeMap::new();
     let mut unknown = Vec::new();
     for file in files {
-        match file.name.as_str() {
+        match &*file.name {
             "manifest.json" | "ephemeral.snapshot" if index.is_none() => {}
             "schema.cql" if index.is_none() => schema = Some(file),
             name => match name.parse::<ComponentName>() {
@@ -328,7 +338,7 @@ fn read_directory(path: &Path) -> Result<Contents, ScanError> {
             contents.directories.push((name, entry_path));
         } else if meta.is_file() {
             contents.files.push(SnapshotFile {
-                name,
+                name: name.into(),
                 stat: Stat::of(&meta),
             });
         } else {
@@ -371,7 +381,11 @@ impl Stat {
             device: meta.dev(),
             inode: meta.ino(),
             size: meta.size(),
-            modified: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            // Enough until the year 2262.
+            modified: meta
+                .mtime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(meta.mtime_nsec()),
         }
     }
 }
@@ -429,11 +443,7 @@ mod tests {
         let names: Vec<_> = table
             .sstables
             .iter()
-            .flat_map(|s| {
-                s.files
-                    .iter()
-                    .map(|f| (s.index.as_deref(), f.name.as_str()))
-            })
+            .flat_map(|s| s.files.iter().map(|f| (s.index.as_deref(), &*f.name)))
             .collect();
         assert_eq!(
             names,

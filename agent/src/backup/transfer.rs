@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use protocol::{Progress, Reason, Tally};
 use store::{Outcome, Store};
 
 use super::error::{self, Error};
 use super::files::Files;
-use super::inventory::{Inventory, Item};
+use super::inventory::{Inventory, InventorySsTable, InventoryTable, Item};
 use super::plan::{Action, Storage};
 use super::remote::Earlier;
 use crate::run_context::Run;
@@ -48,34 +48,30 @@ pub struct Transfer<'a> {
 /// Figures that tasks raise while they work.
 #[derive(Default)]
 struct Counters {
-    uploaded_bytes: Arc<AtomicU64>,
+    /// As they are read.
+    moved_bytes: Arc<AtomicU64>,
+    /// Those of whole objects.
+    uploaded_bytes: AtomicU64,
     uploaded_files: AtomicU64,
     touched: AtomicU64,
 }
 
-/// One object of the plan.
+/// One object of the plan. There are as many as the node has files.
 struct Job<'i> {
-    /// Positions of table and SSTable, and of the file; no SSTable for a schema.
-    place: Place,
+    table: &'i InventoryTable,
+    /// Nothing for a schema.
+    sstable: Option<&'i InventorySsTable>,
     item: &'i Item,
-    /// Its hash, as far as that is known.
-    hash: Option<blake3::Hash>,
     action: Action,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    table: usize,
-    /// SSTable and file.
-    file: Option<(usize, usize)>,
-}
-
-/// What became of an object.
-struct Done {
-    place: Place,
-    uploaded: Option<u64>,
-    /// Nothing where the SSTable is left out.
-    hash: Option<blake3::Hash>,
+/// The plan: what goes side by side with what.
+#[derive(Default)]
+struct Jobs<'i> {
+    large: Vec<Job<'i>>,
+    small: Vec<Job<'i>>,
+    /// What moves no data.
+    others: Vec<Job<'i>>,
 }
 
 /// What a transfer did.
@@ -96,26 +92,25 @@ impl Transfer<'_> {
         storage: &Storage,
         earlier: &Earlier,
     ) -> Result<Transferred, Error> {
-        let jobs = jobs(inventory, storage, earlier)?;
-        let start = figures(&jobs);
-        self.run.progress(start);
         let counters = Counters::default();
-        let (uploads, others): (Vec<Job<'_>>, Vec<Job<'_>>) = jobs
-            .into_iter()
-            .partition(|job| job.action == Action::Upload);
-        let (small, large): (Vec<Job<'_>>, Vec<Job<'_>>) =
-            uploads.into_iter().partition(|job| job.item.size() < SMALL);
+        let (jobs, start) = jobs(inventory, storage)?;
+        self.run.progress(start);
+        let Jobs {
+            large,
+            small,
+            others,
+        } = jobs;
         let work = async {
-            let large = self.run_jobs(large, self.concurrency, &counters);
-            let small = self.run_jobs(small, self.concurrency * SMALL_FOR_LARGE, &counters);
-            let others = self.run_jobs(others, TOUCHES, &counters);
-            futures::try_join!(large, small, others)
+            let run = |jobs, parallel| self.run_jobs(jobs, parallel, earlier, &counters);
+            let large = run(large, self.concurrency);
+            let small = run(small, self.concurrency * SMALL_FOR_LARGE);
+            let others = run(others, TOUCHES);
+            futures::try_join!(large, small, others).map(drop)
         };
-        let (large, small, others) = self.with_progress(work, start, &counters).await?;
-        let done = large.into_iter().chain(small).chain(others);
-        let mut progress = start;
-        progress.touched = counters.touched.load(Ordering::Relaxed);
-        let left_out = apply(inventory, done, &mut progress);
+        self.with_progress(work, start, &counters).await?;
+        let left_out = leave_out(inventory);
+        let stored = counters.uploaded_bytes.load(Ordering::Relaxed);
+        let progress = closed(inventory, counters.told(start), stored);
         self.run.progress(progress);
         Ok(Transferred { progress, left_out })
     }
@@ -124,11 +119,11 @@ impl Transfer<'_> {
         &self,
         jobs: Vec<Job<'_>>,
         parallel: usize,
+        earlier: &Earlier,
         counters: &Counters,
-    ) -> Result<Vec<Done>, Error> {
-        futures::stream::iter(jobs.into_iter().map(|job| self.one(job, counters)))
-            .buffer_unordered(parallel.max(1))
-            .try_collect()
+    ) -> Result<(), Error> {
+        futures::stream::iter(jobs.into_iter().map(Ok))
+            .try_for_each_concurrent(parallel.max(1), |job| self.one(job, earlier, counters))
             .await
     }
 
@@ -145,28 +140,16 @@ impl Transfer<'_> {
             tokio::select! {
                 result = &mut work => return result,
                 () = self.run.cancel.cancelled() => return Err(Error::Cancelled),
-                _ = ticks.tick() => self.run.progress(Progress {
-                    uploaded: Tally {
-                        files: counters.uploaded_files.load(Ordering::Relaxed),
-                        bytes: counters.uploaded_bytes.load(Ordering::Relaxed),
-                    },
-                    touched: counters.touched.load(Ordering::Relaxed),
-                    ..start
-                }),
+                _ = ticks.tick() => self.run.progress(counters.told(start)),
             }
         }
     }
 
-    async fn one(&self, job: Job<'_>, counters: &Counters) -> Result<Done, Error> {
-        let Job {
-            place,
-            item,
-            hash: known,
-            action,
-        } = job;
-        let mut upload = action == Action::Upload;
-        if action == Action::Touch {
-            match self.store.touch(&item.key, item.size()).await {
+    async fn one(&self, job: Job<'_>, earlier: &Earlier, counters: &Counters) -> Result<(), Error> {
+        let item = job.item;
+        let mut upload = job.action == Action::Upload;
+        if job.action == Action::Touch {
+            match self.store.touch(&item.key(), item.size()).await {
                 Ok(()) => {
                     counters.touched.fetch_add(1, Ordering::Relaxed);
                 }
@@ -175,30 +158,22 @@ impl Transfer<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let stored = if upload {
-            self.upload(item, known, counters).await
-        } else {
-            match known {
-                Some(hash) => Ok((None, hash)),
-                None => self.files.hash(item).await.map(|hash| (None, hash)),
-            }
+        let hash = match (upload, job.known(earlier)) {
+            (true, known) => self.upload(item, known, counters).await,
+            (false, Some(hash)) => Ok(hash),
+            (false, None) => self.files.hash(item).await,
         };
-        match stored {
-            Ok((uploaded, hash)) => Ok(Done {
-                place,
-                uploaded,
-                hash: Some(hash),
-            }),
-            Err(failed) if self.allow_corrupt && error::corrupt(&failed).is_some() => {
+        match (hash, job.sstable) {
+            (Ok(hash), _) => item.learn(hash),
+            (Err(failed), Some(sstable))
+                if self.allow_corrupt && error::corrupt(&failed).is_some() =>
+            {
                 self.run.warn(Reason::SSTableLeftOut, failed.to_string());
-                Ok(Done {
-                    place,
-                    uploaded: None,
-                    hash: None,
-                })
+                sstable.damaged.store(true, Ordering::Relaxed);
             }
-            Err(failed) => Err(failed),
+            (Err(failed), _) => return Err(failed),
         }
+        Ok(())
     }
 
     async fn upload(
@@ -206,152 +181,135 @@ impl Transfer<'_> {
         item: &Item,
         known: Option<blake3::Hash>,
         counters: &Counters,
-    ) -> Result<(Option<u64>, blake3::Hash), Error> {
+    ) -> Result<blake3::Hash, Error> {
         let read_at = SystemTime::now();
-        let bytes = counters.uploaded_bytes.clone();
+        let bytes = counters.moved_bytes.clone();
         let mut source = self.files.open(item, bytes)?;
+        let key = item.key();
         let outcome = self
             .store
-            .upload(&item.key, item.size(), source.as_mut())
+            .upload(&key, item.size(), source.as_mut())
             .await?;
-        let uploaded = (outcome == Outcome::Stored).then(|| item.size());
-        if uploaded.is_some() {
-            counters.uploaded_files.fetch_add(1, Ordering::Relaxed);
-        }
         let hash = match source.hash().or(known) {
             Some(hash) => hash,
             // The object was there before and the file was not read for it.
             None => self.files.hash(item).await?,
         };
+        if outcome == Outcome::Stored {
+            counters.uploaded_files.fetch_add(1, Ordering::Relaxed);
+            counters
+                .uploaded_bytes
+                .fetch_add(item.size(), Ordering::Relaxed);
+        }
         self.files.read(item, hash, read_at);
-        Ok((uploaded, hash))
+        Ok(hash)
     }
 }
 
-/// The plan, object by object; a key that a purge wants or that has another size is an error.
-fn jobs<'i>(
-    inventory: &'i Inventory,
-    storage: &Storage,
-    earlier: &Earlier,
-) -> Result<Vec<Job<'i>>, Error> {
-    let mut jobs = Vec::new();
-    let mut add = |place, item: &'i Item, hash: Option<blake3::Hash>| {
-        let action = storage.decide(item.key.as_str(), item.size());
+impl Job<'_> {
+    /// The hash of its file, as far as that is known.
+    fn known(&self, earlier: &Earlier) -> Option<blake3::Hash> {
+        let of_manifest = || earlier.hash(self.table, self.sstable?, &self.item.file.name);
+        self.item.hash().or_else(of_manifest)
+    }
+}
+
+impl Counters {
+    /// How far it is: bytes as they go.
+    fn told(&self, start: Progress) -> Progress {
+        Progress {
+            uploaded: Tally {
+                files: self.uploaded_files.load(Ordering::Relaxed),
+                bytes: self.moved_bytes.load(Ordering::Relaxed),
+            },
+            touched: self.touched.load(Ordering::Relaxed),
+            ..start
+        }
+    }
+}
+
+/// The plan, object by object, and its figures; a key that a purge wants or that has another size is an
+/// error.
+fn jobs<'i>(inventory: &'i Inventory, storage: &Storage) -> Result<(Jobs<'i>, Progress), Error> {
+    let (mut jobs, mut figures) = (Jobs::default(), Progress::default());
+    let mut add = |table, sstable, item: &'i Item| {
+        let (key, size) = (item.key(), item.size());
+        let action = storage.decide(key.as_str(), size);
+        figures.total.add(size);
         match action {
-            Action::Wait => return Err(Error::Purge(item.key.to_string())),
+            Action::Wait => return Err(Error::Purge(key.to_string())),
             Action::Conflict { found } => {
-                let (key, expected) = (item.key.to_string(), item.size());
                 return Err(Error::Conflict {
-                    key,
-                    expected,
+                    key: key.to_string(),
+                    expected: size,
                     found,
                 });
             }
-            Action::Upload | Action::Touch | Action::Keep => {}
+            Action::Upload => figures.to_upload.add(size),
+            Action::Touch | Action::Keep => figures.reused.add(size),
         }
-        jobs.push(Job {
-            place,
+        let of = match action {
+            Action::Upload if size < SMALL => &mut jobs.small,
+            Action::Upload => &mut jobs.large,
+            _ => &mut jobs.others,
+        };
+        of.push(Job {
+            table,
+            sstable,
             item,
-            hash,
             action,
         });
         Ok(())
     };
-    for (t, table) in inventory.tables.iter().enumerate() {
+    for table in &inventory.tables {
         if let Some(item) = &table.schema {
-            add(
-                Place {
-                    table: t,
-                    file: None,
-                },
-                item,
-                item.hash,
-            )?;
+            add(table, None, item)?;
         }
-        let directory = format!("{}/{}", table.keyspace, table.directory);
-        for (s, sstable) in table.sstables.iter().enumerate() {
-            for (f, item) in sstable.items.iter().enumerate() {
-                let known = item
-                    .hash
-                    .or_else(|| earlier.hash(&directory, sstable, &item.file.name));
-                add(
-                    Place {
-                        table: t,
-                        file: Some((s, f)),
-                    },
-                    item,
-                    known,
-                )?;
+        for sstable in &table.sstables {
+            for item in &sstable.items {
+                add(table, Some(sstable), item)?;
             }
         }
     }
-    Ok(jobs)
+    Ok((jobs, figures))
 }
 
-fn figures(jobs: &[Job<'_>]) -> Progress {
-    let mut progress = Progress::default();
-    for job in jobs {
-        progress.total.add(job.item.size());
-        match job.action {
-            Action::Upload => progress.to_upload.add(job.item.size()),
-            _ => progress.reused.add(job.item.size()),
-        }
-    }
-    progress
-}
-
-/// Puts hashes into the inventory, counts, and takes out what is left out.
-fn apply(
-    inventory: &mut Inventory,
-    done: impl Iterator<Item = Done>,
-    progress: &mut Progress,
-) -> Vec<String> {
-    let mut damaged = Vec::new();
-    progress.uploaded = Tally::default();
-    for Done {
-        place,
-        uploaded,
-        hash,
-    } in done
-    {
-        let table = &mut inventory.tables[place.table];
-        if let Some(bytes) = uploaded {
-            progress.uploaded.add(bytes);
-        }
-        match (place.file, hash) {
-            (Some((s, f)), Some(_)) => table.sstables[s].items[f].hash = hash,
-            (Some((s, _)), None) => damaged.push((place.table, s)),
-            (None, _) => {
-                if let Some(item) = &mut table.schema {
-                    item.hash = hash;
-                }
-            }
-        }
-    }
-    damaged.sort();
-    damaged.dedup();
+/// Takes damaged SSTables out of the inventory, and names them.
+fn leave_out(inventory: &mut Inventory) -> Vec<String> {
     let mut left_out = Vec::new();
-    for (t, s) in damaged.into_iter().rev() {
-        let table = &mut inventory.tables[t];
-        let sstable = table.sstables.remove(s);
-        left_out.push(format!(
-            "{}/{}/{}",
-            table.keyspace,
-            table.directory,
-            sstable.dir.as_str()
-        ));
+    for table in &mut inventory.tables {
+        let (keyspace, directory) = (&table.keyspace, &table.directory);
+        table.sstables.retain_mut(|sstable| {
+            let damaged = *sstable.damaged.get_mut();
+            if damaged {
+                left_out.push(format!("{keyspace}/{directory}/{}", sstable.dir.as_str()));
+            }
+            !damaged
+        });
     }
-    // What was there already, or came there meanwhile, is reused, not uploaded.
-    progress.total = Tally::default();
-    for item in inventory.items() {
-        progress.total.add(item.size());
-    }
-    progress.reused = Tally {
-        files: progress.total.files.saturating_sub(progress.uploaded.files),
-        bytes: progress.total.bytes.saturating_sub(progress.uploaded.bytes),
-    };
-    progress.to_upload = progress.uploaded;
     left_out
+}
+
+/// The last figures: what was there already, or came there meanwhile, is reused, not uploaded.
+fn closed(inventory: &Inventory, told: Progress, stored_bytes: u64) -> Progress {
+    let mut total = Tally::default();
+    for item in inventory.items() {
+        total.add(item.size());
+    }
+    let uploaded = Tally {
+        bytes: stored_bytes,
+        ..told.uploaded
+    };
+    Progress {
+        total,
+        uploaded,
+        to_upload: uploaded,
+        reused: Tally {
+            files: total.files.saturating_sub(uploaded.files),
+            bytes: total.bytes.saturating_sub(uploaded.bytes),
+        },
+        ..told
+    }
 }
 
 /// Reads the newest manifest only where a hash is not known otherwise.
@@ -361,7 +319,7 @@ pub async fn earlier(
     inventory: &Inventory,
     storage: &Storage,
 ) -> Result<Earlier, Error> {
-    let unknown = |item: &Item| item.hash.is_none() && storage.has(item.key.as_str());
+    let unknown = |item: &Item| item.hash().is_none() && storage.has(item.key().as_str());
     if inventory.items().any(unknown) {
         Earlier::read(store, layout).await
     } else {

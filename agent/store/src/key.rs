@@ -70,6 +70,13 @@ impl Key {
         Self::parse(&format!("{self}/{rest}"))
     }
 
+    /// The same in parts.
+    pub fn child(&self, name: Arc<str>) -> Result<Child, InvalidKey> {
+        self.join(&name)?;
+        let parent = self.clone();
+        Ok(Child { parent, name })
+    }
+
     /// The whole path.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -93,6 +100,25 @@ impl Key {
     /// What follows `prefix` and its `/`, if this key is below `prefix`.
     pub fn below(&self, prefix: &Key) -> Option<&str> {
         self.0.strip_prefix(&*prefix.0)?.strip_prefix('/')
+    }
+}
+
+/// A key whose parent many have: a fraction of the memory of a whole one.
+#[derive(Debug)]
+pub struct Child {
+    parent: Key,
+    name: Arc<str>,
+}
+
+impl Child {
+    /// The whole key.
+    pub fn key(&self) -> Key {
+        Key(format!("{}/{}", self.parent, self.name).into())
+    }
+
+    /// What follows the parent.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -187,6 +213,17 @@ mod tests {
         assert_eq!(key.below(&Key::parse("prod/da").unwrap()), None);
         assert_eq!(key.below(&key), None);
         assert_eq!(key.name(), "x");
+    }
+
+    #[test]
+    fn a_key_in_parts_is_the_same_key() {
+        let key = Key::parse("prod/data").unwrap();
+        let child = key.child("x".into()).unwrap();
+        assert_eq!(child.key(), Key::parse("prod/data/x").unwrap());
+        assert_eq!(child.name(), "x");
+        for wrong in ["", "..", "x/", "a\nb", &"a".repeat(256)] {
+            assert!(key.child(wrong.into()).is_err(), "{wrong:?}");
+        }
     }
 
     proptest! {

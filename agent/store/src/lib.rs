@@ -30,7 +30,7 @@ pub use azure::{AzureConfig, AzureCredentials, AzureStore};
 pub use error::{At, Cause, Error};
 pub use file::{FileConfig, FileStore};
 pub use gcs::{GcsConfig, GcsCredentials, GcsStore, GcsTouch};
-pub use key::{InvalidKey, Key};
+pub use key::{Child, InvalidKey, Key};
 pub use probe::{FileSystem, ProbeReport, ProbeSteps, WriteReport, probe_left, probe_steps};
 pub use s3::{Credentials, Encryption, S3Config, S3Store};
 pub use store::{Chunks, Content, Kept, Named, Object, Objects, Outcome, Sink, Source, Store};

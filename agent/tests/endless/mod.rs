@@ -1,6 +1,7 @@
 //! A storage of a million objects that takes no memory itself.
 
 mod header;
+mod peak;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,8 @@ use store::*;
 use uuid::Uuid;
 
 use header::header;
+
+pub use peak::peak;
 
 /// Components that manifests name, of which the older backup alone has every second.
 pub const COMPONENTS: u64 = 1_000_000;
@@ -165,14 +168,4 @@ impl Store for Endless {
     async fn reach(&self) -> Result<Option<FileSystem>, Error> {
         Ok(None)
     }
-}
-
-/// The most memory that this process had, in KiB.
-pub fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -72,12 +72,12 @@ impl Content for KeyContent {
 #[async_trait]
 impl Files for KeyFiles {
     fn open(&self, item: &Item, _: Arc<AtomicU64>) -> Result<Box<dyn Content>, Error> {
-        let body = Bytes::copy_from_slice(content(&item.key).as_bytes());
+        let body = Bytes::copy_from_slice(content(&item.key()).as_bytes());
         Ok(Box::new(KeyContent { body, read: false }))
     }
 
     async fn hash(&self, item: &Item) -> Result<blake3::Hash, Error> {
-        Ok(blake3::hash(content(&item.key).as_bytes()))
+        Ok(blake3::hash(content(&item.key()).as_bytes()))
     }
 
     fn read(&self, _: &Item, _: blake3::Hash, _: SystemTime) {}
@@ -324,9 +324,13 @@ fn inventory(layout: &NodeLayout, plan: &Attempt, unknown_hashes: bool) -> Inven
             modified: 0,
         };
         let file = SnapshotFile {
-            name: scenario::file_name(name),
+            name: scenario::file_name(name).into(),
             stat,
         };
+        let (prefix, _) = key.as_str().rsplit_once('/').unwrap();
+        let (prefix, at) = (Key::parse(prefix).unwrap(), Path::new("").into());
+        let known = (!unknown_hashes).then_some(hash);
+        let item = Item::named(file, at, &prefix, known, None);
         InventorySsTable {
             dir: scenario::sstable_dir(name),
             numeric_id: false,
@@ -334,13 +338,8 @@ fn inventory(layout: &NodeLayout, plan: &Attempt, unknown_hashes: bool) -> Inven
             data_directory: 0,
             bounds: None,
             content: None,
-            items: vec![Item {
-                file,
-                directory: Path::new("").into(),
-                key,
-                hash: (!unknown_hashes).then_some(hash),
-                expected: Expected::default(),
-            }],
+            items: vec![item.unwrap()],
+            damaged: false.into(),
         }
     });
     Inventory {

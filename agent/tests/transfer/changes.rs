@@ -64,15 +64,15 @@ async fn after(change: Option<&[u8]>) -> (Result<Transferred, Error>, Option<Vec
     let root = tempfile::tempdir().unwrap();
     let store = FileStore::open(root.path()).unwrap();
     let mut inventory = inventory(std::iter::repeat_n(BYTES, 3));
-    let path = |item: &Item| root.path().join(item.key.as_str());
-    let items: Vec<Item> = inventory.items().cloned().collect();
-    for item in &items {
+    let path = |item: &Item| root.path().join(item.key().as_str());
+    let items: Vec<&Item> = inventory.items().collect();
+    for item in items.iter().copied() {
         fs::create_dir_all(path(item).parent().unwrap()).unwrap();
         fs::write(path(item), content()).unwrap();
     }
-    let seen = |item: &Item| {
+    let seen = |item: &&Item| {
         let (size, modified) = (BYTES, SystemTime::UNIX_EPOCH);
-        (digest(item.key.as_str()), Stored { size, modified })
+        (digest(item.key().as_str()), Stored { size, modified })
     };
     let storage = Storage {
         stored: items.iter().map(seen).collect(),
@@ -80,7 +80,7 @@ async fn after(change: Option<&[u8]>) -> (Result<Transferred, Error>, Option<Vec
         now: SystemTime::now(),
         touch_after: Duration::ZERO,
     };
-    let first = path(&items[0]);
+    let first = path(items[0]);
     match change {
         None => fs::remove_file(&first).unwrap(),
         Some(other) => fs::write(&first, other).unwrap(),

@@ -98,7 +98,7 @@ impl Files for Zeros {
     }
 
     async fn hash(&self, item: &Item) -> Result<blake3::Hash, Error> {
-        unreachable!("{} is uploaded", item.key)
+        unreachable!("{} is uploaded", item.key())
     }
 
     fn read(&self, _: &Item, _: blake3::Hash, _: SystemTime) {}

@@ -13,20 +13,17 @@ use uuid::Uuid;
 
 /// One SSTable of so many files of these sizes.
 pub fn inventory(sizes: impl Iterator<Item = u64>) -> Inventory {
-    let items = sizes.enumerate().map(|(number, size)| Item {
-        key: Key::parse(&format!("c/{number}")).unwrap(),
-        file: SnapshotFile {
-            name: number.to_string(),
-            stat: Stat {
-                device: 1,
-                inode: number as u64,
-                size,
-                modified: 0,
-            },
-        },
-        directory: Path::new("").into(),
-        hash: None,
-        expected: Expected::default(),
+    let prefix = Key::parse("c").unwrap();
+    let items = sizes.enumerate().map(|(number, size)| {
+        let stat = Stat {
+            device: 1,
+            inode: number as u64,
+            size,
+            modified: 0,
+        };
+        let name = number.to_string().into();
+        let at = Path::new("").into();
+        Item::named(SnapshotFile { name, stat }, at, &prefix, None, None).unwrap()
     });
     let sstable = InventorySsTable {
         dir: SsTableDir::without_digest("nb-1-big", &blake3::hash(b""), 0),
@@ -36,6 +33,7 @@ pub fn inventory(sizes: impl Iterator<Item = u64>) -> Inventory {
         bounds: None,
         content: None,
         items: items.collect(),
+        damaged: false.into(),
     };
     Inventory {
         tables: vec![InventoryTable {

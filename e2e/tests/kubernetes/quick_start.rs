@@ -1,11 +1,13 @@
-//! The pages that people start from, `docs/quick-start.md` and `README.md`, and how `docs/commands.md` has its commands
-//! run on Kubernetes: what they have a reader type and apply is run as it is written.
+//! The pages that people start from, `docs/quick-start.md` and `README.md`, how `docs/commands.md` has its commands
+//! run on Kubernetes, and the page for the day on which all is gone, `docs/restore.md`: what they have a reader type
+//! and apply is run as it is written.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use crds::{BackupPhase, RestorePhase};
+use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
 use e2e::host::cache::lock;
 use e2e::host::run::Run;
@@ -21,10 +23,15 @@ use tempfile::TempDir;
 const QUICK_START: &str = "docs/quick-start.md";
 const README: &str = "README.md";
 const COMMANDS: &str = "docs/commands.md";
-const BOTH: &[&str] = &[QUICK_START, README];
+const RESTORE: &str = "docs/restore.md";
+/// Those that install the operator.
+const ALL: &[&str] = &[QUICK_START, README, RESTORE];
+/// Those that have the same commands and resources for it.
+const PLAIN: &[&str] = &[README, RESTORE];
 /// The sections of these pages that are followed; of the quick start it is the whole page.
 const SECTION: &str = "## On your cluster";
 const SECTION_OF_COMMANDS: &str = "## On Kubernetes";
+const SECTION_OF_RESTORE: &str = "## A whole cluster";
 
 /// The label `app` of the pods, as the pages have it.
 const DB: &str = "cassandra";
@@ -69,13 +76,13 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
     let (id, secret, endpoint) = (&minio.root().id, &minio.root().secret, minio.endpoint());
     vec![
         change(
-            BOTH,
+            ALL,
             "--namespace cassandra-backup",
             format!("--namespace {own}"),
             "the bed takes away the namespaces that it has made, and no others",
         ),
         change(
-            BOTH,
+            ALL,
             "--create-namespace",
             more(&format!(
                 "--set {repository} --set-string image.tag={tag} --set image.pullPolicy=Never"
@@ -83,7 +90,7 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             "no registry has the image: the bed gives it to its node",
         ),
         change(
-            &[README],
+            PLAIN,
             "image.repository=registry.example.org/cassandra-backup",
             repository,
             "no registry has the image",
@@ -95,19 +102,19 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             "each test has a namespace of its own",
         ),
         change(
-            &[README],
+            PLAIN,
             "--create-namespace",
             more(&format!("--set 'watchNamespaces={{{shop}}}'")),
             "the operators of other tests are at work in other namespaces",
         ),
         change(
-            BOTH,
+            ALL,
             "--create-namespace",
             more("--take-ownership"),
             "the definitions belong to the whole cluster, and another test may have made them",
         ),
         change(
-            &[README],
+            PLAIN,
             "--create-namespace",
             more("--wait"),
             "nobody types the next command before the definitions are there",
@@ -137,13 +144,13 @@ fn instead(shop: &str, own: &str, image: &Image, minio: &Minio) -> Vec<Instead> 
             "the bucket is MinIO's, for which these lines are there; the bed has no DNS",
         ),
         change(
-            &[README],
+            PLAIN,
             "AWS_ACCESS_KEY_ID: …, AWS_SECRET_ACCESS_KEY: …",
             format!("AWS_ACCESS_KEY_ID: \"{id}\", AWS_SECRET_ACCESS_KEY: \"{secret}\""),
             "the reader puts them there",
         ),
         change(
-            &[README],
+            PLAIN,
             "region: eu-north-1",
             format!("region: eu-north-1, endpoint: \"{endpoint}\", pathStyle: true"),
             "the bucket is MinIO's, not Amazon's",
@@ -195,15 +202,29 @@ fn steps(text: &str) -> Vec<String> {
             continue;
         }
         match part.split_once('\n').unwrap() {
-            ("", block) => steps.extend(commands(block)),
+            ("", block) => steps.extend(commands(&dedented(block))),
             ("yaml", block) if block.contains("apiVersion: ") => {
-                steps.push(format!("kubectl apply -f - <<'EOF'\n{block}EOF"));
+                steps.push(format!(
+                    "kubectl apply -f - <<'EOF'\n{}EOF",
+                    dedented(block)
+                ));
             }
             ("yaml", _) => {}
             (language, _) => panic!("nobody runs a block of {language}: {part}"),
         }
     }
     steps
+}
+
+/// A block of a list, without what sets it below its item.
+fn dedented(block: &str) -> String {
+    let indent = block.len() - block.trim_start_matches(' ').len();
+    let lines = block
+        .lines()
+        .map(|line| line.get(indent..).unwrap_or_default());
+    // The last one has what stands before the fence.
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    format!("{}\n", lines.trim_end())
 }
 
 /// The commands of a block, each with the lines that belong to it.
@@ -355,6 +376,8 @@ async fn what_the_pages_have_a_reader_type_does_what_they_say() {
     let quick_start = to_run(QUICK_START, &read(QUICK_START));
     let readme = to_run(README, section(&read(README), SECTION));
     let commands = to_run(COMMANDS, section(&read(COMMANDS), SECTION_OF_COMMANDS));
+    let restore = to_run(RESTORE, section(&read(RESTORE), SECTION_OF_RESTORE));
+    let rows = Rows::new("shop", "orders");
     let bed = Bed::acquire().await.unwrap();
     let namespace = bed.namespace("shop").await.unwrap();
     let own = bed.namespace("operator").await.unwrap();
@@ -370,7 +393,6 @@ async fn what_the_pages_have_a_reader_type_does_what_they_say() {
             Reader::new(&bed, &namespace, &own, &minio)
         );
         let cluster = cluster.unwrap();
-        let rows = Rows::new("shop", "orders");
         let session = cluster.session().await.unwrap();
         rows.create(&session, "dc1", 1).await.unwrap();
         rows.write(&session, 0..100).await.unwrap();
@@ -407,8 +429,8 @@ async fn what_the_pages_have_a_reader_type_does_what_they_say() {
         let again = ["CassandraBackup before-upgrade: Succeeded", "cassandra-0"];
         says(&said, "backup before-upgrade", &again);
         succeeded(&namespace, "before-upgrade").await;
-        let restore = brought_back(&namespace, "orders-back").await.unwrap();
-        let status = restore.status.unwrap();
+        let back = brought_back(&namespace, "orders-back").await.unwrap();
+        let status = back.status.unwrap();
         assert_eq!(status.phase, Some(RestorePhase::Succeeded), "{status:#?}");
         rows.check(&session, 0..100).await.unwrap();
 
@@ -422,13 +444,55 @@ async fn what_the_pages_have_a_reader_type_does_what_they_say() {
         .await
         .unwrap();
     own.done().await.unwrap();
+    all_is_gone(&bed, &minio, &restore, &rows).await;
+}
+
+/// What is left is the bucket, which has these rows of a cluster that was.
+async fn all_is_gone(bed: &Bed, minio: &Minio, steps: &[String], rows: &Rows) {
+    let namespace = bed.namespace("again").await.unwrap();
+    let own = bed.namespace("operator").await.unwrap();
+    {
+        let options = Options {
+            replicas: 1,
+            ..Options::new(DB)
+        };
+        let (cluster, reader) = tokio::join!(
+            Cluster::start(bed, &namespace, options),
+            Reader::new(bed, &namespace, &own, minio)
+        );
+        let said = reader
+            .follow(&reader.changed(RESTORE, steps.to_vec()))
+            .await;
+        says(&said, "get backupstorage main", &["lastRestorable", "prod"]);
+        says(&said, "cassandrarestore/all", &["condition met"]);
+        // They may not have been made yet when the page asks for them.
+        let imported = async || {
+            let said = reader.bash("kubectl get cassandrabackups").await;
+            let made =
+                |line: &str| line.starts_with("prod-before-upgrade-") && line.contains("Succeeded");
+            anyhow::ensure!(said.lines().any(made), "{said}");
+            Ok(Some(()))
+        };
+        until("the backups have resources", LIMIT, imported)
+            .await
+            .unwrap();
+        let session = cluster.unwrap().session().await.unwrap();
+        rows.check(&session, 0..100).await.unwrap();
+    }
+    namespace.done().await.unwrap();
+    helm::uninstall(bed, operator::RELEASE, own.name())
+        .await
+        .unwrap();
+    own.done().await.unwrap();
 }
 
 #[test]
 fn a_step_has_all_its_lines_and_an_example_is_none() {
     let text = "Say `kubectl cassandra-backup list\n--cluster a`, not `kubectl wait`:\n\
                 ```\nhelm install \\\n  a\nkubectl apply -f - <<EOF\na: 1\nEOF\nkubectl get b\n```\n\
-                ```yaml\nspec: {}\n```\nand\n```yaml\napiVersion: v1\n```\n";
+                ```yaml\nspec: {}\n```\nand\n```yaml\napiVersion: v1\n```\n\
+                1. So:\n   ```\n   helm a \\\n     b\n   kubectl c\n   ```\n   \
+                ```yaml\n   apiVersion: v2\n   a:\n     b: 1\n   ```\n";
     assert_eq!(
         steps(text),
         [
@@ -437,6 +501,9 @@ fn a_step_has_all_its_lines_and_an_example_is_none() {
             "kubectl apply -f - <<EOF\na: 1\nEOF",
             "kubectl get b",
             "kubectl apply -f - <<'EOF'\napiVersion: v1\nEOF",
+            "helm a \\\n  b",
+            "kubectl c",
+            "kubectl apply -f - <<'EOF'\napiVersion: v2\na:\n  b: 1\nEOF",
         ]
     );
 }

@@ -11,7 +11,7 @@ use crate::backup::error::Error as NodeError;
 use crate::catalogue::{CatalogueError, Unreadable};
 use crate::cql::CqlError;
 use crate::read::ReadFailure;
-use crate::restore::schema::{ApplyError, SchemaProblems};
+use crate::restore::schema::{AGREEMENT, ApplyError, SchemaProblems};
 use crate::restore::{RestoreError, TableName};
 use crate::schema::SchemaError;
 
@@ -258,7 +258,7 @@ pub enum OnlineError {
     },
     /// The schema differs between nodes.
     #[error(
-        "the nodes do not agree on the schema: `nodetool describecluster` shows it; restore when they do"
+        "the nodes have not come to agree on the schema in {AGREEMENT:?}: `nodetool describecluster` shows it; restore when they do"
     )]
     Disagreement,
     /// There is something in a table that was to be empty.

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use jmx::cassandra::{Cassandra, ImportOptions, State as MemberState, Status};
 use protocol::{CqlAccess, JmxAccess, NodeIdentity, RingMember};
 use scylla::client::session::Session;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::error::OnlineError;
@@ -26,6 +27,8 @@ use crate::restore::target::file;
 
 /// Imports and cleanups take as long as they take; the connection is watched.
 pub(super) const PATIENCE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Between two looks at the schema versions, for which all members are asked.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// How long a flush may take.
 const FLUSH: Duration = Duration::from_secs(600);
 
@@ -120,6 +123,8 @@ impl Node {
     /// Reads it.
     pub async fn read(jmx: &JmxAccess, cql: &CqlAccess) -> Result<Self, OnlineError> {
         let cassandra = node::connect(jmx).await?;
+        // First: what is read after it is as it is when they do.
+        come_to_agree(&cassandra).await?;
         let (node, ring) = node::read(&cassandra).await?;
         let session = crate::cql::connect(cql, &node.ip_addresses()).await?;
         let asked = schema::host_id(&session).await?;
@@ -196,10 +201,7 @@ impl Node {
 
     /// Whether all nodes that answer have one schema.
     pub async fn agrees(&self) -> Result<bool, OnlineError> {
-        let failed = OnlineError::jmx("cannot read the schema versions over JMX");
-        let versions = self.cassandra.schema_versions().await.map_err(failed)?;
-        let answering = versions.keys().filter(|it| *it != "UNREACHABLE");
-        Ok(answering.count() == 1)
+        agrees(&self.cassandra).await
     }
 
     /// How many SSTables a table has on the node; nothing is known of one that is not there.
@@ -212,6 +214,29 @@ impl Node {
         flushed.await.map_err(&failed)?;
         self.cassandra.live_sstables(&name).await.map_err(failed)
     }
+}
+
+async fn agrees(cassandra: &Cassandra) -> Result<bool, OnlineError> {
+    let failed = OnlineError::jmx("cannot read the schema versions over JMX");
+    let versions = cassandra.schema_versions().await.map_err(failed)?;
+    let answering = versions.keys().filter(|it| *it != "UNREACHABLE");
+    Ok(answering.count() == 1)
+}
+
+/// Waits until all nodes that answer have one schema, or have had the time for it: one that has just
+/// started has not yet heard of all.
+async fn come_to_agree(cassandra: &Cassandra) -> Result<(), OnlineError> {
+    let (limit, began) = (schema::AGREEMENT, Instant::now());
+    let mut told = false;
+    while !agrees(cassandra).await? && began.elapsed() < limit {
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!(
+                "the nodes do not agree on the schema: it is waited for, at most {limit:?}"
+            );
+        }
+        sleep(BETWEEN).await;
+    }
+    Ok(())
 }
 
 impl Facts {

@@ -18,7 +18,7 @@ const STATEMENT: Duration = Duration::from_secs(120);
 const TRUNCATE: Duration = Duration::from_secs(600);
 /// How long the ring may take to agree. A node that has been up for a minute asks for a change that it has
 /// missed only another minute later (Cassandra's `MigrationCoordinator`).
-const AGREEMENT: Duration = Duration::from_secs(150);
+pub(in crate::restore) const AGREEMENT: Duration = Duration::from_secs(150);
 const BETWEEN: Duration = Duration::from_millis(200);
 
 /// Why the schema is not as it should be.

@@ -15,6 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub(super) use apply::AGREEMENT;
 pub use apply::{ApplyError, apply, truncate};
 pub use keyspace::{Replication, replication, single, with_single_replicas};
 pub use plan::{SchemaPlan, Wanted, plan, views};

@@ -25,6 +25,38 @@ async fn load(
     cluster.ask_as(run, node, storage, with).await
 }
 
+/// Has a node miss a change of the schema: it asks for it, if it has been up for a minute, another minute
+/// later.
+async fn disagree(cluster: &Cluster, left_behind: usize, on: usize) {
+    let (behind, ahead) = (&cluster.nodes[left_behind], &cluster.nodes[on]);
+    behind.pause().unwrap();
+    let down = async || {
+        let said = ahead.nodetool(&["status"]).await?;
+        anyhow::ensure!(said.lines().any(|it| it.starts_with("DN")), "{said}");
+        Ok(Some(()))
+    };
+    until("a node is missed", Duration::from_secs(120), down)
+        .await
+        .unwrap();
+    // It is sent to those that are up.
+    let session = cql::connect(&[ahead.address()], None).await.unwrap();
+    let change = "CREATE TABLE shop.missed (k int PRIMARY KEY)";
+    session.query_unpaged(change, ()).await.unwrap();
+    behind.resume().unwrap();
+    let two = async || {
+        let said = ahead.nodetool(&["describecluster"]).await?;
+        let versions = said.split("Schema versions:").nth(1).unwrap_or_default();
+        let (versions, _) = versions.split_once("Stats").unwrap_or_default();
+        let versions = versions.lines().filter(|it| it.contains(": ["));
+        let known = versions.filter(|it| !it.contains("UNREACHABLE"));
+        anyhow::ensure!(known.count() == 2, "{said}");
+        Ok(Some(()))
+    };
+    until("the nodes have two schemas", Duration::from_secs(50), two)
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_goes_down_is_loaded_later_and_one_that_joins_has_all_loaded_anew() {
     let storage = Storage::new();
@@ -82,7 +114,9 @@ async fn a_node_that_goes_down_is_loaded_later_and_one_that_joins_has_all_loaded
     cluster
         .run(&["TRUNCATE shop.early", "TRUNCATE shop.late"])
         .await;
-    cluster.restore(0, &storage, &prepare).await.expect(0);
+    disagree(&cluster, 0, 1).await;
+    let said = cluster.restore(1, &storage, &prepare).await.expect(0);
+    assert!(said.contains("do not agree on the schema"), "{said}");
     let done = load(&cluster, &storage, (run, 2), 0, false).await;
     assert_eq!(done["reason"], "Succeeded", "{done}");
     let seed = Some(cluster.nodes[0].address().to_owned());

@@ -51,8 +51,8 @@ fn assert_documented(document: &Value) {
     assert!(unknown.is_empty(), "{unknown:?}");
 }
 
-/// What `sstablemetadata` says of when the SSTables of a table were repaired.
-async fn repaired(cluster: &Cluster, table: &str) -> (Vec<PathBuf>, Vec<String>) {
+/// What `sstablemetadata` says of the SSTables of a table: their level, and when they were repaired.
+async fn marks(cluster: &Cluster, table: &str) -> (Vec<PathBuf>, Vec<String>) {
     let node = &cluster.nodes[0];
     let mut files = files(&node.data().join("shop"));
     files.retain(|file| {
@@ -60,22 +60,38 @@ async fn repaired(cluster: &Cluster, table: &str) -> (Vec<PathBuf>, Vec<String>)
         path.ends_with("-Data.db") && path.contains(&format!("/{table}-"))
     });
     let said = node.sstable_metadata(&files).await.unwrap();
-    let repaired = said.lines().filter(|it| it.starts_with("Repaired at: "));
-    (files.clone(), repaired.map(str::to_owned).collect())
+    let told = |line: &&str| {
+        ["SSTable Level: ", "Repaired at: "]
+            .iter()
+            .any(|it| line.starts_with(it))
+    };
+    (
+        files.clone(),
+        said.lines().filter(told).map(str::to_owned).collect(),
+    )
 }
 
-/// Rows that come back were repaired in another ring, or at another time: a repair has to look at them again.
+/// Rows that come back were repaired in another ring, or at another time: a repair has to look at them again. And
+/// they overlap with what is there, which those of a level above 0 must not.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_repaired_counts_as_unrepaired_where_it_comes_back() {
+async fn what_was_repaired_and_has_a_level_has_neither_where_it_comes_back() {
     let (storage, mut cluster, orders) = stage().await;
-    cluster.nodes[0].nodetool(&["flush"]).await.unwrap();
-    let (files, before) = repaired(&cluster, "orders").await;
-    assert_eq!(before, ["Repaired at: 0"]);
+    let leveled =
+        "ALTER TABLE shop.orders WITH compaction = {'class': 'LeveledCompactionStrategy'}";
+    cluster.run(&[leveled]).await;
+    for command in [&["flush"][..], &["compact", "shop", "orders"]] {
+        cluster.nodes[0].nodetool(command).await.unwrap();
+    }
+    let (files, before) = marks(&cluster, "orders").await;
+    assert_eq!(before, ["SSTable Level: 1", "Repaired at: 0"]);
     cluster.nodes[0].stop().await.unwrap();
     cluster.nodes[0].set_repaired(&files).await.unwrap();
     cluster.nodes[0].restart().await.unwrap();
-    let (_, marked) = repaired(&cluster, "orders").await;
-    assert!(marked.len() == 1 && marked != before, "{marked:?}");
+    let (_, marked) = marks(&cluster, "orders").await;
+    assert!(
+        marked[0] == before[0] && marked[1] != before[1],
+        "{marked:?}"
+    );
 
     cluster.back_up(&storage, "b1").await;
     let beside = [
@@ -85,8 +101,9 @@ async fn what_was_repaired_counts_as_unrepaired_where_it_comes_back() {
         "--rename=shop.orders=shop.again",
     ];
     cluster.restore(0, &storage, &beside).await.expect(0);
-    assert_eq!(repaired(&cluster, "again").await.1, before);
-    assert_eq!(repaired(&cluster, "orders").await.1, marked);
+    let (_, again) = marks(&cluster, "again").await;
+    assert_eq!(again, ["SSTable Level: 0", "Repaired at: 0"]);
+    assert_eq!(marks(&cluster, "orders").await.1, marked);
     let session = cluster.session().await;
     orders.check(&session, 0..100).await.unwrap();
 }
@@ -136,10 +153,21 @@ async fn tables_come_back_in_place_beside_and_over_newer_rows() {
     newer.write(&session, 0..50).await.unwrap();
     items.delete(&session, 50..100).await.unwrap();
     let flags = ["--backup=b1", "--mode=merge", "--tables=shop.items"];
-    let said = restore(&flags).await.expect(0);
+    let count = async || rows(&session, "SELECT JSON count(*) FROM shop.items").await;
+    let mut restoring = std::pin::pin!(restore(&flags));
+    let mut reads = 0;
+    // Who reads meanwhile reads what counts.
+    let restored = loop {
+        tokio::select! {
+            restored = &mut restoring => break restored,
+            counted = count() => assert_eq!(counted, [r#"{"count": 150}"#]),
+        }
+        reads += 1;
+    };
+    assert!(reads > 0);
+    let said = restored.expect(0);
     assert!(said.contains("shop.items are not empty"), "{said}");
-    let count = rows(&session, "SELECT JSON count(*) FROM shop.items").await;
-    assert_eq!(count, [r#"{"count": 150}"#]);
+    assert_eq!(count().await, [r#"{"count": 150}"#]);
 
     // Beside it, with the rows as they were.
     let flags = [
