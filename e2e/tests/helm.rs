@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crds::BackupPhase;
+use crds::{BackupPhase, BackupStorage};
 use e2e::bed::wait::until;
-use e2e::bed::{Bed, Exclusive};
+use e2e::bed::{Bed, Exclusive, Namespace};
 use e2e::parts::cassandra::cluster::Cluster;
 use e2e::parts::cassandra::manifests::Options;
+use e2e::parts::minio::Minio;
 use e2e::parts::{grafana, helm};
 use e2e::product::{BUCKET, Operator, back_up, bucket_server, ended, operator, s3_storage};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -121,6 +122,7 @@ async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definiti
         .unwrap();
     let status = ended(&namespace, "first").await.unwrap().status.unwrap();
     assert_eq!(status.phase, Some(BackupPhase::Succeeded), "{status:#?}");
+    it_trusts_whom_the_chart_names(&bed, &namespace, &own, minio).await;
 
     helm::uninstall(&bed, operator::RELEASE, own.name())
         .await
@@ -131,6 +133,40 @@ async fn our_chart_with_its_defaults_backs_up_another_namespace_and_its_definiti
     assert!(ended(&namespace, "first").await.is_ok());
     namespace.done().await.unwrap();
     own.done().await.unwrap();
+}
+
+/// From now on the bucket has a certificate that nobody knows, and the BackupStorage says nothing of it.
+async fn it_trusts_whom_the_chart_names(
+    bed: &Bed,
+    namespace: &Namespace,
+    own: &Namespace,
+    mut minio: Minio,
+) {
+    let made = rcgen::generate_simple_self_signed([minio.address().ip().to_string()]).unwrap();
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    minio.secure(&certificate, &key).await.unwrap();
+    s3_storage(namespace, "main", &minio, BUCKET, minio.root())
+        .await
+        .unwrap();
+    let ready = async |wanted: &str| {
+        let is = |storage: &BackupStorage| {
+            let conditions = storage.status.iter().flat_map(|it| &it.conditions);
+            let mut ready = conditions.filter(|it| it.type_ == "Ready");
+            ready.any(|it| it.status == wanted)
+        };
+        let what = format!("has Ready {wanted}");
+        let waited = namespace.wait_for("main", &what, Duration::from_secs(180), is);
+        waited.await.map(drop).unwrap();
+    };
+    ready("False").await;
+    let corporate = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "corporate"},
+        "data": {"ca.crt": certificate},
+    });
+    own.apply(&corporate.to_string()).await.unwrap();
+    let named = json!({"caCertificates": {"configMap": "corporate"}});
+    Operator::install_with(bed, own, named).await.unwrap();
+    ready("True").await;
 }
 
 /// All that the chart can make, but for the definitions, which are in the folder `crds` as they are.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crds::BackupStorage;
+use crds::{Amount, BackupPhase, BackupStorage, CassandraBackup, CassandraBackupStatus};
 use e2e::bed::wait::until;
 use e2e::bed::{Bed, Namespace};
 use e2e::product::alerts::{Alerts, Expected};
@@ -12,7 +12,7 @@ use e2e::product::{BUCKET, OneNode, STORAGE, back_up, bring_back, one_node, s3_s
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 const DB: &str = "db";
@@ -99,6 +99,35 @@ impl Ground<'_> {
             .unwrap();
     }
 
+    /// Bytes and seconds of the two backups of the cluster.
+    async fn figures_are_those_of_the_resources(&self) {
+        let backups = self.namespace.api::<CassandraBackup>();
+        let backups = backups.list(&ListParams::default()).await.unwrap();
+        let ours = backups.iter().filter(|backup| backup.spec.cluster == DB);
+        let ended: Vec<_> = ours.map(|backup| backup.status.as_ref().unwrap()).collect();
+        let whole = |it: &&CassandraBackupStatus| it.phase == Some(BackupPhase::Succeeded);
+        assert!(ended.len() == 2 && ended.iter().all(whole), "{ended:#?}");
+        let sum = |of: fn(&CassandraBackupStatus) -> &Option<Amount>| -> i64 {
+            let amounts = ended.iter().filter_map(|it| of(it).as_ref());
+            amounts.map(|it| it.bytes).sum()
+        };
+        let end = |it: &CassandraBackupStatus| it.completion_time.as_ref().unwrap().0;
+        let last = ended.iter().max_by_key(|it| end(it)).unwrap();
+        let took = end(last).duration_since(last.start_time.as_ref().unwrap().0);
+        let here = self.namespace.name();
+        let shown = |name: &str, value: i64| {
+            format!("cassandra_backup_{name}{{namespace=\"{here}\",cluster=\"{DB}\"}} {value}")
+        };
+        let (uploaded, reused) = (sum(|it| &it.uploaded), sum(|it| &it.reused));
+        assert!(uploaded > 0 && reused > 0, "{ended:#?}");
+        self.shows(&[
+            shown("uploaded_bytes_total", uploaded),
+            shown("reused_bytes_total", reused),
+            shown("last_duration_seconds", took.as_secs()),
+        ])
+        .await;
+    }
+
     /// The operator may do nothing in the namespace any more.
     async fn rights_are_gone(&self) {
         let bindings = self.namespace.api::<RoleBinding>();
@@ -157,6 +186,7 @@ async fn each_alert_fires_for_its_cause_and_for_nothing_else() {
             of("schedule_missed_total", "schedule", "taken") + "} 1",
         ])
         .await;
+    ground.figures_are_those_of_the_resources().await;
     ground.rights_are_gone().await;
     let many = async || {
         let shown = ground.parts.operator.metrics().await?;

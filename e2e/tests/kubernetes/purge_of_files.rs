@@ -14,6 +14,7 @@ use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::filesystem::Filesystem;
 use e2e::product::{DISK, Operator, back_up, ended, file_storage, resources, shared_disk, start};
 use jiff::{Span, Timestamp};
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -143,6 +144,14 @@ impl Ground<'_> {
         backups.delete("mortal", &now).await.unwrap();
         let gone = async || Ok(backups.get_opt("mortal").await?.is_none().then_some(()));
         until("the resource is gone", MINUTES, gone).await.unwrap();
+        let events = self.namespace.api::<Event>();
+        let events = events.list(&ListParams::default()).await.unwrap();
+        let of_it = events.iter().filter(|event| {
+            let of = event.regarding.as_ref();
+            of.is_some_and(|it| it.name.as_deref() == Some("mortal"))
+        });
+        let reasons: Vec<_> = of_it.filter_map(|it| it.reason.as_deref()).collect();
+        assert!(reasons.contains(&"DataDeleted"), "{reasons:?}");
         let left = self.storage().list("mortal").await.unwrap();
         assert!(left.is_empty(), "{left:?}");
         let others = self.storage().list(DB).await.unwrap();

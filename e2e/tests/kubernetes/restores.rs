@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crds::{
     BackupPhase, BackupStorage, CassandraBackup, CassandraRestore, CassandraRestoreStatus,
-    RestoreNodePhase, RestorePhase,
+    NodePhase, RestoreNodePhase, RestorePhase,
 };
 use e2e::bed::{Bed, Namespace};
 use e2e::parts::cassandra::cluster::Cluster;
@@ -16,7 +16,8 @@ use e2e::parts::cassandra::manifests::Options;
 use e2e::parts::cassandra::rows::Rows;
 use e2e::parts::minio::Minio;
 use e2e::product::{
-    BUCKET, Operator, back_up, bring_back, brought_back, bucket_server, ended, s3_storage, start,
+    BUCKET, Operator, back_up, bring_back, brought_back, bucket_server, ended, resources,
+    s3_storage, start,
 };
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
@@ -113,6 +114,7 @@ async fn what_was_lost_comes_back_whatever_happens_meanwhile_also_into_a_new_clu
             .an_operator_that_is_killed_at_every_turn_ends_it_all_the_same()
             .await;
         ground.a_cancelled_one_is_begun_anew_by_another().await;
+        ground.a_restore_waits_for_a_backup().await;
         ground
             .a_node_that_lost_its_volume_starts_with_its_tokens_and_rows(&minio)
             .await;
@@ -320,6 +322,39 @@ impl Ground<'_> {
         assert!(told.count() > 0, "{:?}", status.warnings);
         self.restore("again", json!({})).await;
         self.succeeds("again").await;
+        self.data.check(&self.cluster).await;
+    }
+}
+
+impl Ground<'_> {
+    /// What was imported has other names, so that all of it is uploaded.
+    async fn a_restore_waits_for_a_backup(&self) {
+        let slow = json!({"bandwidthPerNode": "100Ki"});
+        back_up(self.namespace, "late", DB, STORAGE, slow)
+            .await
+            .unwrap();
+        let uploads = |backup: &CassandraBackup| {
+            let nodes = backup.status.iter().flat_map(|status| &status.nodes);
+            nodes.clone().any(|it| it.phase == NodePhase::Uploading)
+        };
+        resources::reaches(self.namespace, "late", "uploads", uploads)
+            .await
+            .unwrap();
+        self.restore("patient", json!({"tables": ["shop.people"]}))
+            .await;
+        let waits = |status: &CassandraRestoreStatus| {
+            let mut busy = status.conditions.iter();
+            busy.any(|it| it.reason == "ClusterBusy" && it.message.contains("CassandraBackup late"))
+        };
+        self.reaches("patient", "waits", waits).await;
+        let cancel = Patch::Merge(json!({"spec": {"cancel": true}}));
+        let backups = self.namespace.api::<CassandraBackup>();
+        let parameters = PatchParams::default();
+        let cancelled = backups.patch("late", &parameters, &cancel).await;
+        cancelled.map(drop).unwrap();
+        self.succeeds("patient").await;
+        let late = ended(self.namespace, "late").await.unwrap();
+        assert_eq!(resources::phase(&late), Some(BackupPhase::Cancelled));
         self.data.check(&self.cluster).await;
     }
 }

@@ -34,6 +34,13 @@ const KEEPER: &[&str] = &["s3:DeleteObject", "s3:ListBucketMultipartUploads"];
 /// Set by the operator on what a schedule has made.
 const CHILD: &str = "cassandrabackup.io/cron-backup";
 
+/// By which Argo CD and Flux know what is theirs.
+const TRACKED: [&str; 3] = [
+    "app.kubernetes.io/instance",
+    "argocd.argoproj.io/instance",
+    "argocd.argoproj.io/tracking-id",
+];
+
 struct Ground<'n> {
     bed: &'n Bed,
     namespace: &'n Namespace,
@@ -67,6 +74,13 @@ impl Ground<'_> {
         let backups = self.namespace.api::<CassandraBackup>();
         let mut children = backups.list(&labelled).await.unwrap().items;
         children.sort_by_key(ResourceExt::name_any);
+        for child in &children {
+            let (labels, annotations) = (child.labels(), child.annotations());
+            assert_eq!(labels["team"], "shop");
+            let theirs = |key: &&str| labels.contains_key(*key) || annotations.contains_key(*key);
+            let found: Vec<_> = TRACKED.into_iter().filter(theirs).collect();
+            assert!(found.is_empty(), "GitOps would prune it for {found:?}");
+        }
         children
     }
 
@@ -95,12 +109,18 @@ fn schedule(name: &str, spec: Value, template: Value) -> Value {
         "cassandra": {"podSelector": {"matchLabels": {"app": DB}}},
     });
     extend(&mut of_backups, template);
-    let mut whole = json!({"template": {"spec": of_backups}});
+    let gitops = json!({
+        "labels": {TRACKED[0]: "gitops", TRACKED[1]: "gitops", "team": "shop"},
+        "annotations": {TRACKED[2]: "gitops"},
+    });
+    let mut whole = json!({"template": {"metadata": gitops.clone(), "spec": of_backups}});
     extend(&mut whole, spec);
+    let mut metadata = json!({"name": name});
+    extend(&mut metadata, gitops);
     json!({
         "apiVersion": "cassandrabackup.io/v1alpha1",
         "kind": "CronBackup",
-        "metadata": {"name": name},
+        "metadata": metadata,
         "spec": whole,
     })
 }
@@ -266,7 +286,7 @@ async fn long_backups_never_overlap(ground: &Ground<'_>) {
     let spec = json!({
         "schedule": "* * * * *",
         "concurrencyPolicy": "Forbid",
-        "retention": {"keepLast": 1},
+        "retention": {"keepDaily": 1, "keepYearly": 1},
     });
     let slow = json!({"cluster": "slow", "bandwidthPerNode": "110Ki", "keyspaces": ["shop"]});
     ground.apply("minutely", spec, slow).await;
@@ -296,6 +316,11 @@ async fn long_backups_never_overlap(ground: &Ground<'_>) {
     until("the waiting backup begins", MINUTES, begun)
         .await
         .unwrap();
+    let last = |cron: &CronBackupStatus| cron.last_schedule_time.as_ref().map(|it| it.0);
+    let told = |cron: &CronBackupStatus| last(cron) == Some(waiting);
+    ground
+        .reaches("minutely", "tells of which time it made the last", told)
+        .await;
     ground.suspend("minutely").await;
     let second = ended(ground.namespace, &second).await.unwrap();
     let phase = resources::phase(&second);

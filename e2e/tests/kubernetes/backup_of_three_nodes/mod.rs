@@ -16,11 +16,12 @@ use crds::{BackupPhase, BackupStorage, CassandraBackup};
 use e2e::backup::{Backup, Storage, restore};
 use e2e::bed::{Bed, Namespace};
 use e2e::parts::cassandra::cluster::Cluster;
-use e2e::parts::cassandra::manifests::Options;
+use e2e::parts::cassandra::manifests::{HOME, Options};
 use e2e::parts::cassandra::rows::Rows;
 use e2e::product::{
     BUCKET, DISK, back_up, bucket_server, ended, resources, s3_storage, shared_disk, start,
 };
+use kube::api::DeleteParams;
 use serde_json::json;
 
 /// The StatefulSet, and the cluster id in the storages.
@@ -95,12 +96,14 @@ async fn three_nodes_are_backed_up_to_files_and_to_s3_and_every_row_comes_back_f
             ..Options::new(DB)
         };
         let (cluster, _operator) = start(&bed, &namespace, options).await.unwrap();
-        files_seen_by_all_pods(&namespace).await;
+        files_in_all_pods(&namespace, "files", DISK).await;
+        files_in_all_pods(&namespace, "own", HOME).await;
         s3_storage(&namespace, "bucket", &minio, BUCKET, minio.root())
             .await
             .unwrap();
         everything_works(&namespace, "bucket", &[]).await;
         everything_works(&namespace, "files", &["Shared"]).await;
+        each_pod_sees_its_own(&namespace, "own").await;
         data.create(&cluster).await;
         data.write(&cluster, 0..300).await;
 
@@ -164,15 +167,34 @@ async fn three_nodes_are_backed_up_to_files_and_to_s3_and_every_row_comes_back_f
 }
 
 /// A storage that the operator probes through the pods.
-async fn files_seen_by_all_pods(namespace: &Namespace) {
+async fn files_in_all_pods(namespace: &Namespace, name: &str, path: &str) {
     let pods = json!({"podSelector": {"matchLabels": {"app": DB}}});
     let storage = json!({
         "apiVersion": "cassandrabackup.io/v1alpha1",
         "kind": "BackupStorage",
-        "metadata": {"name": "files"},
-        "spec": {"file": {"path": DISK, "pods": pods}},
+        "metadata": {"name": name},
+        "spec": {"file": {"path": path, "pods": pods}},
     });
     namespace.apply(&storage.to_string()).await.unwrap();
+}
+
+/// What is on a volume of each pod's own is no storage of all.
+async fn each_pod_sees_its_own(namespace: &Namespace, name: &str) {
+    let told = |storage: &BackupStorage| {
+        let mut conditions = storage.status.iter().flat_map(|status| &status.conditions);
+        conditions.any(|it| {
+            let (shared, no) = (it.type_ == "Shared", it.status == "False");
+            let named = it.message.contains("is not seen there by db-");
+            shared && no && it.reason == "StorageUnsuitable" && named
+        })
+    };
+    namespace
+        .wait_for::<BackupStorage>(name, "is told to be no storage of all", MINUTES, told)
+        .await
+        .unwrap();
+    let storages = namespace.api::<BackupStorage>();
+    let gone = storages.delete(name, &DeleteParams::default()).await;
+    gone.map(drop).unwrap();
 }
 
 /// Every condition of a storage that says what works is True.
