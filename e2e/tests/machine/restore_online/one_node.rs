@@ -199,8 +199,11 @@ async fn tables_come_back_in_place_beside_and_over_newer_rows() {
         .await
         .unwrap();
 
-    // In its place, and what was there is in a snapshot.
-    let flags = ["--backup=b1", "--mode=replace", "--tables=shop.items"];
+    // In its place, as it was before a newer backup, and what was there is in a snapshot.
+    let then = jiff::Timestamp::now() - jiff::Span::new().seconds(1);
+    cluster.back_up(&storage, "b2").await;
+    let before = format!("--backup=before={}", then.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    let flags = [&before, "--mode=replace", "--tables=shop.items"];
     let said = restore(&flags).await.expect(0);
     assert!(said.contains("before-restore-"), "{said}");
     items.check(&session, 0..200).await.unwrap();
