@@ -91,29 +91,11 @@ pub async fn take(host_id: Uuid, run: &Run) -> Result<NodeLock, LockError> {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
-    use std::sync::Arc;
-
-    use protocol::EventKind;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::run_context::Report;
-
-    struct Silent;
-
-    impl Report for Silent {
-        fn event(&self, _: EventKind) {}
-    }
 
     fn run() -> Run {
-        Run {
-            id: Uuid::new_v4(),
-            attempt: 1,
-            state: PathBuf::new(),
-            report: Arc::new(Silent),
-            cancel: CancellationToken::new(),
-            proceed: CancellationToken::new(),
-        }
+        Run::unheard(Uuid::new_v4(), PathBuf::new())
     }
 
     #[tokio::test(flavor = "multi_thread")]

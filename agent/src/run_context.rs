@@ -52,3 +52,22 @@ impl Run {
         });
     }
 }
+
+#[cfg(any(test, feature = "testing"))]
+impl Run {
+    /// The first attempt of a run that tells nobody anything.
+    pub fn unheard(id: Uuid, state: PathBuf) -> Self {
+        struct Nobody;
+        impl Report for Nobody {
+            fn event(&self, _: EventKind) {}
+        }
+        Self {
+            id,
+            attempt: 1,
+            state,
+            report: Arc::new(Nobody),
+            cancel: CancellationToken::new(),
+            proceed: CancellationToken::new(),
+        }
+    }
+}

@@ -18,13 +18,12 @@ use std::time::Duration;
 
 use agent::lease::SystemTimer;
 use agent::order::Order;
-use agent::run_context::{Report, Run};
+use agent::run_context::Run;
 use agent::testing::*;
 use manifest::NodeLayout;
-use protocol::{EventKind, Progress};
+use protocol::Progress;
 use store::FileStore;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use header::header;
@@ -43,12 +42,6 @@ const COMPONENTS: [&str; 8] = [
     "TOC.txt",
 ];
 const TABLE: &str = "orders-0123456789abcdef0123456789abcdef";
-
-struct Nobody;
-
-impl Report for Nobody {
-    fn event(&self, _: EventKind) {}
-}
 
 /// Files that are in memory already, which is not this program's.
 fn directory() -> TempDir {
@@ -97,14 +90,7 @@ async fn back_up(data: &Path, storage: &Path, state: &Path, name: &str, run: u12
         partitioner: "org.apache.cassandra.dht.Murmur3Partitioner",
     };
     let mut inventory = maker.make(tables).await.unwrap();
-    let run = Run {
-        id: Uuid::from_u128(run),
-        attempt: 1,
-        state: state.to_owned(),
-        report: Arc::new(Nobody),
-        cancel: CancellationToken::new(),
-        proceed: CancellationToken::new(),
-    };
+    let run = Run::unheard(Uuid::from_u128(run), state.to_owned());
     let backup = name.parse().unwrap();
     let files = NodeFiles {
         bandwidth,

@@ -109,8 +109,7 @@ impl Transfer<'_> {
         };
         self.with_progress(work, start, &counters).await?;
         let left_out = leave_out(inventory);
-        let stored = counters.uploaded_bytes.load(Ordering::Relaxed);
-        let progress = closed(inventory, counters.told(start), stored);
+        let progress = counters.closed(start, inventory);
         self.run.progress(progress);
         Ok(Transferred { progress, left_out })
     }
@@ -226,6 +225,28 @@ impl Counters {
             ..start
         }
     }
+
+    /// The last figures: what was there already, or came there meanwhile, is reused, not uploaded.
+    fn closed(&self, start: Progress, inventory: &Inventory) -> Progress {
+        let mut total = Tally::default();
+        for item in inventory.items() {
+            total.add(item.size());
+        }
+        let uploaded = Tally {
+            files: self.uploaded_files.load(Ordering::Relaxed),
+            bytes: self.uploaded_bytes.load(Ordering::Relaxed),
+        };
+        Progress {
+            total,
+            uploaded,
+            to_upload: uploaded,
+            reused: Tally {
+                files: total.files.saturating_sub(uploaded.files),
+                bytes: total.bytes.saturating_sub(uploaded.bytes),
+            },
+            ..self.told(start)
+        }
+    }
 }
 
 /// The plan, object by object, and its figures; a key that a purge wants or that has another size is an
@@ -288,28 +309,6 @@ fn leave_out(inventory: &mut Inventory) -> Vec<String> {
         });
     }
     left_out
-}
-
-/// The last figures: what was there already, or came there meanwhile, is reused, not uploaded.
-fn closed(inventory: &Inventory, told: Progress, stored_bytes: u64) -> Progress {
-    let mut total = Tally::default();
-    for item in inventory.items() {
-        total.add(item.size());
-    }
-    let uploaded = Tally {
-        bytes: stored_bytes,
-        ..told.uploaded
-    };
-    Progress {
-        total,
-        uploaded,
-        to_upload: uploaded,
-        reused: Tally {
-            files: total.files.saturating_sub(uploaded.files),
-            bytes: total.bytes.saturating_sub(uploaded.bytes),
-        },
-        ..told
-    }
 }
 
 /// Reads the newest manifest only where a hash is not known otherwise.

@@ -255,29 +255,13 @@ fn summary(purged: &Purged, done: &Done) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::tz::TimeZoneDatabase;
-    use protocol::EventKind;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::purge::{PurgeError, PurgeReport};
-    use crate::run_context::Report;
-
-    struct Nobody;
-
-    impl Report for Nobody {
-        fn event(&self, _: EventKind) {}
-    }
 
     #[test]
     fn what_was_done_is_told_though_it_failed() {
-        let run = Run {
-            id: Uuid::nil(),
-            attempt: 1,
-            state: "/nonexistent".into(),
-            report: Arc::new(Nobody),
-            cancel: CancellationToken::new(),
-            proceed: CancellationToken::new(),
-        };
+        let run = Run::unheard(Uuid::nil(), "/nonexistent".into());
         let told = |error: ExpiryError| tell(&run, false, &["old".to_owned()], Err(error.into()));
         let plain = told(PurgeError::Cancelled.into());
         assert_eq!((plain.reason, plain.purged), (Reason::Cancelled, None));

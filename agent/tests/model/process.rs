@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use agent::catalogue::{self, Headers};
 use agent::order::Order;
 use agent::purge::{Catalogue, PurgeOptions, purge};
-use agent::run_context::{Report, Run};
+use agent::run_context::Run;
 use agent::testing::*;
 use agent::verify::{self, Finding, Level, RepairOptions};
 use agent::{chain, expiry};
@@ -19,9 +19,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use manifest::*;
-use protocol::{EventKind, Progress};
+use protocol::Progress;
 use store::{Key, Source, Store};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::invariant::content;
@@ -36,12 +35,6 @@ pub type Decide = fn(&Scenario, &Catalogue) -> Vec<BackupName>;
 
 /// The runs whose intents a purge counts as dead.
 pub type Ended = fn(&Scenario, &World) -> BTreeSet<Uuid>;
-
-struct Nobody;
-
-impl Report for Nobody {
-    fn event(&self, _: EventKind) {}
-}
 
 /// Files whose content is their key.
 struct KeyFiles;
@@ -101,12 +94,8 @@ pub fn attempt(
         let layout = scenario::layout(plan.node);
         let backup: BackupName = plan.backup.parse().unwrap();
         let run = Run {
-            id: Uuid::from_u128(plan.run),
             attempt: plan.attempt,
-            state: PathBuf::new(),
-            report: Arc::new(Nobody),
-            cancel: CancellationToken::new(),
-            proceed: CancellationToken::new(),
+            ..Run::unheard(Uuid::from_u128(plan.run), PathBuf::new())
         };
         let exchange = Exchange {
             run: &run,

@@ -1,14 +1,11 @@
 //! What is transferred, and for whom.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use agent::run_context::{Report, Run};
+use agent::run_context::Run;
 use agent::testing::*;
 use manifest::SsTableDir;
-use protocol::EventKind;
 use store::Key;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// One SSTable of so many files of these sizes.
@@ -47,20 +44,7 @@ pub fn inventory(sizes: impl Iterator<Item = u64>) -> Inventory {
     }
 }
 
-struct Nobody;
-
-impl Report for Nobody {
-    fn event(&self, _: EventKind) {}
-}
-
 /// A run with this state directory.
 pub fn run(state: &Path) -> Run {
-    Run {
-        id: Uuid::from_u128(1),
-        attempt: 1,
-        state: state.to_owned(),
-        report: Arc::new(Nobody),
-        cancel: CancellationToken::new(),
-        proceed: CancellationToken::new(),
-    }
+    Run::unheard(Uuid::from_u128(1), state.to_owned())
 }

@@ -324,9 +324,7 @@ impl Ground<'_> {
         self.succeeds("again").await;
         self.data.check(&self.cluster).await;
     }
-}
 
-impl Ground<'_> {
     /// What was imported has other names, so that all of it is uploaded.
     async fn a_restore_waits_for_a_backup(&self) {
         let slow = json!({"bandwidthPerNode": "100Ki"});
@@ -359,8 +357,7 @@ impl Ground<'_> {
     }
 }
 
-/// As docs/restore.md says under "A whole cluster": install, apply the BackupStorage, look what is there,
-/// apply one CassandraRestore.
+/// One node gets what three had. The words of docs/restore.md for that are followed in `quick_start`.
 async fn a_new_cluster_of_another_size_gets_it_from_the_storage_alone(
     bed: &Bed,
     namespace: &Namespace,
