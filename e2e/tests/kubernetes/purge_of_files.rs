@@ -144,14 +144,18 @@ impl Ground<'_> {
         backups.delete("mortal", &now).await.unwrap();
         let gone = async || Ok(backups.get_opt("mortal").await?.is_none().then_some(()));
         until("the resource is gone", MINUTES, gone).await.unwrap();
+        // It is told once the resource is let go.
         let events = self.namespace.api::<Event>();
-        let events = events.list(&ListParams::default()).await.unwrap();
-        let of_it = events.iter().filter(|event| {
-            let of = event.regarding.as_ref();
-            of.is_some_and(|it| it.name.as_deref() == Some("mortal"))
-        });
-        let reasons: Vec<_> = of_it.filter_map(|it| it.reason.as_deref()).collect();
-        assert!(reasons.contains(&"DataDeleted"), "{reasons:?}");
+        let told = async || {
+            let events = events.list(&ListParams::default()).await?;
+            let is_it = |event: &Event| {
+                let of = event.regarding.as_ref();
+                let ours = of.is_some_and(|it| it.name.as_deref() == Some("mortal"));
+                ours && event.reason.as_deref() == Some("DataDeleted")
+            };
+            Ok(events.iter().any(is_it).then_some(()))
+        };
+        until("an Event tells of it", MINUTES, told).await.unwrap();
         let left = self.storage().list("mortal").await.unwrap();
         assert!(left.is_empty(), "{left:?}");
         let others = self.storage().list(DB).await.unwrap();
